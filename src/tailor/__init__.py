@@ -1,0 +1,3 @@
+"""Tailored multi-task networks by structured sparsity."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,25 @@
+"""Equal weighting: the plain sum."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from tailor.balancing.base import Balancing
+
+
+class Equal(Balancing):
+    """Σ Lₜ over the tasks that are there.
+
+    >>> import torch
+    >>> Equal(["seg", "depth"])({"seg": torch.tensor(1.0), "depth": torch.tensor(2.0)})
+    tensor(3.)
+    """
+
+    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The sum of the losses."""
+        return torch.stack(list(losses.values())).sum()
+
+    def weights(self) -> dict[str, float]:
+        """One for every task."""
+        return dict.fromkeys(self.tasks, 1.0)
