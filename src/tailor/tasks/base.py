@@ -52,8 +52,9 @@ class Task(ABC):
 
     @abstractmethod
     def metrics(self) -> MetricCollection | Metric:
-        """New metrics over a whole split: ``update(output, target)`` a batch, then ``compute()`` → dict of scalars.
+        """New metrics over a whole split.
 
+        ``update(output, target)`` for every batch, then ``compute()`` → dict of scalars.
         Missing labels count nowhere. ``output`` is the raw output of the decoder.
         """
 
