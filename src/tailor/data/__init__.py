@@ -1,0 +1,12 @@
+"""Where samples come from. A new source is one file and one line in :data:`SOURCES`."""
+
+from tailor.data.augment import Augmentation
+from tailor.data.nyuv2 import NYUv2
+from tailor.data.source import Samples, Source, Split
+
+SOURCES: dict[str, type[Source]] = {
+    "nyuv2": NYUv2,
+}
+"""Every source by the name that the command line knows it by."""
+
+__all__ = ["SOURCES", "Augmentation", "NYUv2", "Samples", "Source", "Split"]

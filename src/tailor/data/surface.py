@@ -1,0 +1,125 @@
+"""Labels that follow from others: normals from depth, edges from classes."""
+
+import numpy as np
+
+VOID = 255
+
+
+def normals_from_depth(
+    depth: np.ndarray, x: np.ndarray, y: np.ndarray, sigma: float, jump: float = 0.06, step: float = 0.0
+) -> np.ndarray:
+    """Surface normals of a noisy depth map, smoothed along surfaces but not across their borders.
+
+    On a plane ``n·P = c`` seen through a pinhole, ``P = z (x, y, 1)``, inverse depth is linear in the picture:
+    ``1/z = n·(x, y, 1) / c``. So a line fitted to 1/z along rows gives its slope g_x, along columns g_y, and
+    ``n ∝ (g_x, g_y, 1/z − g_x x − g_y y)``. Each fit is a weighted least-squares line in a Gaussian window whose
+    weights fall as the depths differ; across the direction of the fit 1/z is first averaged with the same weights.
+
+    Args:
+        depth: ``(H, W)`` metres; NaN is missing and enters no window.
+        x: ``(W,)`` horizontal ray slopes, ``(column − c_x) / f_x``, uniformly spaced.
+        y: ``(H,)`` vertical ray slopes, ``(row − c_y) / f_y``, uniformly spaced.
+        sigma: standard deviation of the window in pixels.
+        jump: relative difference of depth at which a weight has fallen to 1/e.
+        step: quantization step of the depth map in metres; a jump is at least two and a half of them.
+
+    Returns:
+        ``(3, H, W)`` unit vectors in camera axes (x right, y down, z forward) that point at the camera; NaN where
+        depth is missing.
+    """
+    known = np.isfinite(depth)
+    z = np.where(known, depth, 1.0).astype(np.float32)
+    inverse = 1 / z
+    tolerance = np.maximum(jump * z, 2.5 * step) ** 2
+    reach = max(1, int(np.ceil(2.5 * sigma)))
+    along_x = _Window(z, known, tolerance, sigma, reach, axis=1)
+    along_y = _Window(z, known, tolerance, sigma, reach, axis=0)
+    slope_x = along_x.slope(along_y.mean(inverse)) / (x[1] - x[0])
+    slope_y = along_y.slope(along_x.mean(inverse)) / (y[1] - y[0])
+    smooth = along_x.mean(along_y.mean(inverse))
+    normals = -np.stack([slope_x, slope_y, smooth - slope_x * x - slope_y * y[:, None]])
+    normals /= np.maximum(np.linalg.norm(normals, axis=0), 1e-12)
+    # n·ray = −smooth before scaling, and that is below 0: the normals point at the camera already.
+    normals[:, ~known] = np.nan
+    return normals.astype(np.float32)
+
+
+class _Window:
+    """One-dimensional windows along an axis, with weights that know about depth."""
+
+    def __init__(
+        self, depth: np.ndarray, known: np.ndarray, tolerance: np.ndarray, sigma: float, reach: int, axis: int
+    ) -> None:
+        self.offsets = range(-reach, reach + 1)
+        self.reach, self.axis = reach, axis
+        self.weights = []
+        for offset in self.offsets:
+            there = self._moved(known.astype(np.float32), offset, outside=0)
+            closeness = np.exp(-((self._moved(depth, offset) - depth) ** 2) / tolerance)
+            self.weights.append(there * closeness * np.float32(np.exp(-(offset**2) / (2 * sigma**2))))
+        self.total = np.maximum(sum(self.weights), 1e-12)
+
+    def _moved(self, values: np.ndarray, offset: int, outside: float | None = None) -> np.ndarray:
+        """At every pixel the value ``offset`` pixels further along the axis."""
+        result = np.roll(values, -offset, self.axis)
+        if offset and outside is not None:
+            rim = [slice(None), slice(None)]
+            rim[self.axis] = slice(-offset, None) if offset > 0 else slice(None, -offset)
+            result[tuple(rim)] = outside
+        return result
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        weighted = (
+            w * self._moved(values, offset) for w, offset in zip(self.weights, self.offsets, strict=True)
+        )
+        return np.asarray(sum(weighted) / self.total)
+
+    def slope(self, values: np.ndarray) -> np.ndarray:
+        """Slope of the least-squares line, per pixel."""
+        first = second = mixed = mean = np.zeros_like(values)
+        for weight, offset in zip(self.weights, self.offsets, strict=True):
+            difference = self._moved(values, offset) - values
+            first, second = first + weight * offset, second + weight * offset**2
+            mean, mixed = mean + weight * difference, mixed + weight * offset * difference
+        spread = np.maximum(second * self.total - first**2, 1e-6 * self.total**2)
+        return (mixed * self.total - first * mean) / spread
+
+
+def fill_seams(labels: np.ndarray, width: int) -> np.ndarray:
+    """Closes void seams of up to ``2 * width`` pixels between labelled regions, from both of their sides.
+
+    Args:
+        labels: ``(H, W)``, :data:`VOID` where there is no label.
+        width: how many pixels each region grows into void.
+
+    Returns:
+        A new map; void that is further from every region stays.
+    """
+    filled = labels.copy()
+    for _ in range(width):
+        before = np.pad(filled, 1, constant_values=VOID)
+        neighbours = (before[:-2, 1:-1], before[1:-1, :-2], before[1:-1, 2:], before[2:, 1:-1])
+        for neighbour in neighbours:
+            np.copyto(filled, neighbour, where=filled == VOID)
+    return filled
+
+
+def class_edges(labels: np.ndarray) -> np.ndarray:
+    """Pixels that touch (one of 4 neighbours) a pixel of another class; void touches nothing.
+
+    Args:
+        labels: ``(…, H, W)`` classes, :data:`VOID` where there is none.
+
+    Returns:
+        ``(…, H, W)`` uint8: 1 edge, 0 none, :data:`VOID` where the pixel itself is void.
+    """
+    edges = np.zeros(labels.shape, bool)
+    known = labels != VOID
+    for one, other in (
+        ((..., slice(1, None), slice(None)), (..., slice(None, -1), slice(None))),
+        ((..., slice(1, None)), (..., slice(None, -1))),
+    ):
+        differ = (labels[one] != labels[other]) & known[one] & known[other]
+        edges[one] |= differ
+        edges[other] |= differ
+    return np.where(known, edges, VOID).astype(np.uint8)
