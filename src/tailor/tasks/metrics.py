@@ -1,5 +1,6 @@
 """What the metrics of all tasks share: they see only what is labelled."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,6 +33,12 @@ class LabelledOnly(MetricCollection):
     def forward(self, output: Tensor, target: Tensor) -> dict[str, Any]:
         """Take one batch in and return the metrics of this batch alone."""
         return dict(super().forward(*self.prepare(output, target)))
+
+    def compute(self) -> dict[str, Any]:
+        """The metrics of all batches; NaN, without a warning, where there was no label at all."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The ``compute`` method of metric")
+            return dict(super().compute())
 
 
 class SkipMissing:

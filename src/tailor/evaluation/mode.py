@@ -1,0 +1,18 @@
+"""Evaluation mode for a while: no dropout, no batch statistics, and everything as before afterwards."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[nn.Module]:
+    """``network.eval()``, undone at the end for each module by itself: a norm that was frozen stays so."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield network
+    finally:
+        for module in training:
+            module.training = True
