@@ -25,9 +25,7 @@ class Uncertainty(Balancing):
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum, over the tasks that are there."""
-        terms = [
-            torch.exp(-self.log_variance[task]) * loss + self.log_variance[task] for task, loss in losses.items()
-        ]
+        terms = [torch.exp(-self.log_variance[task]) * loss + self.log_variance[task] for task, loss in losses.items()]
         return torch.stack(terms).sum()
 
     def weights(self) -> dict[str, float]:

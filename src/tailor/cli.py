@@ -1,0 +1,170 @@
+"""The ``tailor`` command; nothing is computed here."""
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, lazy_instance
+
+from tailor import __version__
+from tailor.config import EXECUTION, RunConfig
+from tailor.models import Architecture
+from tailor.selection import DeepestActive, SelectionRule
+from tailor.tasks import Task
+
+_FIELDS = tuple(field.name for field in fields(RunConfig))
+
+DESCRIPTION = """One network for several tasks, each task with just what it needs.
+
+  tailor run                           the whole method on embedded data: minutes on two cores
+  tailor run --dry-run                 what that would do, and how long it would take
+  tailor run -c nyuv2.yaml --out DIR   your data; the same command again continues
+  tailor select DIR                    choose the layers anew, by another rule or threshold
+  tailor report DIR                    write the report of a run, ended or not
+  tailor taps --backbone resnetd50     where decoders can be attached
+"""
+
+
+class _Parser(ArgumentParser):
+    """Says what there is where a name is unknown."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if "Expected a dot import path string" in message:
+            key = message.split('"')[1]
+            message = (
+                f"{message.strip()}\n  see --{key}.help and 'known subclasses' in --help, or give package.module.Class"
+            )
+        super().error(message, ex)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0, 1 for an error, 130 for Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["linear"]:
+        from tailor.linear.cli import main as linear  # a wing with its own door and its own requirements
+
+        return linear(arguments[1:])
+    try:
+        command, options = _read(arguments)
+        command(options)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command again continues", file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001 – whatever it is, a user reads one line, not a traceback
+        if "--debug" in arguments:
+            traceback.print_exc()
+        kind = "" if isinstance(error, ValueError | OSError | RuntimeError) else f"{type(error).__name__}: "
+        print(f"error: {kind}{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _read(arguments: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
+    """The command that was given, and its options with objects in place of their names."""
+    parser = _Parser(prog="tailor", description=DESCRIPTION, version=__version__)
+    subcommands = parser.add_subcommands(required=True)
+    commands = {"run": _run, "select": _select, "report": _report, "taps": _taps}
+    parsers = {"run": _run_parser(), "select": _select_parser(), "report": _report_parser(), "taps": _taps_parser()}
+    for name, command_parser in parsers.items():
+        command_parser.add_argument("--debug", action="store_true", help="show where an error came from")
+        subcommands.add_subcommand(name, command_parser, help=command_parser.description)
+    given = parser.parse_args(list(arguments))
+    name = given.subcommand
+    options = parsers[name].instantiate(given[name])
+    if name == "run":
+        options.identity = _identity(parsers[name], given[name])
+    return commands[name], options
+
+
+def _identity(parser: ArgumentParser, given: Namespace) -> dict[str, Any]:
+    """The config that is written to the run's folder: what is run, not where and how; ``-c`` reads it."""
+    config: dict[str, Any] = yaml.safe_load(parser.dump(given))
+    return {key: value for key, value in config.items() if key in _FIELDS and key not in EXECUTION}
+
+
+def _run_parser() -> ArgumentParser:
+    parser = _Parser(description="Run the method on data, or go on with a run.")
+    parser.add_argument("-c", "--config", action=ActionConfigFile, help="a YAML file of the values below")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan: stages, networks, sizes, time")
+    parser.add_class_arguments(RunConfig, None)
+    return parser
+
+
+def _run(options: Namespace) -> None:
+    import torch
+
+    from tailor.runs import estimate, lomt
+
+    config = RunConfig(**{name: options[name] for name in _FIELDS})
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    arguments = {"network": config.network, "study": config.study, "recipe": config.recipe}
+    tasks = _tasks(config)
+    if options.dry_run:
+        print(estimate(tasks, config.data, **arguments))
+        return
+    done = lomt(
+        tasks, config.data, out=config.out, accelerator=config.accelerator, config=options.identity, **arguments
+    )
+    for task, tap in done.taps.items():
+        print(f"{task}: {tap}")
+    print(f"\n{done.table}\nreport: {done.report}")
+
+
+def _tasks(config: RunConfig) -> list[Task]:
+    by_name = {task.name: task for task in config.data.tasks}
+    unknown = [name for name in config.tasks if name not in by_name]
+    if unknown:
+        raise ValueError(f"unknown task {unknown[0]!r} – the data has {', '.join(by_name)}")
+    return [by_name[name] for name in config.tasks or by_name]
+
+
+def _select_parser() -> ArgumentParser:
+    parser = _Parser(description="Choose the layers of a run anew from its sparse trainings; changes nothing.")
+    parser.add_argument("folder", type=str, help="a run's folder")
+    parser.add_argument("--rule", type=SelectionRule, default=lazy_instance(DeepestActive), help="patterns → tap")
+    return parser
+
+
+def _select(options: Namespace) -> None:
+    from tailor.runs import RunFolder, select
+
+    for task, selection in select(RunFolder(options.folder), options.rule).items():
+        print(f"{task}: {selection['tap']} – {selection['reason']}")
+
+
+def _report_parser() -> ArgumentParser:
+    parser = _Parser(description="Write the report of a run, ended or not.")
+    parser.add_argument("folder", type=str, help="a run's folder")
+    return parser
+
+
+def _report(options: Namespace) -> None:
+    from tailor.runs import RunFolder, summary
+
+    folder = RunFolder(options.folder)
+    folder.config()
+    print(summary(folder).report)
+
+
+def _taps_parser() -> ArgumentParser:
+    parser = _Parser(description="List where decoders can be attached to a backbone.")
+    parser.add_class_arguments(Architecture, None, skip={"decoder", "decoder_width"})
+    parser.add_argument("--size", type=tuple[int, int], default=(64, 64), help="height and width of an image")
+    return parser
+
+
+def _taps(options: Namespace) -> None:
+    import torch
+
+    from tailor.models import taps
+
+    network = Architecture(options.backbone, options.width, options.output_stride)
+    candidates = taps(network.make_backbone(), torch.zeros(1, 3, *options.size))
+    width = max(len(tap.name) for tap in candidates)
+    print(f"{'tap':<{width}}  channels  stride")
+    for tap in candidates:
+        print(f"{tap.name:<{width}}  {tap.channels:>8}  {tap.stride:>6}")

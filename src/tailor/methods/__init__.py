@@ -1,0 +1,22 @@
+"""The recipes that papers describe, as generators of resumable stages."""
+
+from tailor.methods.select import choose
+from tailor.methods.stage import Method, Preview, Result, Stage
+from tailor.methods.study import Study
+from tailor.methods.train import BACKWARD, Train
+from tailor.methods.whole import METHODS, whole
+from tailor.methods.workshop import Workshop
+
+__all__ = [
+    "BACKWARD",
+    "METHODS",
+    "Method",
+    "Preview",
+    "Result",
+    "Stage",
+    "Study",
+    "Train",
+    "Workshop",
+    "choose",
+    "whole",
+]

@@ -1,0 +1,56 @@
+"""The stage that reads patterns and gives each task its tap."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tailor.methods.stage import Preview, Result, Stage
+from tailor.methods.workshop import Workshop
+from tailor.selection import SelectionRule
+from tailor.sparsity import Pattern
+from tailor.training import Progress
+
+
+@dataclass(frozen=True)
+class Select(Stage):
+    """Choose a tap for each task.
+
+    Attributes:
+        rule: patterns → tap.
+        trials: for each task, the results of its sparse trainings.
+    """
+
+    rule: SelectionRule
+    trials: Mapping[str, Sequence[Result]]
+
+    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:  # noqa: ARG002
+        """Apply the rule to every task's patterns."""
+        return choose(self.rule, self.trials)
+
+    def preview(self, workshop: Workshop) -> Preview:
+        """Before anything is trained, the end of the backbone is all that can be said."""
+        taps = dict.fromkeys(self.trials, workshop.end)
+        return Preview(result={"taps": taps}, work=0.0, what="choose a tap for each task (shown: the end, at most)")
+
+
+def choose(rule: SelectionRule, trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> Result:
+    """The taps of all tasks, and why.
+
+    Args:
+        rule: patterns → tap.
+        trials: for each task, the results of its sparse trainings.
+
+    Raises:
+        ValueError: where everything died: names the task and says what to do.
+    """
+    selections = {}
+    for task, results in trials.items():
+        try:
+            selections[task] = rule.select([Pattern.from_dict(result["pattern"]) for result in results])
+        except ValueError as error:
+            raise ValueError(f"task {task!r}: {error}") from error
+    return {
+        "taps": {task: selection.tap for task, selection in selections.items()},
+        "selections": {task: selection.to_dict() for task, selection in selections.items()},
+    }

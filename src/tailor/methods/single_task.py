@@ -1,0 +1,16 @@
+"""One dense network a task: what every multi-task network is measured against."""
+
+from tailor.methods.stage import Method
+from tailor.methods.study import Study
+from tailor.methods.train import Train
+from tailor.methods.workshop import Workshop
+
+
+def single_task(workshop: Workshop, study: Study) -> Method:
+    """Train each task alone, its decoder at the end of the backbone."""
+    networks = []
+    for task in workshop.task_names:
+        for seed in study.seeds:
+            result = yield Train(f"single_task/{task}/seed-{seed}", "single_task", {task: workshop.end}, seed)
+            networks.append(result)
+    return networks

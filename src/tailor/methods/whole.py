@@ -1,0 +1,34 @@
+"""The whole argument: train what is to be compared, then compare it on the test split, once."""
+
+from collections.abc import Callable
+
+from tailor.methods.compare import Compare
+from tailor.methods.lomt import lomt
+from tailor.methods.multi_task import multi_task
+from tailor.methods.single_task import single_task
+from tailor.methods.stage import Method, Result
+from tailor.methods.study import Study
+from tailor.methods.workshop import Workshop
+
+METHODS: dict[str, Callable[[Workshop, Study], Method]] = {
+    "single_task": single_task,
+    "multi_task": multi_task,
+    "lomt": lomt,
+}
+"""Every built-in method by its name; a new one is a new file and one line here."""
+
+
+def whole(workshop: Workshop, study: Study) -> Method:
+    """All methods of the study, then the comparison.
+
+    Raises:
+        ValueError: where a method is not known.
+    """
+    unknown = [name for name in study.methods if name not in METHODS]
+    if unknown:
+        raise ValueError(f"unknown method {unknown[0]!r} – there are {', '.join(METHODS)}")
+    networks: list[Result] = []
+    for name in study.methods:
+        networks += yield from METHODS[name](workshop, study)
+    yield Compare("compare", tuple(networks))
+    return networks

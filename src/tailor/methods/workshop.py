@@ -1,0 +1,89 @@
+"""What all stages of a run share: data, tasks, and how networks are made and trained."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tailor.data import Source
+from tailor.evaluation import Cost, cost
+from tailor.models import Network, Tap, taps
+from tailor.tasks import Task
+from tailor.training import Recipe, seed_everything
+
+
+@dataclass
+class Workshop:
+    """The ingredients of a run.
+
+    Attributes:
+        source: where the data comes from; ``setup`` has been called before a stage runs.
+        tasks: what is learned, a part of the source's tasks or all of them.
+        backbone: makes a fresh backbone.
+        decoder: makes a fresh decoder from (channels, task).
+        recipe: how every network is trained.
+        stages: the folder in which every stage has its own.
+        accelerator: Lightning's name of the device.
+    """
+
+    source: Source
+    tasks: Sequence[Task]
+    backbone: Callable[[], nn.Module]
+    decoder: Callable[[int, Task], nn.Module]
+    recipe: Recipe
+    stages: Path
+    accelerator: str = "auto"
+    _task_by_name: dict[str, Task] = field(init=False, repr=False)
+    _costs: dict[tuple[tuple[str, str], ...], Cost] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._task_by_name = {task.name: task for task in self.tasks}
+
+    @cached_property
+    def example(self) -> Tensor:
+        """One image of the source's size, ``(1, 3, H, W)``, for dry runs."""
+        height, width = self.source.size
+        return torch.zeros(1, 3, height, width)
+
+    @cached_property
+    def candidates(self) -> list[Tap]:
+        """Every place of the backbone where a decoder could be attached, in execution order."""
+        return taps(self.backbone(), self.example)
+
+    @property
+    def end(self) -> str:
+        """The backbone's last output, where conventional networks have their decoders."""
+        return self.candidates[-1].name
+
+    @property
+    def task_names(self) -> list[str]:
+        """Names of the tasks, in order."""
+        return list(self._task_by_name)
+
+    def network(self, attach: Mapping[str, str], seed: int = 0) -> Network:
+        """A fresh network for the tasks in ``attach`` (task name → tap), initialized from ``seed``."""
+        seed_everything("network", seed)
+        return Network(
+            self.backbone(),
+            [self._task_by_name[name] for name in attach],
+            dict(attach),
+            decoders=self.decoder,
+            example=self.example,
+        )
+
+    def cost(self, attach: Mapping[str, str]) -> Cost:
+        """Parameters, and multiply-accumulates of one forward pass, of the network with these taps."""
+        key = tuple(attach.items())
+        if key not in self._costs:
+            self._costs[key] = cost(self.network(attach), self.example)
+        return self._costs[key]
+
+    def trained(self, stage: str, attach: Mapping[str, str]) -> Network:
+        """The network that the training stage ``stage`` left, in evaluation mode."""
+        network = self.network(attach)
+        weights = torch.load(self.stages / stage / "weights.pt", weights_only=True, map_location="cpu")
+        network.load_state_dict(weights)
+        return network.eval()
