@@ -15,7 +15,7 @@ class Uncertainty(Balancing):
     A task that is absent from a batch leaves its sₜ alone.
 
     >>> import torch
-    >>> float(Uncertainty(["seg"], start=0.0)({"seg": torch.tensor(2.0)}))
+    >>> Uncertainty(["seg"], start=0.0)({"seg": torch.tensor(2.0)}).item()
     2.0
     """
 

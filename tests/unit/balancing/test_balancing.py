@@ -1,0 +1,108 @@
+"""Every balancing method against its formula, TorchJD's implementation, and the rule for absent tasks."""
+
+import pytest
+import torch
+from torchjd import scalarization
+
+from tailor.balancing import BALANCING, DWA, Equal, Uncertainty
+
+TASKS = ["seg", "depth", "edges"]
+
+
+def losses(*values):
+    return {task: torch.tensor(value, requires_grad=True) for task, value in zip(TASKS, values, strict=False)}
+
+
+@pytest.mark.parametrize("name", BALANCING)
+def test_one_scalar_whose_gradient_reaches_every_loss(name):
+    given = losses(1.0, 2.0, 3.0)
+    total = BALANCING[name](TASKS)(given)
+    total.backward()
+    assert total.shape == ()
+    assert all(loss.grad is not None and loss.grad > 0 for loss in given.values())
+
+
+@pytest.mark.parametrize("name", BALANCING)
+def test_a_loss_weighs_what_weights_says(name):
+    balancing = BALANCING[name](TASKS)
+    given = losses(1.0, 2.0, 3.0)
+    balancing(given).backward()
+    for task, weight in balancing.weights().items():
+        assert given[task].grad == pytest.approx(weight, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", BALANCING)
+def test_an_absent_task_costs_nothing_and_learns_nothing(name):
+    balancing = BALANCING[name](TASKS)
+    balancing({"seg": torch.tensor(2.0)}).backward() if list(balancing.parameters()) else balancing(
+        {"seg": torch.tensor(2.0)}
+    )
+    for key, parameter in balancing.named_parameters():
+        assert (parameter.grad is not None) == key.endswith("seg")
+
+
+@pytest.mark.parametrize("name", BALANCING)
+def test_no_tasks_is_an_error(name):
+    with pytest.raises(ValueError, match="at least one task"):
+        BALANCING[name]([])
+
+
+def test_uncertainty_is_twice_torchjds_from_the_papers_start():
+    ours, theirs = Uncertainty(TASKS), scalarization.UW(3)
+    with torch.no_grad():
+        theirs.log_var.fill_(1.0)
+    values = torch.tensor([0.5, 4.0, 1.0])
+    mine = ours(dict(zip(TASKS, values, strict=True)))
+    reference = 2 * theirs(values)
+    mine.backward()
+    reference.backward()
+    torch.testing.assert_close(mine, reference)
+    gradient = torch.stack([ours.log_variance[task].grad for task in TASKS])
+    torch.testing.assert_close(gradient, theirs.log_var.grad)
+
+
+def test_uncertainty_settles_where_the_weight_is_one_over_the_loss():
+    balancing = Uncertainty(["seg"])
+    optimizer = torch.optim.SGD(balancing.parameters(), lr=0.1)
+    for _ in range(500):
+        optimizer.zero_grad()
+        balancing({"seg": torch.tensor(4.0)}).backward()
+        optimizer.step()
+    assert balancing.weights()["seg"] == pytest.approx(1 / 4, rel=1e-3)
+
+
+def test_dwa_agrees_with_torchjd_epoch_by_epoch():
+    ours, theirs = DWA(TASKS), scalarization.DWA()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        for _ in range(3):
+            values = torch.rand(3, generator=generator) + 0.1
+            torch.testing.assert_close(ours(dict(zip(TASKS, values, strict=True))), theirs(values))
+        ours.end_epoch()
+        theirs.step()
+    assert sum(ours.weights().values()) == pytest.approx(3)
+
+
+def test_dwa_survives_a_restart_and_a_task_without_labels():
+    first, second = DWA(TASKS), DWA(TASKS)
+    for epoch in range(3):
+        first({"seg": torch.tensor(1.0 / (epoch + 1)), "depth": torch.tensor(1.0)})
+        first.end_epoch()
+    second.load_state_dict(first.state_dict())
+    assert second.weights() == first.weights()
+    assert first.weights()["seg"] < first.weights()["depth"] == pytest.approx(first.weights()["edges"])
+
+
+def test_dwa_does_not_learn_from_validation():
+    balancing = DWA(TASKS).eval()
+    balancing(losses(1.0, 2.0, 3.0))
+    assert balancing.batches.sum() == 0
+
+
+def test_dwa_wants_a_temperature():
+    with pytest.raises(ValueError, match="temperature 0"):
+        DWA(TASKS, temperature=0)
+
+
+def test_equal_is_the_sum():
+    assert Equal(TASKS)(losses(1.0, 2.0, 3.0)) == 6
