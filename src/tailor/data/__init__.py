@@ -2,11 +2,13 @@
 
 from tailor.data.augment import Augmentation
 from tailor.data.nyuv2 import NYUv2
+from tailor.data.scenes import Scenes
 from tailor.data.source import Samples, Source, Split
 
 SOURCES: dict[str, type[Source]] = {
+    "scenes": Scenes,
     "nyuv2": NYUv2,
 }
 """Every source by the name that the command line knows it by."""
 
-__all__ = ["SOURCES", "Augmentation", "NYUv2", "Samples", "Source", "Split"]
+__all__ = ["SOURCES", "Augmentation", "NYUv2", "Samples", "Scenes", "Source", "Split"]

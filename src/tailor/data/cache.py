@@ -101,9 +101,7 @@ def _locked(descriptor: int) -> Iterator[None]:
 
 def _build(entry: Path, identity: str, count: int, build: Callable[[], Iterable[Chunk]]) -> None:
     """Writes an entry beside its place, then renames it there."""
-    for leftover in entry.parent.glob(
-        f"{entry.name}.partial-*"
-    ):  # of a build that was killed: we hold the lock
+    for leftover in entry.parent.glob(f"{entry.name}.partial-*"):  # of a build that was killed: we hold the lock
         shutil.rmtree(leftover, ignore_errors=True)
     partial = entry.with_name(f"{entry.name}.partial-{os.getpid()}")
     partial.mkdir()

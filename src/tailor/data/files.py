@@ -21,13 +21,9 @@ def read_image(path: Path, mode: str) -> np.ndarray:
                 raise ValueError(f"its pixels are {picture.mode}, and one byte each was expected")
             return np.asarray(picture if picture.mode == "P" and mode == "L" else picture.convert(mode))
     except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{path} is missing: restore it, or take its name out of the split's list"
-        ) from error
+        raise FileNotFoundError(f"{path} is missing: restore it, or take its name out of the split's list") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{path} can't be read as a picture ({error}): restore it from the data set"
-        ) from error
+        raise ValueError(f"{path} can't be read as a picture ({error}): restore it from the data set") from error
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -39,9 +35,7 @@ def read_array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(
-            f"{path} can't be read as a .npy array ({error}): restore it from the data set"
-        ) from error
+        raise ValueError(f"{path} can't be read as a .npy array ({error}): restore it from the data set") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         raise ValueError(f"{path} holds no array of numbers: restore it from the data set")
     return array
@@ -61,9 +55,7 @@ def read_names(path: Path) -> list[str]:
         raise ValueError(f"the list {path} is empty: it names one sample a line")
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(
-            f"the list {path} names {', '.join(twice[:5])} more than once: name each sample once"
-        )
+        raise ValueError(f"the list {path} names {', '.join(twice[:5])} more than once: name each sample once")
     return names
 
 
@@ -92,9 +84,7 @@ def same_size(label: np.ndarray, image: np.ndarray, path: Path, image_path: Path
     """
     if label.shape[:2] != image.shape[:2]:
         sizes = [" × ".join(map(str, array.shape[:2])) for array in (label, image)]
-        raise ValueError(
-            f"{path} is {sizes[0]} but its image {image_path} is {sizes[1]}: both must have one size"
-        )
+        raise ValueError(f"{path} is {sizes[0]} but its image {image_path} is {sizes[1]}: both must have one size")
 
 
 def fingerprint(paths: Iterable[Path]) -> str:

@@ -17,9 +17,7 @@ from tailor.tasks import Depth, Edges, Normals, Segmentation
 VOID = surface.VOID
 FOLDERS = {"image": ".jpg", "depth": ".png", "seg40": ".png"}
 EXPECTED = ("train.txt", "test.txt", "meta.json", *FOLDERS)
-SIGMA = (
-    6 / 640
-)  # window of the normals as a share of the width; see tests/unit/data/test_nyuv2.py for its accuracy
+SIGMA = 6 / 640  # window of the normals as a share of the width; see tests/unit/data/test_nyuv2.py for its accuracy
 SEAM = 2 / 256  # void seams between objects are up to twice this share of the width
 RIM = 0.03  # the white border is at most this share of a side
 
@@ -90,13 +88,9 @@ class NYUv2(Source):
         self.seed, self.classes = seed, names
         train, test = (files.read_names(self.root / f"{split}.txt") for split in ("train", "test"))
         if both := set(train) & set(test):
-            raise ValueError(
-                f"{self.root}: {sorted(both)[0]} is in train.txt and in test.txt: a frame is in one split"
-            )
+            raise ValueError(f"{self.root}: {sorted(both)[0]} is in train.txt and in test.txt: a frame is in one split")
         if not 0 <= validation < len(train):
-            raise ValueError(
-                f"validation={validation}: train.txt has {len(train)} frames, and 1 must remain to train"
-            )
+            raise ValueError(f"validation={validation}: train.txt has {len(train)} frames, and 1 must remain to train")
         held_out = set(_runs(train, validation, np.random.default_rng(seed)))
         self.names = {
             "train": [name for name in train if name not in held_out],
@@ -142,9 +136,7 @@ class NYUv2(Source):
         if seg.max() > 40:
             raise ValueError(f"{paths['seg40']} has the class {seg.max()}: classes are 0 (void) and 1 to 40")
         height, width = seg.shape
-        rows, columns = (
-            _nearest(source, target) for source, target in zip(seg.shape, self.size, strict=True)
-        )
+        rows, columns = (_nearest(source, target) for source, target in zip(seg.shape, self.size, strict=True))
         pick = np.ix_(rows, columns)
         inside = _without_border(seg)
         depth = np.where(inside, self.meta.depth(steps), np.nan)
@@ -173,9 +165,7 @@ class _Meta:
             self._camera = [float(value) for value in meta["intrinsics_640x480"]]
             formula = re.fullmatch(r"\(v \+ ([\d.]+)\) \* ([\d.]+) / ([\d.]+)", meta["depth_metres"])
             if formula is None:
-                raise ValueError(
-                    f"depth_metres is {meta['depth_metres']!r} where '(v + a) * b / c' was expected"
-                )
+                raise ValueError(f"depth_metres is {meta['depth_metres']!r} where '(v + a) * b / c' was expected")
             self._offset, top, levels = map(float, formula.groups())
             self.step = top / levels
             if [len(self._names[13]), len(self._names[40]), len(self._to13), len(self._camera)] != [
@@ -184,13 +174,9 @@ class _Meta:
                 41,
                 4,
             ]:
-                raise ValueError(
-                    "names13, names40, map40to13, intrinsics_640x480 must have 14, 41, 41, 4 entries"
-                )
+                raise ValueError("names13, names40, map40to13, intrinsics_640x480 must have 14, 41, 41, 4 entries")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path} can't be understood ({error!r}): restore it from the data set"
-            ) from error
+            raise ValueError(f"{path} can't be understood ({error!r}): restore it from the data set") from error
 
     def names(self, classes: int) -> list[str]:
         """Class names without void."""
@@ -242,9 +228,7 @@ def _runs(names: list[str], count: int, rng: np.random.Generator) -> list[str]:
             runs.append([name])
     chosen: list[str] = []
     for index in rng.permutation(len(runs)):
-        if (
-            len(chosen) + len(runs[index]) <= count
-        ):  # a run that is too long now is passed over for shorter ones
+        if len(chosen) + len(runs[index]) <= count:  # a run that is too long now is passed over for shorter ones
             chosen += runs[index]
     rest = [name for name in sorted(names) if name not in set(chosen)]
     return chosen + rest[: count - len(chosen)]

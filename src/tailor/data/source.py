@@ -74,9 +74,7 @@ class Split(Dataset[dict[str, Tensor]]):
 
 def _decode(stored: np.ndarray, task: Task) -> Tensor:
     values = torch.from_numpy(stored)
-    if isinstance(task, Segmentation) or (
-        isinstance(task, Classification) and not values.is_floating_point()
-    ):
+    if isinstance(task, Segmentation) or (isinstance(task, Classification) and not values.is_floating_point()):
         return values.long()
     if values.dtype == torch.uint8:
         return values.float().masked_fill_(values == MISSING, torch.nan)
@@ -173,9 +171,7 @@ class Source(ABC):
         self.tasks = list(tasks)
         self.size = (int(size[0]), int(size[1]))
         self.batch_size = batch_size
-        self.augmentation = (
-            augment if isinstance(augment, Augmentation) else Augmentation() if augment else None
-        )
+        self.augmentation = augment if isinstance(augment, Augmentation) else Augmentation() if augment else None
         self.workers = workers
         self._splits: dict[str, Split] = {}
 
@@ -210,9 +206,7 @@ class Source(ABC):
         if name not in self._splits:
             samples = self.samples(name)
             if len(samples.rows) == 0:
-                raise ValueError(
-                    f"the {name} split of {type(self).__name__} is empty: give it 1 sample or more"
-                )
+                raise ValueError(f"the {name} split of {type(self).__name__} is empty: give it 1 sample or more")
             augmentation = self.augmentation if name == "train" else None
             self._splits[name] = Split(samples, self.tasks, self.normalization, augmentation)
         return self._splits[name]

@@ -69,9 +69,7 @@ class _Window:
         return result
 
     def mean(self, values: np.ndarray) -> np.ndarray:
-        weighted = (
-            w * self._moved(values, offset) for w, offset in zip(self.weights, self.offsets, strict=True)
-        )
+        weighted = (w * self._moved(values, offset) for w, offset in zip(self.weights, self.offsets, strict=True))
         return np.asarray(sum(weighted) / self.total)
 
     def slope(self, values: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""How embedded scenes come about: solids, furniture, rooms, rays, pictures."""

@@ -1,0 +1,138 @@
+"""Solids with materials, put down one by one in metres; a scene is a table with a row for each."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeVar
+
+import numpy as np
+
+Option = TypeVar("Option")
+
+CLASSES = (
+    "wall", "floor", "ceiling", "window", "door", "picture", "bed", "sofa",
+    "chair", "table", "cabinet", "lamp", "screen", "object",
+)  # fmt: skip
+WALL, FLOOR, CEILING, WINDOW, DOOR, PICTURE, BED, SOFA, CHAIR, TABLE, CABINET, LAMP, SCREEN, OBJECT = range(14)
+
+
+class Kind(IntEnum):
+    """Shapes, each inside its box: a cylinder stands upright and may be elliptic."""
+
+    BOX = 0
+    ELLIPSOID = 1
+    CYLINDER = 2
+
+
+class Pattern(IntEnum):
+    """Textures in metres on a surface."""
+
+    PLAIN = 0
+    GRAIN = 1
+    PLANKS = 2
+    TILES = 3
+    STRIPES = 4
+    BLOTCHES = 5
+    SKY = 6
+    PAINTING = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """How a surface looks: two colours (linear RGB, 0 … 1) that a pattern mixes, gloss and light of its own.
+
+    ``frequency`` is the pattern's repetitions a metre.
+    """
+
+    colour: Sequence[float]
+    other: Sequence[float]
+    pattern: Pattern = Pattern.PLAIN
+    frequency: float = 1.0
+    gloss: float = 0.0
+    glow: float = 0.0
+
+    def row(self) -> tuple[float, ...]:
+        return (*self.colour, *self.other, self.pattern, self.frequency, self.gloss, self.glow)
+
+
+class Columns:
+    """Columns of a scene's table."""
+
+    KIND, CLASS, INSTANCE = 0, 1, 2
+    CENTRE, HALF = slice(3, 6), slice(6, 9)
+    COSINE, SINE = 9, 10
+    COLOUR, OTHER = slice(11, 14), slice(14, 17)
+    PATTERN, FREQUENCY, GLOSS, GLOW = 17, 18, 19, 20
+    COUNT = 21
+
+
+class Dice:
+    """Random numbers of one scene, drawn in one go."""
+
+    def __init__(self, numbers: Sequence[float]) -> None:
+        self._numbers: Iterator[float] = iter(numbers)
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        return low + (high - low) * next(self._numbers)
+
+    def chance(self, probability: float) -> bool:
+        return next(self._numbers) < probability
+
+    def choice(self, options: Sequence[Option]) -> Option:
+        return options[int(next(self._numbers) * len(options))]
+
+    def order(self, options: Sequence[Option]) -> list[Option]:
+        keys = [next(self._numbers) for _ in options]
+        return [options[i] for i in sorted(range(len(options)), key=keys.__getitem__)]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a piece of furniture stands: its own axes are x to its right, z to its back, origin on the floor.
+
+    Seen from the front its back is at z = 0 and it comes forward to negative z. ``turn`` is the angle from the
+    room's axes to its own, in radians; a piece with turn 0 stands against the far wall.
+    """
+
+    x: float
+    z: float
+    turn: float
+
+    def at(self, x: float, z: float, turn: float = 0.0) -> "Place":
+        """A place given in this one's axes."""
+        cosine, sine = math.cos(self.turn), math.sin(self.turn)
+        return Place(self.x + cosine * x + sine * z, self.z - sine * x + cosine * z, self.turn + turn)
+
+
+class Solids:
+    """A scene in the making."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, ...]] = []
+        self.instance = 0
+
+    def piece(self) -> None:
+        """What follows is another piece: edges will run between it and all before."""
+        self.instance += 1
+
+    def add(
+        self,
+        kind: Kind,
+        label: int,
+        place: Place,
+        x: tuple[float, float],
+        y: tuple[float, float],
+        z: tuple[float, float],
+        material: Material,
+    ) -> None:
+        """A solid that fills the box from ``x[0]`` to ``x[1]`` (and so on) in a place's axes; y is height."""
+        middle = place.at((x[0] + x[1]) / 2, (z[0] + z[1]) / 2)
+        centre = (middle.x, (y[0] + y[1]) / 2, middle.z)
+        half = ((x[1] - x[0]) / 2, (y[1] - y[0]) / 2, (z[1] - z[0]) / 2)
+        turn = (math.cos(place.turn), math.sin(place.turn))
+        self.rows.append((kind, label, self.instance, *centre, *half, *turn, *material.row()))
+
+    def table(self) -> np.ndarray:
+        """``(K, Columns.COUNT)`` float32."""
+        return np.array(self.rows, dtype=np.float32).reshape(-1, Columns.COUNT)
