@@ -72,9 +72,7 @@ def check_sample(sample: Mapping[str, Tensor], tasks: Iterable[Task], where: str
 def check_image(image: Tensor, where: str) -> None:
     """Raise if an image is not ``(3, H, W)`` with H, W ≥ 1, is neither uint8 nor floating, or not finite."""
     if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
-        raise ValueError(
-            f"{where}: image of shape {tuple(image.shape)}, expected (3, H, W) – convert it to RGB"
-        )
+        raise ValueError(f"{where}: image of shape {tuple(image.shape)}, expected (3, H, W) – convert it to RGB")
     if image.dtype != torch.uint8 and not image.is_floating_point():
         raise ValueError(f"{where}: image of dtype {image.dtype}, expected uint8 or floating point")
     if image.is_floating_point() and not bool(image.isfinite().all()):

@@ -41,9 +41,7 @@ class Classification(Task):
     higher_is_better: ClassVar[Mapping[str, bool]] = {"accuracy": True, "F1": True, "AUC": True}
     headline: ClassVar[tuple[str, ...]] = ("accuracy",)
 
-    def __init__(
-        self, name: str, classes: int | Sequence[str], multilabel: bool = False, weight: float = 1.0
-    ) -> None:
+    def __init__(self, name: str, classes: int | Sequence[str], multilabel: bool = False, weight: float = 1.0) -> None:
         self.class_names, count = class_names(classes)
         super().__init__(name, count, weight)
         if count < (1 if multilabel else 2):
@@ -69,9 +67,7 @@ class Classification(Task):
         """``accuracy``, for several labels also ``F1`` and ``AUC``, over a whole split."""
         if not self.multilabel:
             return LabelledOnly(_hits, {"accuracy": MeanMetric(nan_strategy="disable")})
-        return LabelledOnly(
-            _probabilities, {"scores": _LabelScores(self.channels), "AUC": _LabelAUC(self.channels)}
-        )
+        return LabelledOnly(_probabilities, {"scores": _LabelScores(self.channels), "AUC": _LabelAUC(self.channels)})
 
     def prediction(self, output: Tensor) -> Tensor:
         """Class indices ``(N,)``; for several labels their probabilities ``(N, C)``."""

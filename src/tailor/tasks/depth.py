@@ -81,9 +81,7 @@ class Depth(Task):
         error_x, error_y = sobel(error)
         loss = loss + mean_where(_log_distance(error_x) + _log_distance(error_y), whole)
         truth_x, truth_y = sobel(truth)
-        return loss + mean_where(
-            _normal_distance(truth_x + error_x, truth_y + error_y, truth_x, truth_y), whole
-        )
+        return loss + mean_where(_normal_distance(truth_x + error_x, truth_y + error_y, truth_x, truth_y), whole)
 
     def metrics(self) -> MetricCollection:
         """Errors in metres, relative errors and shares within a ratio, over a whole split."""

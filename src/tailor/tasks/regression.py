@@ -86,6 +86,10 @@ class _MeanR2(MultioutputWrapper):
     def compute(self) -> Tensor:
         return super().compute().nanmean()
 
+    def forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
+        scores: Tensor = super().forward(*args, **kwargs)
+        return scores.nanmean()
+
 
 def _float_pair(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return full_precision(output), full_precision(target)

@@ -41,9 +41,7 @@ class Segmentation(Task):
     higher_is_better: ClassVar[Mapping[str, bool]] = {"mIoU": True, "pixel_accuracy": True}
     headline: ClassVar[tuple[str, ...]] = ("mIoU",)
 
-    def __init__(
-        self, name: str, classes: int | Sequence[str], ignore_index: int = 255, weight: float = 1.0
-    ) -> None:
+    def __init__(self, name: str, classes: int | Sequence[str], ignore_index: int = 255, weight: float = 1.0) -> None:
         self.class_names, count = class_names(classes)
         super().__init__(name, count, weight)
         if count < 2:
@@ -63,9 +61,7 @@ class Segmentation(Task):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Mean cross-entropy over labelled pixels, in nats."""
         valid = target != self.ignore_index
-        entropy = F.cross_entropy(
-            full_precision(output), target, ignore_index=self.ignore_index, reduction="none"
-        )
+        entropy = F.cross_entropy(full_precision(output), target, ignore_index=self.ignore_index, reduction="none")
         return mean_where(entropy, valid)
 
     def metrics(self) -> MetricCollection:
