@@ -1,0 +1,101 @@
+"""Methods, metrics and figures as a reader calls them."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+SINGLE, CONVENTIONAL, TAILORED, SPARSE = "single_task", "multi_task", "lomt", "sparse"
+
+METHODS = {
+    SINGLE: "single-task",
+    CONVENTIONAL: "conventional multi-task",
+    TAILORED: "tailored (LOMT)",
+    SPARSE: "sparse single-task",
+}
+
+METRICS = {
+    "pixel_accuracy": "pixel accuracy",
+    "delta1": "δ < 1.25",
+    "delta2": "δ < 1.25²",
+    "delta3": "δ < 1.25³",
+    "mean_angle": "mean angle",
+    "median_angle": "median angle",
+    "within_11.25": "within 11.25°",
+    "within_22.5": "within 22.5°",
+    "within_30": "within 30°",
+    "ODS_F": "ODS-F",
+    "R2": "R²",
+}
+
+
+def method_name(method: str) -> str:
+    """What the reader calls a method; one that is new here keeps its own name.
+
+    Example:
+        >>> method_name("lomt"), method_name("adaptive_sharing")
+        ('tailored (LOMT)', 'adaptive sharing')
+    """
+    return METHODS.get(method, method.replace("_", " "))
+
+
+def metric_name(metric: str) -> str:
+    """What the reader calls a metric."""
+    return METRICS.get(metric, metric.replace("_", " "))
+
+
+def in_order(methods: Iterable[str]) -> list[str]:
+    """The known methods as the story goes, then the others as they come."""
+    found = list(dict.fromkeys(methods))
+    known = [method for method in METHODS if method in found]
+    return known + [method for method in found if method not in METHODS]
+
+
+def colour_class(method: str, methods: Sequence[str]) -> str:
+    """The CSS class that gives a method its colour, the same in every figure.
+
+    Example:
+        >>> colour_class("lomt", ["lomt", "other"]), colour_class("other", ["lomt", "other"])
+        ('of-lomt', 'of-other-0')
+    """
+    if method in METHODS:
+        return f"of-{method.replace('_', '-')}"
+    others = [name for name in methods if name not in METHODS]
+    return f"of-other-{others.index(method) % 4}"
+
+
+def listing(words: Sequence[str]) -> str:
+    """Words as a sentence has them.
+
+    Example:
+        >>> listing(["seg", "depth", "edges"])
+        'seg, depth and edges'
+    """
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def plural(count: int, what: str) -> str:
+    """A count and its noun.
+
+    Example:
+        >>> plural(1, "seed"), plural(3, "seed")
+        ('1 seed', '3 seeds')
+    """
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its largest fitting units.
+
+    Example:
+        >>> duration(8.24), duration(75), duration(7500)
+        ('8 s', '1 min 15 s', '2 h 5 min')
+    """
+    if not math.isfinite(seconds):
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,78 @@
+"""A run folder → one HTML file."""
+
+import base64
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tailor.evaluation.wording import count, number
+from tailor.report.curves import learning, sparsity, weights
+from tailor.report.gallery import gallery
+from tailor.report.names import duration, method_name, plural
+from tailor.report.network import networks
+from tailor.report.patterns import needs
+from tailor.report.read import Run, read
+from tailor.report.scatter import scatter
+from tailor.report.table import groups, headings
+from tailor.report.verdict import verdict
+
+
+def render(run_folder: Path) -> str:
+    """Make the report of a run, ended or not.
+
+    The file needs nothing else: style, script and pictures are inside, and its own security policy forbids every
+    request. All texts of the run are escaped, and no script but the report's own may run.
+
+    Args:
+        run_folder: with ``config.yaml`` and ``stages/``.
+
+    Returns:
+        HTML; sections whose stages are missing say which stage to run.
+
+    Raises:
+        FileNotFoundError: where this is no run folder.
+    """
+    run = read(Path(run_folder))
+    environment = Environment(
+        loader=PackageLoader("tailor", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(count=count, number=number, duration=duration, method_name=method_name, plural=plural)
+    return environment.get_template("report.html.jinja").render(_contents(run))
+
+
+def _contents(run: Run) -> dict[str, Any]:
+    """Everything that the template names."""
+    found = run.comparison if run.comparison and run.comparison.outcomes else None
+    script = _asset("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {
+        "run": run,
+        "name": run.path.resolve().name,
+        "found": found,
+        "verdict": verdict(run),
+        "headings": headings(found) if found else [],
+        "groups": groups(found) if found else [],
+        "other_groups": groups(found, headline_only=False) if found else [],
+        "scatter": scatter(found) if found else None,
+        "networks": networks(run),
+        "needs": needs(run),
+        "gallery": gallery(run),
+        "learning": learning(run),
+        "sparsity": sparsity(run),
+        "weights": weights(run),
+        "style": Markup(_asset("report.css")),  # noqa: S704 – our own file
+        "script": Markup(script),  # noqa: S704 – our own file
+        "script_hash": f"sha256-{digest}",
+    }
+
+
+def _asset(name: str) -> str:
+    return files("tailor.report").joinpath(name).read_text(encoding="utf-8")

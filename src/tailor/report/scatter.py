@@ -1,0 +1,87 @@
+"""Quality against cost: a dot a network, so that one sees what is bought with what."""
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from tailor.evaluation.wording import count, number
+from tailor.report.chart import BOTTOM, LEFT, RIGHT, TOP, Axes, tick_label, ticks
+from tailor.report.comparison import Comparison
+from tailor.report.names import SINGLE, colour_class, method_name
+from tailor.report.svg import drawing, element, tip
+
+WIDTH, HEIGHT = 460.0, 300.0
+
+
+def scatter(found: Comparison) -> Markup | None:
+    """Δm over multiply-accumulates, small dots for seeds, large ones for their means; none without two methods."""
+    spots = [spot for method in found.methods if (spot := _spot(found, method))]
+    if len(spots) < 2:
+        return None
+    gains = [gain for _, _, seeds, mean in spots for gain in (*seeds, mean)]
+    low, high = min(0.0, *gains), max(0.0, *gains)
+    margin = 0.18 * (high - low) or 1.0
+    most = max(macs for _, macs, _, _ in spots) * 1.12
+    axes = Axes(0.0, most, low - margin, high + margin, WIDTH, HEIGHT)
+    parts = [_grid(axes, most), _zero(axes)]
+    taken: list[tuple[float, float]] = []
+    for method, macs, seeds, mean in spots:
+        colour = colour_class(method, found.methods)
+        x, y = axes.x(macs), axes.y(mean)
+        dots = [element("circle", cx=x, cy=axes.y(gain), r=3, class_="seed") for gain in seeds]
+        about = f"{method_name(method)}: Δm {number(mean, 1, signed=True)} %, {count(round(macs))} multiply-accumulates"
+        mean_dot = element("circle", tip(about), cx=x, cy=y, r=7, class_="mean")
+        parts.append(element("g", *dots, mean_dot, _label(method_name(method), x, y, taken), class_=f"spot {colour}"))
+    described = "; ".join(
+        f"{method_name(method)} {number(mean, 1, signed=True)} % at {count(round(macs))}"
+        for method, macs, _, mean in spots
+    )
+    return drawing(WIDTH, HEIGHT, *parts, label=f"Δm over multiply-accumulates: {described}.", kind="chart scatter")
+
+
+def _spot(found: Comparison, method: str) -> tuple[str, float, Sequence[float], float] | None:
+    macs = found.cost(method, "macs")
+    delta = found.delta_m(method)
+    if macs is None or (delta is None and method != SINGLE):
+        return None
+    if method == SINGLE or delta is None:
+        return method, macs, (), 0.0
+    seeds = [one.delta_m for one in found.of(method) if one.delta_m is not None]
+    return method, macs, seeds if len(seeds) > 1 else (), delta.mean
+
+
+def _grid(axes: Axes, most: float) -> Markup:
+    parts = []
+    for value in ticks(axes.low, axes.high, 5):
+        y = axes.y(value)
+        text = tick_label(value, axes.low, axes.high)
+        parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
+        parts.append(
+            element("text", f"+{text}" if value > 0 else text, x=LEFT - 6, y=y + 3.5, text_anchor="end")
+        )
+    for value in ticks(0.0, most, 4):
+        text = count(round(value)) if value else "0"
+        parts.append(element("text", text, x=axes.x(value), y=HEIGHT - BOTTOM + 14, text_anchor="middle"))
+    parts.append(
+        element("text", "multiply-accumulates of one image →", x=WIDTH - RIGHT, y=HEIGHT - 5, text_anchor="end", class_="soft")
+    )
+    parts.append(element("text", "↑ Δm [%]", x=LEFT + 4, y=TOP + 6, class_="soft"))
+    return element("g", *parts, class_="axes")
+
+
+def _zero(axes: Axes) -> Markup:
+    """As good as single-task networks."""
+    y = axes.y(0.0)
+    return element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="zero")
+
+
+def _label(text: str, x: float, y: float, taken: list[tuple[float, float]]) -> Markup:
+    """Beside the dot on the side with more room, moved where another label is."""
+    right = x < LEFT + (WIDTH - LEFT - RIGHT) * 0.55
+    baseline = y - 11
+    while any(abs(baseline - other) < 14 and (right == (side < WIDTH / 2)) for side, other in taken):
+        baseline += 28 if baseline < y else 14
+    taken.append((0.0 if right else WIDTH, baseline))
+    return element(
+        "text", text, x=x - 6 if right else x + 6, y=baseline, text_anchor="start" if right else "end", class_="name"
+    )
