@@ -1,0 +1,102 @@
+"""What every selection rule is: sparsity patterns of several trials in, the layer to tap out."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from tailor.sparsity import Pattern
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The answer of a rule.
+
+    Attributes:
+        tap: name of the module to tap, relative to the backbone; None where no layer qualifies.
+        stability: share of the trials that choose this tap by themselves, from 0 to 1.
+        runner_up: what most of the other trials choose by themselves; None where there's none.
+        per_trial: what each trial chooses by itself; None where it leaves no layer.
+        reason: one sentence on why it came out so, and what to do where it's no good answer.
+    """
+
+    tap: str | None
+    stability: float
+    runner_up: str | None
+    per_trial: tuple[str | None, ...]
+    reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "per_trial", tuple(self.per_trial))
+
+    @classmethod
+    def among(cls, tap: str | None, per_trial: Sequence[str | None], reason: str) -> "Selection":
+        """A selection with its stability and runner-up counted from what each trial chooses by itself."""
+        others = Counter(choice for choice in per_trial if choice not in (tap, None))
+        agree = sum(choice == tap for choice in per_trial) if tap is not None else 0
+        runner_up = others.most_common(1)[0][0] if others else None
+        return cls(tap, agree / len(per_trial), runner_up, tuple(per_trial), reason)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "per_trial": list(self.per_trial)}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> "Selection":
+        """What :meth:`to_dict` gave.
+
+        Raises:
+            ValueError: it's no selection.
+        """
+        try:
+            return cls(**state)
+        except TypeError as error:
+            raise ValueError(f"this is no selection ({error}): give what Selection.to_dict() returned") from error
+
+
+class SelectionRule(ABC):
+    """Chooses one layer from what several trials of one task left alive.
+
+    A rule of your own needs a name and :meth:`choose`.
+    """
+
+    name: ClassVar[str]
+
+    def select(self, patterns: Sequence[Pattern]) -> Selection:
+        """The tap for a task.
+
+        Args:
+            patterns: one of each trial, all of the same network.
+
+        Raises:
+            ValueError: there are no patterns, they're of different networks, or no layer of them is ranked.
+        """
+        if not patterns:
+            raise ValueError("no patterns to select from: give that of one trial at least")
+        _same_network(patterns)
+        if not patterns[0].ranked:
+            raise ValueError(
+                "no layer of the patterns is ranked, all are stems or shortcuts: say which ones are with "
+                "tailor.sparsity.pattern(..., ranked=...)"
+            )
+        return self.choose(patterns)
+
+    @abstractmethod
+    def choose(self, patterns: Sequence[Pattern]) -> Selection:
+        """As :meth:`select`, with patterns that are checked."""
+
+
+def _same_network(patterns: Sequence[Pattern]) -> None:
+    def layers(pattern: Pattern) -> list[tuple[str, int]]:
+        return [(layer.name, len(layer.alive)) for layer in pattern.layers]
+
+    first = layers(patterns[0])
+    for trial, pattern in enumerate(patterns[1:], 2):
+        if layers(pattern) != first:
+            different = set(first) ^ set(layers(pattern))
+            named = ", ".join(sorted(f"{name} with {count} channels" for name, count in different)[:3])
+            raise ValueError(
+                f"trial {trial} is another network than trial 1 ({named or 'another order of layers'}): select from "
+                "trials of one backbone"
+            )

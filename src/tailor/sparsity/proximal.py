@@ -1,0 +1,142 @@
+"""What makes an optimizer proximal: the parameter groups' keys, and the step that sets groups of weights to zero."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from tailor.sparsity.groups import AXES, Axis, grouped
+from tailor.sparsity.penalties import PENALTIES
+from tailor.sparsity.penalty import Penalty
+
+# Weights in one piece of work: few enough for its scratch to stay in a core's cache.
+PIECE = 1 << 16
+KEYS = ("penalty", "axis", "conv_groups")
+
+
+class Proximal(Optimizer):
+    """An optimizer whose parameter groups may have a penalty.
+
+    Keys of a parameter group:
+        penalty: a :class:`Penalty`, or None for none.
+        axis: ``"in"`` or ``"out"``: which channels of the weights are the groups.
+        conv_groups: the ``groups`` of the convolutions that the weights belong to.
+    """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters; see :meth:`torch.optim.Optimizer.add_param_group`.
+
+        Raises:
+            TypeError: the penalty is none.
+            ValueError: a penalized parameter has no groups of that kind.
+        """
+        super().add_param_group(param_group)
+        try:
+            self._check(self.param_groups[-1])
+        except (TypeError, ValueError):
+            del self.param_groups[-1]
+            raise
+
+    def _check(self, group: dict[str, Any]) -> None:
+        penalty, axis = group["penalty"], group["axis"]
+        if penalty is not None and not isinstance(penalty, Penalty):
+            raise TypeError(
+                f"penalty {penalty!r} is no tailor.sparsity.Penalty: give an instance, GroupLasso(1e-3) for example"
+            )
+        if axis not in AXES:
+            raise ValueError(f"unknown axis {axis!r}: groups are 'in' or 'out' channels")
+        if penalty is not None:
+            for weight in group["params"]:
+                grouped(weight, axis, group["conv_groups"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """As every optimizer's; penalties are dicts of numbers, so that nothing has to be unpickled."""
+        state = super().state_dict()
+        for group in state["param_groups"]:
+            if group["penalty"] is not None:
+                group["penalty"] = group["penalty"].state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a :meth:`state_dict`; that of the plain optimizer will do too, and keeps the penalties.
+
+        Raises:
+            ValueError: a stored penalty is unknown and isn't the one that this optimizer has.
+        """
+        saved = state_dict["param_groups"]
+        if len(saved) == len(self.param_groups):
+            pairs = zip(saved, self.param_groups, strict=True)
+            state_dict = {**state_dict, "param_groups": [_with_keys(new, old) for new, old in pairs]}
+        super().load_state_dict(state_dict)
+
+
+def _with_keys(saved: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
+    """A stored parameter group with its penalty as an object, and the current keys where it stores none."""
+    group = {**{key: current[key] for key in KEYS}, **saved}
+    stored, penalty = group["penalty"], current["penalty"]
+    if isinstance(stored, dict):
+        if penalty is None or type(penalty).name != stored.get("name"):
+            penalty = _build(stored)
+        else:
+            # In place: whoever holds the penalty, to change λ as training goes, keeps holding it.
+            penalty.load_state_dict(stored)
+        group["penalty"] = penalty
+    return group
+
+
+def _build(stored: dict[str, Any]) -> Penalty:
+    kind = PENALTIES.get(str(stored.get("name")))
+    if kind is None:
+        raise ValueError(
+            f"the stored penalty {stored} is none of {sorted(PENALTIES)}: make the optimizer with that penalty first"
+        )
+    return kind(**{key: value for key, value in stored.items() if key != "name"})
+
+
+def prox_(
+    weight: Tensor,
+    group: dict[str, Any],
+    step: float | Tensor,
+    second_moment: Tensor | None,
+    eps: float,
+    start: Tensor | None,
+) -> Tensor:
+    """The proximal step of one parameter in the metric sqrt(second moment) + eps, piece by piece.
+
+    Args:
+        weight: the parameter after the gradient step; overwritten.
+        group: its parameter group.
+        step: the step size.
+        second_moment: of the weight's shape; None is the identity metric.
+        eps: what is added to its root.
+        start: what the last call returned for this parameter.
+
+    Returns:
+        The norms of its groups, ``(blocks, channels)``.
+    """
+    penalty: Penalty = group["penalty"]
+    layout: tuple[Axis, int] = (group["axis"], group["conv_groups"])
+    W = grouped(weight, *layout)
+    v = None if second_moment is None else grouped(second_moment, *layout)
+    norms = []
+    for piece in _pieces(W):
+        part = W[:, piece]
+        metric = None if v is None else v[:, piece].sqrt().add_(eps)
+        guess = None if start is None else start[:, piece]
+        if weight.dtype in (torch.float32, torch.float64):
+            norms.append(penalty.prox_(part, step, metric, guess))
+        else:
+            wide = part.float()
+            norms.append(penalty.prox_(wide, step, None if metric is None else metric.float(), guess))
+            part.copy_(wide)
+    return torch.cat(norms, 1).to(weight.dtype)
+
+
+def _pieces(groups: Tensor) -> Iterator[slice]:
+    """Ranges of channels; an accelerator, which has no such cache and pays for each launch, gets all at once."""
+    channels = groups.shape[1]
+    each = max(1, PIECE * channels // max(groups.numel(), 1)) if groups.device.type == "cpu" else channels
+    each = -(-channels // -(-channels // each))
+    return (slice(first, first + each) for first in range(0, channels, each))
