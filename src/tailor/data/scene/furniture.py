@@ -98,7 +98,7 @@ def cabinet(
             solids.add(BOX, CABINET, at, (x + 0.015, x + step_x - 0.015), (y, y + step_y - 0.03),
                        (-deep - 0.025, -deep), front)  # fmt: skip
             k, m = x + step_x / 2, y + 0.8 * step_y
-            solids.add(BOX, CABINET, at, (k - 0.06, k + 0.06), (m, m + 0.02), (-deep - 0.05, -deep - 0.02), knob)
+            solids.add(BOX, CABINET, at, (k - 0.06, k + 0.06), (m, m + 0.02), (-deep - 0.035, -deep - 0.02), knob)
 
 
 def shelves(solids: Solids, at: Place, size: tuple[float, float, float], dice: Dice, palette: Palette) -> None:

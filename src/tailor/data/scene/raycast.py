@@ -50,23 +50,11 @@ def frames(solids: np.ndarray, view: View, image: np.ndarray) -> tuple[np.ndarra
     Returns:
         The camera's position ``(S, 3)`` and its right, down, forward ``(S, 3, 3)``.
     """
-    offset = view.position[image] - solids[:, Columns.CENTRE]
-    half = solids[:, Columns.HALF]
-    return into(solids, offset) / half, into(solids[:, None], view.axes[image]) / half[:, None]
-
-
-def into(solids: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Vectors ``(…, 3)`` of the room turned into the axes of solids ``(…, Columns.COUNT)``."""
-    cosine, sine = solids[..., Columns.COSINE], solids[..., Columns.SINE]
+    vectors = np.concatenate([view.axes[image], (view.position[image] - solids[:, Columns.CENTRE])[:, None]], axis=1)
+    cosine, sine = solids[:, None, Columns.COSINE], solids[:, None, Columns.SINE]
     x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
-    return np.stack([cosine * x - sine * z, y, sine * x + cosine * z], axis=-1)
-
-
-def out_of(solids: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """The reverse of :func:`into`."""
-    cosine, sine = solids[..., Columns.COSINE], solids[..., Columns.SINE]
-    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
-    return np.stack([cosine * x + sine * z, y, cosine * z - sine * x], axis=-1)
+    turned = np.stack([cosine * x - sine * z, y, sine * x + cosine * z], axis=-1) / solids[:, None, Columns.HALF]
+    return turned[:, 3], turned[:, :3]
 
 
 def cast(solids: np.ndarray, image: np.ndarray, view: View) -> Hits:
@@ -125,13 +113,13 @@ def _candidates(
     line, above = _counted(bottom - top)  # one entry for every row of every window
     owner, row = chosen[line].astype(np.int32), top[line] + above
     scene, first = image[owner], left[line]
-    base = axes[owner, 2] + axes[owner, 1] * view.y[scene, row][:, None]
-    sideways, start = axes[owner, 0], position[owner]
+    base = (axes[owner, 2] + axes[owner, 1] * view.y[scene, row][:, None]).T.copy()
+    sideways, start = axes[owner, 0].T.copy(), position[owner].T.copy()
     run, step = _counted(right[line] - first)  # one entry for every pixel of every row
     x = view.x.ravel()[(scene * width + first)[run] + step]
-    direction = [base[:, k][run] + x * sideways[:, k][run] for k in range(3)]
+    direction = [base[k][run] + x * sideways[k][run] for k in range(3)]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        t = intersect([start[:, k][run] for k in range(3)], direction)
+        t = intersect([start[k][run] for k in range(3)], direction)
     hit = np.flatnonzero((t > NEAR) & (t < FAR))
     run, step = run[hit], step[hit]
     return ((scene * height + row) * width + first)[run] + step, owner[run], t[hit]

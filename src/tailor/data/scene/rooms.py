@@ -8,7 +8,7 @@ import numpy as np
 
 from tailor.data.scene import furniture
 from tailor.data.scene.materials import Palette
-from tailor.data.scene.solids import DOOR, FLOOR, WINDOW, Dice, Kind, Place, Solids
+from tailor.data.scene.solids import CABINET, DOOR, FLOOR, WINDOW, Dice, Kind, Place, Solids
 
 ROOMS = ("bedroom", "living room", "office", "dining room", "kitchen")
 NUMBERS = 1200  # more than any room needs
@@ -47,7 +47,7 @@ def compose(rng: np.random.Generator) -> Scene:
     (_bedroom, _living_room, _office, _dining_room, _kitchen)[kind](room)
     _extras(room)
     palette = room.palette
-    shell = np.array([palette.wall().row(), palette.floor().row(), palette.ceiling().row()], dtype=np.float32)
+    shell = np.array([palette.wall().row, palette.floor().row, palette.ceiling().row], dtype=np.float32)
     return Scene(
         room.solids.table(),
         shell,
@@ -214,7 +214,7 @@ def _kitchen(room: Room) -> None:
     place = room.at_wall(wide + 0.65, 0.65, 3.0, tries=8) or Place(room.width / 2, room.depth, 0.0)
     run = place.at(-0.33, 0)
     furniture.cabinet(solids, run, (wide, 0.86, 0.58), dice, palette)
-    solids.add(Kind.BOX, 10, run, (-wide / 2, wide / 2), (0.86, 0.9), (-0.62, 0), palette.wood())
+    solids.add(Kind.BOX, CABINET, run, (-wide / 2, wide / 2), (0.86, 0.9), (-0.62, 0), palette.wood())
     furniture.cabinet(solids, run, (wide, dice.uniform(0.55, 0.75), 0.34), dice, palette, base=1.4)
     furniture.cabinet(solids, place.at(wide / 2, 0), (0.6, dice.uniform(1.7, 2.05), 0.6), dice, palette)
     furniture.small_things(solids, run, 0.9, wide / 2 - 0.2, dice, palette)
@@ -331,6 +331,6 @@ def _light(room: Room) -> np.ndarray:
     colour = (bright * (1 + warm), bright, bright * (1 - 1.3 * warm))
     daylight = dice.uniform(0.3, 0.9) if room.window_wall is not None else 0.0
     inward = {FAR: (0.0, 0.0, -1.0), LEFT: (1.0, 0.0, 0.0), RIGHT: (-1.0, 0.0, 0.0), None: (0.0, 0.0, 0.0)}
-    ambient, exposure, noise = dice.uniform(0.22, 0.42), dice.uniform(0.85, 1.35), dice.uniform(0.006, 0.022)
+    ambient, exposure, noise = dice.uniform(0.22, 0.42), dice.uniform(0.85, 1.35), dice.uniform(0.004, 0.016)
     values = (*position, *colour, ambient, daylight, *inward[room.window_wall], exposure, noise)
     return np.array(values, dtype=np.float32)

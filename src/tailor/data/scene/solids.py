@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar
 
@@ -38,22 +37,24 @@ class Pattern(IntEnum):
     PAINTING = 7
 
 
-@dataclass(frozen=True, slots=True)
 class Material:
     """How a surface looks: two colours (linear RGB, 0 … 1) that a pattern mixes, gloss and light of its own.
 
     ``frequency`` is the pattern's repetitions a metre.
     """
 
-    colour: Sequence[float]
-    other: Sequence[float]
-    pattern: Pattern = Pattern.PLAIN
-    frequency: float = 1.0
-    gloss: float = 0.0
-    glow: float = 0.0
+    __slots__ = ("row",)
 
-    def row(self) -> tuple[float, ...]:
-        return (*self.colour, *self.other, self.pattern, self.frequency, self.gloss, self.glow)
+    def __init__(
+        self,
+        colour: Sequence[float],
+        other: Sequence[float],
+        pattern: Pattern = Pattern.PLAIN,
+        frequency: float = 1.0,
+        gloss: float = 0.0,
+        glow: float = 0.0,
+    ) -> None:
+        self.row = (*colour, *other, pattern, frequency, gloss, glow)
 
 
 class Columns:
@@ -87,22 +88,24 @@ class Dice:
         return [options[i] for i in sorted(range(len(options)), key=keys.__getitem__)]
 
 
-@dataclass(frozen=True, slots=True)
 class Place:
     """Where a piece of furniture stands: its own axes are x to its right, z to its back, origin on the floor.
 
-    Seen from the front its back is at z = 0 and it comes forward to negative z. ``turn`` is the angle from the
-    room's axes to its own, in radians; a piece with turn 0 stands against the far wall.
+    Its back is at z = 0 and it comes forward to negative z. ``turn`` is the angle from the room's axes to its own,
+    in radians; a piece with turn 0 stands against the far wall.
     """
 
-    x: float
-    z: float
-    turn: float
+    __slots__ = ("cosine", "sine", "turn", "x", "z")
+
+    def __init__(self, x: float, z: float, turn: float) -> None:
+        self.x, self.z, self.turn = x, z, turn
+        self.cosine, self.sine = math.cos(turn), math.sin(turn)
 
     def at(self, x: float, z: float, turn: float = 0.0) -> "Place":
         """A place given in this one's axes."""
-        cosine, sine = math.cos(self.turn), math.sin(self.turn)
-        return Place(self.x + cosine * x + sine * z, self.z - sine * x + cosine * z, self.turn + turn)
+        return Place(
+            self.x + self.cosine * x + self.sine * z, self.z - self.sine * x + self.cosine * z, self.turn + turn
+        )
 
 
 class Solids:
@@ -127,11 +130,11 @@ class Solids:
         material: Material,
     ) -> None:
         """A solid that fills the box from ``x[0]`` to ``x[1]`` (and so on) in a place's axes; y is height."""
-        middle = place.at((x[0] + x[1]) / 2, (z[0] + z[1]) / 2)
-        centre = (middle.x, (y[0] + y[1]) / 2, middle.z)
-        half = ((x[1] - x[0]) / 2, (y[1] - y[0]) / 2, (z[1] - z[0]) / 2)
-        turn = (math.cos(place.turn), math.sin(place.turn))
-        self.rows.append((kind, label, self.instance, *centre, *half, *turn, *material.row()))
+        (x0, x1), (y0, y1), (z0, z1) = x, y, z
+        across, back, cosine, sine = (x0 + x1) / 2, (z0 + z1) / 2, place.cosine, place.sine
+        centre_x, centre_z = place.x + cosine * across + sine * back, place.z - sine * across + cosine * back
+        position = (centre_x, (y0 + y1) / 2, centre_z, (x1 - x0) / 2, (y1 - y0) / 2, (z1 - z0) / 2)
+        self.rows.append((kind, label, self.instance, *position, cosine, sine, *material.row))
 
     def table(self) -> np.ndarray:
         """``(K, Columns.COUNT)`` float32."""
