@@ -38,7 +38,9 @@ class Architecture:
         try:
             make = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
-            raise ValueError(f"backbone {self.backbone!r} can't be imported ({error}): write package.module:callable") from error
+            raise ValueError(
+                f"backbone {self.backbone!r} can't be imported ({error}): write package.module:callable"
+            ) from error
         made: nn.Module = make()
         return made
 

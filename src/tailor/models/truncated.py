@@ -1,0 +1,67 @@
+"""A backbone without what lies beyond its deepest tap."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Truncated(nn.Module):
+    """Base of cut backbones: features at its taps, under the original's parameter names.
+
+    It takes over the modules, parameters and buffers of ``root``, which is given up to it.
+
+    Args:
+        root: a copy of the backbone, already pruned.
+        taps: names of the modules whose outputs it gives, in order of completion.
+    """
+
+    def __init__(self, root: nn.Module, taps: Sequence[str]) -> None:
+        super().__init__()
+        for store in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"):
+            self.__dict__[store] = root.__dict__[store]
+        self._taps = tuple(taps)
+        self.training = root.training
+
+    def forward(self, image: Tensor, taps: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Map images ``(N, C, H, W)`` to ``{tap: features (N, c, h, w)}``, running no deeper than ``taps`` ask.
+
+        Args:
+            image: a batch of images.
+            taps: some of this backbone's taps; by default all.
+        """
+        chosen = set(self._taps if taps is None else taps)
+        names = tuple(name for name in self._taps if name in chosen)
+        return self._features(image, names)
+
+    @abstractmethod
+    def _features(self, image: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]: ...
+
+
+def prune(module: nn.Module, whole: set[int], tensors: set[int], present: set[int] = frozenset()) -> None:  # type: ignore[assignment]
+    """Remove what is not needed from a module, in place.
+
+    Args:
+        module: loses its children, parameters and buffers that are not kept.
+        whole: ids of the modules that stay as they are.
+        tensors: ids of parameters and buffers that stay although their module is not kept whole.
+        present: ids of the modules that stay even if they are empty in the end.
+    """
+    for name, child in list(module._modules.items()):
+        if child is None or id(child) in whole:
+            continue
+        prune(child, whole, tensors, present)
+        if id(child) not in present and not _content(child):
+            del module._modules[name]
+    stores: Iterable[dict[str, Any]] = (module._parameters, module._buffers)
+    for store in stores:
+        for name, tensor in list(store.items()):
+            if tensor is not None and id(tensor) not in tensors:
+                del store[name]
+                module._non_persistent_buffers_set.discard(name)
+
+
+def _content(module: nn.Module) -> bool:
+    stores: tuple[dict[str, Any], ...] = (module._modules, module._parameters, module._buffers)
+    return any(part is not None for store in stores for part in store.values())
