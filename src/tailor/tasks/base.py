@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
+from torch.nn import ModuleDict
 from torchmetrics import Metric, MetricCollection
 
 
@@ -35,6 +36,8 @@ class Task(ABC):
     def __init__(self, name: str, channels: int, weight: float = 1.0) -> None:
         if not name.isidentifier():
             raise ValueError(f"task name {name!r} is no identifier: use letters, digits and _")
+        if name == "image" or hasattr(ModuleDict, name):
+            raise ValueError(f"task name {name!r} is taken (by images, or by torch.nn.ModuleDict): use another")
         if weight < 0:
             raise ValueError(f"task {name!r} has weight {weight}: use a weight of 0 or more")
         self.name = name

@@ -77,7 +77,7 @@ class Depth(Task):
         loss = mean_where(_log_distance(error), valid)
         if min(target.shape[-2:]) < 3:
             return loss
-        whole = F.max_pool2d((~valid).float(), 3, stride=1) == 0
+        whole = _whole_windows(valid)
         error_x, error_y = sobel(error)
         loss = loss + mean_where(_log_distance(error_x) + _log_distance(error_y), whole)
         truth_x, truth_y = sobel(truth)
@@ -130,19 +130,22 @@ def sobel(map_: Tensor) -> tuple[Tensor, Tensor]:
     return down[..., 2:] - down[..., :-2], across[..., 2:, :] - across[..., :-2, :]
 
 
+def _whole_windows(valid: Tensor) -> Tensor:
+    """Where all nine pixels of the 3×3 window are valid: ``(…, H, W)`` → ``(…, H − 2, W − 2)``."""
+    down = valid[..., :-2, :] & valid[..., 1:-1, :] & valid[..., 2:, :]
+    return down[..., :-2] & down[..., 1:-1] & down[..., 2:]
+
+
 def _log_distance(error: Tensor, alpha: float = 0.5) -> Tensor:
     return torch.log1p(error.abs() / alpha)
 
 
 def _normal_distance(x: Tensor, y: Tensor, true_x: Tensor, true_y: Tensor) -> Tensor:
     """1 − cos between the normals (−x, −y, 1), as ½|a − b|² of unit vectors: exact also near 0."""
-    length = torch.sqrt(x * x + y * y + 1)
-    true_length = torch.sqrt(true_x * true_x + true_y * true_y + 1)
-    return 0.5 * (
-        (x / length - true_x / true_length) ** 2
-        + (y / length - true_y / true_length) ** 2
-        + (1 / length - 1 / true_length) ** 2
-    )
+    shrink, true_shrink = (x * x + y * y + 1).rsqrt(), (true_x * true_x + true_y * true_y + 1).rsqrt()
+    apart_x, apart_y = x * shrink - true_x * true_shrink, y * shrink - true_y * true_shrink
+    apart_z = shrink - true_shrink
+    return 0.5 * (apart_x * apart_x + apart_y * apart_y + apart_z * apart_z)
 
 
 class _WithinRatio(Metric):

@@ -54,15 +54,15 @@ class Normals(Task):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Mean of 1 − cos over labelled pixels."""
         raw = full_precision(output)
-        valid = target.isfinite().all(1)
-        truth = F.normalize(torch.where(valid.unsqueeze(1), target, 1.0).to(raw.dtype), dim=1)
+        valid = target.sum(1).isfinite()
+        truth = target.nan_to_num(0.0).to(raw.dtype)
         # The floor keeps the gradient finite where a dead decoder gives vectors of length 0.
-        length = torch.sqrt((raw * raw).sum(1) + 1e-6)
-        return mean_where(1 - (raw * truth).sum(1) / length, valid)
+        lengths = (_dot(raw, raw) + 1e-6) * _dot(truth, truth).clamp(min=1e-6)
+        return mean_where(1 - _dot(raw, truth) * lengths.rsqrt(), valid)
 
     def metrics(self) -> MetricCollection:
         """Angles over all labelled pixels of a split."""
-        return LabelledOnly(_labelled, {"angles": _Angles()})
+        return LabelledOnly(_as_floats, {"angles": _Angles()})
 
     def prediction(self, output: Tensor) -> Tensor:
         """Unit vectors ``(N, 3, H, W)``."""
@@ -98,7 +98,7 @@ class _Angles(Metric):
         self.add_state("summed", torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, vectors: Tensor, truth: Tensor) -> None:
-        angles = angle(vectors, truth)
+        angles = angle(vectors, truth)[truth.sum(1).isfinite()]
         index = (angles * (self.bins / 180)).long().clamp_(max=self.bins - 1)
         self.histogram += torch.bincount(index, minlength=self.bins)
         self.within += torch.stack([(angles < limit).sum() for limit in self.limits])
@@ -124,17 +124,25 @@ def angle(first: Tensor, second: Tensor) -> Tensor:
     """Angle between vectors in degrees.
 
     Args:
-        first: unit vectors ``(N, 3)``.
-        second: unit vectors ``(N, 3)``.
+        first: vectors ``(N, 3, …)`` of any length.
+        second: vectors of the same shape.
 
     Returns:
-        ``(N,)`` in [0, 180], by Kahan's formula 2·atan2(|a − b|, |a + b|): near 0° the arc cosine would lose
-        half of the digits.
+        ``(N, …)`` in [0, 180], from sine and cosine: near 0° the arc cosine alone would lose half of the digits. A
+        vector of length 0 stands at 90° to all others.
     """
-    return torch.rad2deg(2 * torch.atan2((first - second).norm(dim=1), (first + second).norm(dim=1)))
+    (a, b, c), (x, y, z) = first.unbind(1), second.unbind(1)
+    sine = torch.sqrt((b * z - c * y) ** 2 + (c * x - a * z) ** 2 + (a * y - b * x) ** 2)
+    cosine = _dot(first, second)
+    nowhere = (sine == 0) & (cosine == 0)
+    return torch.rad2deg(torch.atan2(sine.masked_fill(nowhere, 1.0), cosine))
 
 
-def _labelled(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    valid = target.isfinite().all(1)
-    raw, truth = (map_.movedim(1, -1)[valid] for map_ in (full_precision(output), target))
-    return F.normalize(raw, dim=1), F.normalize(truth, dim=1)
+def _dot(first: Tensor, second: Tensor) -> Tensor:
+    """Scalar product over dimension 1, channel by channel: several times faster than a sum over so few."""
+    (a, b, c), (x, y, z) = first.unbind(1), second.unbind(1)
+    return a * x + b * y + c * z
+
+
+def _as_floats(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    return full_precision(output), target

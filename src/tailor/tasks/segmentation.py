@@ -66,11 +66,11 @@ class Segmentation(Task):
 
     def metrics(self) -> MetricCollection:
         """``mIoU`` and ``pixel_accuracy`` over a whole split."""
-        return LabelledOnly(_as_given, {"confusion": _Confusion(self.channels, self.ignore_index)})
+        return LabelledOnly(_ids_and_target, {"confusion": _Confusion(self.channels, self.ignore_index)})
 
     def prediction(self, output: Tensor) -> Tensor:
         """Class indices ``(N, H, W)``."""
-        return output.argmax(1)
+        return _ids(output)
 
     def check(self, target: Tensor, where: str) -> None:
         """Raise where ids are neither classes nor the ignore index."""
@@ -110,5 +110,10 @@ def class_names(classes: int | Sequence[str]) -> tuple[tuple[str, ...], int]:
     return tuple(classes), len(classes)
 
 
-def _as_given(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    return output, target
+def _ids(output: Tensor) -> Tensor:
+    # max, not argmax: the same indices, several times faster over the channels of contiguous maps.
+    return output.max(1).indices
+
+
+def _ids_and_target(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    return _ids(output), target

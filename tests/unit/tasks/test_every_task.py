@@ -186,7 +186,10 @@ def test_check_names_the_file_for_dtype_and_shape(case):
         case.task.check(torch.stack([target, target]), "0001.png")
 
 
-@pytest.mark.parametrize(("name", "weight", "said"), [("a-b", 1.0, "'a-b'"), ("ok", -1.0, "-1.0")])
+@pytest.mark.parametrize(
+    ("name", "weight", "said"),
+    [("a-b", 1.0, "'a-b'"), ("image", 1.0, "taken"), ("train", 1.0, "taken"), ("ok", -1.0, "-1.0")],
+)
 def test_bad_names_and_weights_are_refused(name, weight, said):
     for kind in TASKS.values():
         arguments = {"classes": 3} if kind.__name__ in ("Segmentation", "Classification") else {}

@@ -59,6 +59,10 @@ def test_a_decoder_of_zeros_still_learns():
     assert 0 < output.grad.abs().max() < 1e4
 
 
+def test_a_vector_of_no_length_is_no_good_guess():
+    assert angle(torch.zeros(1, 3), turned([0.0])[:, :, 0, 0]).item() == 90
+
+
 def test_predictions_are_unit_vectors():
     vectors = Normals("normals").prediction(torch.randn(2, 3, 4, 5))
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(2, 4, 5))
