@@ -1,0 +1,130 @@
+"""Removing every channel, layer and branch that is dead for all of its readers, exactly."""
+
+import copy
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tailor.compaction.analysis import wire_graph
+from tailor.compaction.branches import cut_dead_branch
+from tailor.compaction.constants import constants
+from tailor.compaction.demand import demand
+from tailor.compaction.inplace import AliasError, make_writes_visible, remove_dead_code
+from tailor.compaction.keep import keep
+from tailor.compaction.module import Compacted
+from tailor.compaction.record import Compaction, widths
+from tailor.compaction.surgery import cut_graph, cut_layers, fold_constants
+from tailor.compaction.trace import Example, Traced, example_arguments, trace
+
+_LOG = logging.getLogger("tailor")
+
+
+def compact(
+    module: nn.Module,
+    example: Example,
+    round_to: int = 1,
+    *,
+    for_training: bool = False,
+    opaque: Sequence[str] = (),
+) -> Compacted:
+    """A smaller module with the same outputs in eval mode.
+
+    A channel goes if nobody reads it: every convolution or linear layer behind it has only zeros for it, and nothing
+    but channel-wise operations (activations, batch norm, pooling, sums, concatenations …) lies between. Its filter,
+    norm entries and buffers go with it, and with them what only they have read. Whatever is not known to be
+    channel-wise (layer norm, softmax, the outputs …) reads all of its input. A channel that is a constant,
+    since nothing but zeros and biases makes it, goes into its readers' biases where that is exact up to the border of
+    the map; a branch that is constant becomes a bias of the sum it ends in, or nothing.
+
+    Args:
+        module: any module that :mod:`torch.fx` can trace; stays as it is.
+        example: one input, ``(N, C, H, W)`` as a rule, or a tuple of the arguments of ``forward``.
+        round_to: channel counts are kept at multiples of this, by keeping dead channels.
+        for_training: remove only what stays dead in training while zero weights are frozen: constants, which norms
+            and biases go on learning, are neither folded nor cut.
+        opaque: names of submodules not to look into; they stay whole, and so does what they read.
+
+    Returns:
+        A module with the same names for the layers that are left; what was removed is in its ``record``.
+
+    Raises:
+        UntraceableError: the forward of the module, or of a submodule that is named, branches on values.
+        ValueError: the module does not run on the example, or ``round_to`` is not positive.
+        RuntimeError: the result does not agree with the module on the example.
+
+    >>> conv = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3))
+    >>> _ = conv[2].weight.data[:, 3:].zero_()
+    >>> compact(conv, torch.zeros(1, 3, 8, 8)).get_submodule("0")
+    Conv2d(3, 3, kernel_size=(3, 3), stride=(1, 1))
+    """
+    if round_to < 1:
+        raise ValueError(f"round_to is {round_to}: give 1, or the multiple that channel counts are to have, such as 8")
+    traced = trace(module, example, opaque)
+    before = widths(traced.root)
+    try:
+        make_writes_visible(traced.graph, traced.root)
+        remove_dead_code(traced.graph)
+        record = _shrink(traced, round_to, for_training)
+    except AliasError as error:
+        traced = trace(module, example, opaque)
+        record = Compaction(notes=[f"left as it is: {error}"])
+    small = Compacted(traced.root, traced.graph)
+    record = record.between(before, widths(small), module, small)
+    small.record = record
+    _dress(small, module)
+    _verify(small, traced.output, example)
+    _LOG.log(logging.WARNING if record.nothing else logging.INFO, "%s: %s", type(module).__name__, record)
+    return small
+
+
+def _shrink(traced: Traced, round_to: int, for_training: bool) -> Compaction:
+    while True:
+        wiring = wire_graph(traced.root, traced.graph)
+        known = None if for_training else constants(wiring)
+        wanted = demand(wiring, known)
+        if known is None or not cut_dead_branch(wiring, known, wanted):
+            break
+    if known is not None:
+        fold_constants(wiring, known, wanted)
+    kept = keep(wiring, wanted, round_to)
+    cuts = cut_layers(wiring, kept)
+    cut_graph(wiring, kept)
+    return Compaction(cuts=cuts)
+
+
+def _dress(small: Compacted, module: nn.Module) -> None:
+    """Modes of the original, and what a network of ours says of itself."""
+    modes = {name: layer.training for name, layer in module.named_modules()}
+    for name, layer in small.named_modules():
+        layer.training = modes.get(name, module.training)
+    for name in ("tasks", "taps"):
+        if hasattr(module, name):
+            setattr(small, name, copy.deepcopy(getattr(module, name)))
+
+
+@torch.no_grad()
+def _verify(small: Compacted, expected: Any, example: Example) -> None:
+    modes = {layer: layer.training for layer in small.modules()}
+    small.eval()
+    found = small(*example_arguments(example))
+    for layer, mode in modes.items():
+        layer.training = mode
+    for a, b in zip(_tensors(expected), _tensors(found), strict=True):
+        scale = a.abs().max().clamp(min=1e-2) if a.numel() else torch.ones(())
+        tolerance = 1e-8 if a.dtype == torch.float64 else 1e-3 if a.dtype == torch.float32 else 0.05
+        error = float(((a - b).abs().max() / scale).nan_to_num()) if a.numel() and a.shape == b.shape else 0.0
+        if a.shape != b.shape or error > tolerance:
+            raise RuntimeError(
+                f"the compacted module gives {tuple(b.shape)} and differs by {error:.2g} relative from the original's "
+                f"{tuple(a.shape)}: please report the module; opaque=[...] leaves parts of it alone"
+            )
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value] if value.is_floating_point() else []
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [tensor for item in items for tensor in _tensors(item)]
