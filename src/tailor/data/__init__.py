@@ -1,6 +1,7 @@
 """Where samples come from. A new source is one file and one line in :data:`SOURCES`."""
 
 from tailor.data.augment import Augmentation
+from tailor.data.nyud_mt import NYUDMT
 from tailor.data.nyuv2 import NYUv2
 from tailor.data.scenes import Scenes
 from tailor.data.source import Samples, Source, Split
@@ -8,7 +9,8 @@ from tailor.data.source import Samples, Source, Split
 SOURCES: dict[str, type[Source]] = {
     "scenes": Scenes,
     "nyuv2": NYUv2,
+    "nyud_mt": NYUDMT,
 }
 """Every source by the name that the command line knows it by."""
 
-__all__ = ["SOURCES", "Augmentation", "NYUv2", "Samples", "Scenes", "Source", "Split"]
+__all__ = ["NYUDMT", "SOURCES", "Augmentation", "NYUv2", "Samples", "Scenes", "Source", "Split"]

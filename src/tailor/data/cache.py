@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -121,7 +122,7 @@ def _write(folder: Path, count: int, chunks: Iterable[Chunk]) -> None:
     """One ``.npy`` a key, filled chunk by chunk: a disk that fills up raises here and never kills by SIGBUS."""
     done, needed = 0, 0
     with ExitStack() as stack:
-        files = {}
+        files: dict[str, BinaryIO] = {}
         for chunk in chunks:
             rows = len(next(iter(chunk.values())))
             try:
@@ -144,7 +145,7 @@ def _write(folder: Path, count: int, chunks: Iterable[Chunk]) -> None:
         raise ValueError(f"{done} samples were built where {count} were promised")
 
 
-def _write_header(file: object, shape: tuple[int, ...], dtype: np.dtype) -> None:
+def _write_header(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype) -> None:
     descr = np.lib.format.dtype_to_descr(dtype)
     np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
 

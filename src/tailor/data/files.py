@@ -72,27 +72,28 @@ def expect_folder(root: Path, entries: Sequence[str], what: str) -> None:
         found = sorted(entry.name for entry in root.iterdir())
         shown = ", ".join(found[:8]) + (" …" if len(found) > 8 else "") if found else "nothing"
         raise FileNotFoundError(
-            f"{root} is no {what} folder: {', '.join(missing)} is missing (expected {', '.join(entries)}; found {shown})"
+            f"{root} is no {what} folder: {', '.join(missing)} is missing "
+            f"(expected {', '.join(entries)}; found {shown})"
         )
 
 
 def same_size(label: np.ndarray, image: np.ndarray, path: Path, image_path: Path) -> None:
-    """Make sure that a label map ``(H, W, …)`` is as large as its image ``(H, W, …)``.
+    """Make sure that a label map ``(…, H, W)`` is as large as its image ``(H, W, 3)``.
 
     Raises:
         ValueError: where it is not, with both sizes (height × width).
     """
-    if label.shape[:2] != image.shape[:2]:
-        sizes = [" × ".join(map(str, array.shape[:2])) for array in (label, image)]
+    if label.shape[-2:] != image.shape[:2]:
+        sizes = [" × ".join(map(str, shape)) for shape in (label.shape[-2:], image.shape[:2])]
         raise ValueError(f"{path} is {sizes[0]} but its image {image_path} is {sizes[1]}: both must have one size")
 
 
-def fingerprint(paths: Iterable[Path]) -> str:
-    """A hash of names, sizes and times of files: another hash where a file was changed."""
+def fingerprint(paths: Iterable[Path], times: bool = True) -> str:
+    """A hash of names, sizes and (or not) times of files: another hash where a file was changed."""
     digest = hashlib.sha256()
     for path in paths:
         status = path.stat() if path.exists() else None
-        digest.update(repr((path.name, status and (status.st_size, status.st_mtime_ns))).encode())
+        digest.update(repr((path.name, status and (status.st_size, status.st_mtime_ns if times else 0))).encode())
     return digest.hexdigest()[:16]
 
 

@@ -2,16 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from tailor.data import cache, files, surface
+from tailor.data import files, frames, surface
 from tailor.data.augment import Augmentation
-from tailor.data.source import Samples, Source
+from tailor.data.frames import FrameSource
 from tailor.tasks import Depth, Edges, Normals, Segmentation
 
 VOID = surface.VOID
@@ -22,7 +20,7 @@ SEAM = 2 / 256  # void seams between objects are up to twice this share of the w
 RIM = 0.03  # the white border is at most this share of a side
 
 
-class NYUv2(Source):
+class NYUv2(FrameSource):
     """The 1449 labelled frames of NYU-Depth v2 (Silberman, Hoiem, Kohli, Fergus, ECCV 2012).
 
     ``root`` has ``train.txt`` and ``test.txt`` (names of frames, the official split), ``meta.json`` (class names,
@@ -82,75 +80,43 @@ class NYUv2(Source):
             [Segmentation("seg", names), Depth("depth"), Normals("normals"), Edges("edges")],
             size,
             batch_size,
+            {split: files.read_names(self.root / f"{split}.txt") for split in ("train", "test")},
+            seed=seed,
+            validation=validation,
             augment=augment,
             workers=workers,
         )
-        self.seed, self.classes = seed, names
-        train, test = (files.read_names(self.root / f"{split}.txt") for split in ("train", "test"))
-        if both := set(train) & set(test):
-            raise ValueError(f"{self.root}: {sorted(both)[0]} is in train.txt and in test.txt: a frame is in one split")
-        if not 0 <= validation < len(train):
-            raise ValueError(f"validation={validation}: train.txt has {len(train)} frames, and 1 must remain to train")
-        held_out = set(_runs(train, validation, np.random.default_rng(seed)))
-        self.names = {
-            "train": [name for name in train if name not in held_out],
-            "validation": [name for name in train if name in held_out],
-            "test": test,
-        }
-        self._arrays: dict[str, np.ndarray] | None = None
+        self.classes = names
 
-    def describe(self) -> dict[str, Any]:
-        """Name, arguments and counts; a changed file changes ``files``."""
-        counts = {split: len(names) for split, names in self.names.items()}
-        return super().describe() | {"seed": self.seed, "counts": counts, "files": self._identity()["files"]}
+    def paths(self, name: str) -> list[Path]:
+        """Image, depth and classes of a frame."""
+        return [self.frames / kind / f"{name}{end}" for kind, end in FOLDERS.items()]
 
-    def samples(self, split: str) -> Samples:
-        """The frames of a split; the first call prepares all frames and caches them."""
-        order = sorted(name for names in self.names.values() for name in names)
-        if self._arrays is None:
-            self._arrays = cache.cached("nyuv2", self._identity(), len(order), lambda: self._build(order))
-        row = {name: index for index, name in enumerate(order)}
-        return Samples(self._arrays, np.array([row[name] for name in self.names[split]], dtype=np.int64))
+    def identity(self) -> dict[str, Any]:
+        """Files, sizes, classes, and the code that derives labels."""
+        code = files.code_version(__file__, frames.__file__, surface.__file__, files.__file__)
+        return super().identity() | {"classes": len(self.classes), "meta": self.meta.text, "code": code}
 
-    def _identity(self) -> dict[str, Any]:
-        order = sorted(name for names in self.names.values() for name in names)
-        paths = [self.frames / kind / f"{name}{end}" for kind, end in FOLDERS.items() for name in order]
-        return {
-            "size": self.size,
-            "classes": len(self.classes),
-            "files": files.fingerprint([self.root / "meta.json", *paths]),
-            "code": files.code_version(__file__, surface.__file__, files.__file__),
-        }
-
-    def _build(self, order: list[str]) -> Iterator[cache.Chunk]:
-        for name in order:
-            yield {key: value[None] for key, value in self._frame(name).items()}
-
-    def _frame(self, name: str) -> dict[str, np.ndarray]:
+    def frame(self, name: str) -> dict[str, np.ndarray]:
         """One frame's image and labels at the target size."""
-        paths = {kind: self.frames / kind / f"{name}{end}" for kind, end in FOLDERS.items()}
-        image = files.read_image(paths["image"], "RGB")
-        steps, seg = (files.read_image(paths[kind], "L") for kind in ("depth", "seg40"))
-        for kind, label in (("depth", steps), ("seg40", seg)):
-            files.same_size(label, image, paths[kind], paths["image"])
+        image_path, depth_path, seg_path = self.paths(name)
+        image = files.read_image(image_path, "RGB")
+        steps, seg = files.read_image(depth_path, "L"), files.read_image(seg_path, "L")
+        for path, label in ((depth_path, steps), (seg_path, seg)):
+            files.same_size(label, image, path, image_path)
         if seg.max() > 40:
-            raise ValueError(f"{paths['seg40']} has the class {seg.max()}: classes are 0 (void) and 1 to 40")
-        height, width = seg.shape
-        rows, columns = (_nearest(source, target) for source, target in zip(seg.shape, self.size, strict=True))
-        pick = np.ix_(rows, columns)
+            raise ValueError(f"{seg_path} has the class {seg.max()}: classes are 0 (void) and 1 to 40")
+        width = seg.shape[1]
         inside = _without_border(seg)
-        depth = np.where(inside, self.meta.depth(steps), np.nan)
-        x, y = self.meta.rays(height, width)
-        normals = surface.normals_from_depth(depth, x, y, SIGMA * width, step=self.meta.step)
-        whole = surface.fill_seams(np.where(inside & (seg > 0), seg, VOID), round(SEAM * width))
-        outline = np.where(inside[pick], whole[pick], VOID)
-        resized = Image.fromarray(image).resize(self.size[::-1], Image.Resampling.BICUBIC)
+        depth = np.where(inside, self.meta.depth(steps), np.nan).astype(np.float32)
+        normals = surface.normals_from_depth(depth, *self.meta.rays(*seg.shape), SIGMA * width, step=self.meta.step)
+        whole = surface.fill_seams(np.where(seg > 0, seg, VOID), round(SEAM * width))
         return {
-            "image": np.asarray(resized).transpose(2, 0, 1),
-            "seg": np.where(inside, self.meta.merged(seg, len(self.classes)), VOID)[pick].astype(np.uint8),
-            "depth": depth[None][:, *pick].astype(np.float16),
-            "normals": normals[:, *pick].astype(np.float16),
-            "edges": surface.class_edges(outline)[None],
+            "image": self.filtered(image),
+            "seg": self.nearest(self.meta.merged(seg, len(self.classes))),
+            "depth": self.nearest(depth[None]).astype(np.float16),
+            "normals": self.nearest(normals).astype(np.float16),
+            "edges": surface.class_edges(self.nearest(np.where(inside, whole, VOID)))[None],
         }
 
 
@@ -159,7 +125,8 @@ class _Meta:
 
     def __init__(self, path: Path) -> None:
         try:
-            meta = json.loads(path.read_text(encoding="utf-8"))
+            self.text = path.read_text(encoding="utf-8")
+            meta = json.loads(self.text)
             self._names = {13: meta["names13"], 40: meta["names40"]}
             self._to13 = np.array(meta["map40to13"], dtype=np.int64)
             self._camera = [float(value) for value in meta["intrinsics_640x480"]]
@@ -185,11 +152,11 @@ class _Meta:
     def merged(self, seg40: np.ndarray, classes: int) -> np.ndarray:
         """Classes from 0 and :data:`VOID`, from 40 classes of which 0 is void."""
         table = np.arange(41) if classes == 40 else self._to13
-        return np.where(table == 0, VOID, table - 1)[seg40]
+        return np.where(table == 0, VOID, table - 1).astype(np.uint8)[seg40]
 
     def depth(self, values: np.ndarray) -> np.ndarray:
         """Metres."""
-        return (values + self._offset) * self.step
+        return np.asarray((values + self._offset) * self.step)
 
     def rays(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Ray slopes x/z of columns and y/z of rows, for a frame that was resized to this size."""
@@ -197,11 +164,6 @@ class _Meta:
         return ((np.arange(width) + 0.5) * 640 / width - 0.5 - cx) / fx, (
             (np.arange(height) + 0.5) * 480 / height - 0.5 - cy
         ) / fy
-
-
-def _nearest(source: int, target: int) -> np.ndarray:
-    """Which of ``source`` pixels lies at the centre of each of ``target`` pixels."""
-    return ((np.arange(target) + 0.5) * source / target).astype(np.int64)
 
 
 def _without_border(seg: np.ndarray) -> np.ndarray:
@@ -215,20 +177,3 @@ def _without_border(seg: np.ndarray) -> np.ndarray:
             if count:
                 np.moveaxis(view, axis, 0)[: count + 1] = False
     return inside
-
-
-def _runs(names: list[str], count: int, rng: np.random.Generator) -> list[str]:
-    """``count`` of the names: whole runs of consecutive numbers in random order, the last one cut to fit."""
-    runs: list[list[str]] = []
-    for name in sorted(names):
-        follows = runs and name.isdigit() and runs[-1][-1].isdigit() and int(name) == int(runs[-1][-1]) + 1
-        if follows:
-            runs[-1].append(name)
-        else:
-            runs.append([name])
-    chosen: list[str] = []
-    for index in rng.permutation(len(runs)):
-        if len(chosen) + len(runs[index]) <= count:  # a run that is too long now is passed over for shorter ones
-            chosen += runs[index]
-    rest = [name for name in sorted(names) if name not in set(chosen)]
-    return chosen + rest[: count - len(chosen)]

@@ -128,7 +128,7 @@ class Draws(BatchSampler):
             yield Draw(batch, seed)
 
 
-def _as_it_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def _as_it_is(batch: Any) -> Any:
     """Collation of what is a batch already."""
     return batch
 

@@ -30,18 +30,19 @@ def normals_from_depth(
     known = np.isfinite(depth)
     z = np.where(known, depth, 1.0).astype(np.float32)
     inverse = 1 / z
-    tolerance = np.maximum(jump * z, 2.5 * step) ** 2
+    tolerance = np.maximum(np.float32(jump) * z, np.float32(2.5 * step)) ** 2
     reach = max(1, int(np.ceil(2.5 * sigma)))
     along_x = _Window(z, known, tolerance, sigma, reach, axis=1)
     along_y = _Window(z, known, tolerance, sigma, reach, axis=0)
-    slope_x = along_x.slope(along_y.mean(inverse)) / (x[1] - x[0])
-    slope_y = along_y.slope(along_x.mean(inverse)) / (y[1] - y[0])
-    smooth = along_x.mean(along_y.mean(inverse))
-    normals = -np.stack([slope_x, slope_y, smooth - slope_x * x - slope_y * y[:, None]])
+    down_columns = along_y.mean(inverse)
+    slope_x = along_x.slope(down_columns) / np.float32(x[1] - x[0])
+    slope_y = along_y.slope(along_x.mean(inverse)) / np.float32(y[1] - y[0])
+    at_rest = along_x.mean(down_columns) - slope_x * x.astype(np.float32) - slope_y * y.astype(np.float32)[:, None]
+    normals = -np.stack([slope_x, slope_y, at_rest])
     normals /= np.maximum(np.linalg.norm(normals, axis=0), 1e-12)
     # n·ray = −smooth before scaling, and that is below 0: the normals point at the camera already.
     normals[:, ~known] = np.nan
-    return normals.astype(np.float32)
+    return normals
 
 
 class _Window:
@@ -51,36 +52,47 @@ class _Window:
         self, depth: np.ndarray, known: np.ndarray, tolerance: np.ndarray, sigma: float, reach: int, axis: int
     ) -> None:
         self.offsets = range(-reach, reach + 1)
-        self.reach, self.axis = reach, axis
-        self.weights = []
-        for offset in self.offsets:
-            there = self._moved(known.astype(np.float32), offset, outside=0)
-            closeness = np.exp(-((self._moved(depth, offset) - depth) ** 2) / tolerance)
-            self.weights.append(there * closeness * np.float32(np.exp(-(offset**2) / (2 * sigma**2))))
-        self.total = np.maximum(sum(self.weights), 1e-12)
-
-    def _moved(self, values: np.ndarray, offset: int, outside: float | None = None) -> np.ndarray:
-        """At every pixel the value ``offset`` pixels further along the axis."""
-        result = np.roll(values, -offset, self.axis)
-        if offset and outside is not None:
-            rim = [slice(None), slice(None)]
-            rim[self.axis] = slice(-offset, None) if offset > 0 else slice(None, -offset)
-            result[tuple(rim)] = outside
-        return result
+        self.margin = [(reach, reach) if k == axis else (0, 0) for k in (0, 1)]
+        self.slices = [
+            tuple(
+                slice(reach + offset, reach + offset + n) if k == axis else slice(None)
+                for k, n in enumerate(depth.shape)
+            )
+            for offset in self.offsets
+        ]
+        there = np.pad(known.astype(np.float32), self.margin)
+        padded, scale = np.pad(depth, self.margin, mode="edge"), 1 / tolerance
+        self.weights = np.empty((len(self.offsets), *depth.shape), dtype=np.float32)
+        for weight, place, offset in zip(self.weights, self.slices, self.offsets, strict=True):
+            np.subtract(padded[place], depth, out=weight)
+            weight *= weight
+            weight *= -scale
+            np.exp(weight, out=weight)
+            weight *= there[place]
+            weight *= np.exp(-(offset**2) / (2 * sigma**2))
+        self.total = np.maximum(self.weights.sum(axis=0), 1e-12)
 
     def mean(self, values: np.ndarray) -> np.ndarray:
-        weighted = (w * self._moved(values, offset) for w, offset in zip(self.weights, self.offsets, strict=True))
-        return np.asarray(sum(weighted) / self.total)
+        """Weighted mean, per pixel."""
+        padded, result = np.pad(values, self.margin, mode="edge"), np.zeros_like(values)
+        for weight, place in zip(self.weights, self.slices, strict=True):
+            result += weight * padded[place]
+        return result / self.total
 
     def slope(self, values: np.ndarray) -> np.ndarray:
-        """Slope of the least-squares line, per pixel."""
-        first = second = mixed = mean = np.zeros_like(values)
-        for weight, offset in zip(self.weights, self.offsets, strict=True):
-            difference = self._moved(values, offset) - values
-            first, second = first + weight * offset, second + weight * offset**2
-            mean, mixed = mean + weight * difference, mixed + weight * offset * difference
-        spread = np.maximum(second * self.total - first**2, 1e-6 * self.total**2)
-        return (mixed * self.total - first * mean) / spread
+        """Slope of the weighted least-squares line, per pixel."""
+        padded = np.pad(values, self.margin, mode="edge")
+        first, second, mixed, mean = (np.zeros_like(values) for _ in range(4))
+        for weight, place, offset in zip(self.weights, self.slices, self.offsets, strict=True):
+            rise = padded[place] - values  # differences, so that float32 is enough
+            rise *= weight
+            mean += rise
+            if offset:
+                mixed += offset * rise
+                first += offset * weight
+                second += offset**2 * weight
+        spread = np.maximum(second * self.total - first * first, 1e-6 * self.total * self.total)
+        return np.asarray((mixed * self.total - first * mean) / spread)
 
 
 def fill_seams(labels: np.ndarray, width: int) -> np.ndarray:

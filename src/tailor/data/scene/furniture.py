@@ -2,7 +2,21 @@
 
 from tailor.data.scene.materials import Palette
 from tailor.data.scene.solids import (
-    BED, CABINET, CHAIR, LAMP, OBJECT, PICTURE, SCREEN, SOFA, TABLE, Dice, Kind, Material, Pattern, Place, Solids,
+    BED,
+    CABINET,
+    CHAIR,
+    LAMP,
+    OBJECT,
+    PICTURE,
+    SCREEN,
+    SOFA,
+    TABLE,
+    Dice,
+    Kind,
+    Material,
+    Pattern,
+    Place,
+    Solids,
 )  # fmt: skip
 
 BOX, BALL, TUBE = Kind.BOX, Kind.ELLIPSOID, Kind.CYLINDER

@@ -26,16 +26,19 @@ class Palette:
         self.usual_wood = dice.choice(WOODS)
 
     def wall(self) -> Material:
+        """Painted or papered, with a slight pattern."""
         colour = self._vary(self.dice.choice(PAINTS), 0.08)
         pattern = self.dice.choice((Pattern.PLAIN, Pattern.PLAIN, Pattern.BLOTCHES, Pattern.STRIPES))
         other = self._times(colour, self.dice.uniform(0.82, 0.95))
         return Material(colour, other, pattern, self.dice.uniform(2, 7), gloss=0.02)
 
     def ceiling(self) -> Material:
+        """White."""
         white = self._vary((0.82, 0.82, 0.80), 0.05)
         return Material(white, white)
 
     def floor(self) -> Material:
+        """Planks, tiles or carpet."""
         pattern = self.dice.choice((Pattern.PLANKS, Pattern.PLANKS, Pattern.TILES, Pattern.BLOTCHES))
         colour = self._vary(self.dice.choice(WOODS if pattern == Pattern.PLANKS else FABRICS + WOODS), 0.15)
         colour = tuple(0.06 + 0.85 * c for c in colour)
@@ -46,41 +49,50 @@ class Palette:
         )
 
     def rug(self) -> Material:
+        """Two strong colours."""
         pattern = self.dice.choice((Pattern.STRIPES, Pattern.TILES, Pattern.BLOTCHES))
         colours = self.dice.order(FABRICS)
         return Material(colours[0], colours[1], pattern, self.dice.uniform(3, 7))
 
     def wood(self) -> Material:
+        """Mostly the scene's usual wood, stained or painted."""
         colour = self._vary(self.usual_wood if self.dice.chance(0.7) else self.dice.choice(WOODS), 0.15)
         return Material(colour, self._times(colour, 0.72), Pattern.GRAIN, self.dice.uniform(8, 18), gloss=0.12)
 
     def fabric(self) -> Material:
+        """One colour, mottled or striped."""
         colour = self._vary(self.dice.choice(FABRICS), 0.15)
         pattern = self.dice.choice((Pattern.PLAIN, Pattern.BLOTCHES, Pattern.STRIPES))
         return Material(colour, self._times(colour, self.dice.uniform(0.5, 0.85)), pattern, self.dice.uniform(7, 20))
 
     def pale(self) -> Material:
+        """White linen or paint."""
         colour = self._vary((0.8, 0.78, 0.74), 0.08)
         return Material(colour, self._times(colour, 0.92), Pattern.BLOTCHES, 8)
 
     def dark(self) -> Material:
+        """Black metal or plastic."""
         colour = self._vary((0.05, 0.05, 0.055), 0.4)
         return Material(colour, colour, gloss=0.4)
 
     def books(self) -> Material:
+        """Stripes of two colours."""
         colours = self.dice.order(FABRICS)
         return Material(colours[0], colours[1], Pattern.STRIPES, self.dice.uniform(12, 24))
 
     def shade(self) -> Material:
+        """A lamp's shade, lit or not."""
         lit = self.dice.choice((0.25, 0.9, 1.3))
         colour = self._vary((1.0, 0.86, 0.62), 0.1)
         return Material(colour, colour, glow=lit)
 
     def painting(self, glow: float = 0.0) -> Material:
+        """Blots of two colours, lit from within where ``glow`` is not 0."""
         colours = self.dice.order(FABRICS + PAINTS)
         return Material(colours[0], colours[1], Pattern.PAINTING, self.dice.uniform(2, 6), glow=glow)
 
     def sky(self) -> Material:
+        """What a window shows."""
         bright = self.dice.uniform(0.9, 1.5)
         return Material((0.62, 0.78, 1.0), (0.95, 0.95, 0.9), Pattern.SKY, glow=bright)
 

@@ -133,7 +133,7 @@ def _counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _box(o: Triple, d: Triple) -> np.ndarray:
-    near, far = -FAR, FAR
+    near, far = np.asarray(-FAR), np.asarray(FAR)
     for position, direction in zip(o, d, strict=True):
         inverse = 1 / direction
         middle, reach = -position * inverse, np.abs(inverse)

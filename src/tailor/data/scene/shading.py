@@ -100,4 +100,4 @@ def develop(bright: np.ndarray, scenes: Sequence[Scene], rngs: Sequence[np.rando
     picture = np.minimum(np.sqrt(picture * (1 + 0.2 * picture) / (1 + picture)) * 1.18, 1)
     picture *= 0.4 + picture * (1.8 - 1.2 * picture)
     noise = np.stack([rng.standard_normal(picture.shape[1:], dtype=np.float32) for rng in rngs])
-    return np.clip((picture + noise * light[:, 12]) * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((picture + noise * light[:, 12]) * 255 + 0.5, 0, 255).astype(np.uint8))

@@ -75,15 +75,19 @@ class Dice:
         self._numbers: Iterator[float] = iter(numbers)
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        """A number between two."""
         return low + (high - low) * next(self._numbers)
 
     def chance(self, probability: float) -> bool:
+        """True as often as a probability says."""
         return next(self._numbers) < probability
 
     def choice(self, options: Sequence[Option]) -> Option:
+        """One of several, each as likely."""
         return options[int(next(self._numbers) * len(options))]
 
     def order(self, options: Sequence[Option]) -> list[Option]:
+        """All of them in random order."""
         keys = [next(self._numbers) for _ in options]
         return [options[i] for i in sorted(range(len(options)), key=keys.__getitem__)]
 

@@ -33,7 +33,7 @@ def _hash(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """A number from 0 to 1 for each pair of whole numbers, without any order to the eye."""
     value = a.astype(np.int32) * np.int32(374761393) + b.astype(np.int32) * np.int32(668265263)
     value = (value ^ (value >> 13)) * np.int32(1274126177)
-    return ((value ^ (value >> 16)) & 0xFFFF).astype(np.float32) * np.float32(1 / 65535)
+    return np.asarray(((value ^ (value >> 16)) & 0xFFFF) * np.float32(1 / 65535), dtype=np.float32)
 
 
 def _noise(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -43,7 +43,7 @@ def _noise(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     s, t = s * s * (3 - 2 * s), t * t * (3 - 2 * t)
     near, far = _hash(a, b), _hash(a, b + 1)
     low, high = near + s * (_hash(a + 1, b) - near), far + s * (_hash(a + 1, b + 1) - far)
-    return low + t * (high - low)
+    return np.asarray(low + t * (high - low))
 
 
 def _grain(u: np.ndarray, v: np.ndarray, _: np.ndarray) -> np.ndarray:
