@@ -72,7 +72,7 @@ class Depth(Task):
         """Log-absolute, gradient and normal terms, 0 for a perfect prediction."""
         depth = self.prediction(output)
         valid = target.isfinite()
-        truth = torch.where(valid, target, depth.detach()).to(depth.dtype)
+        truth = target.nan_to_num(0.0, 0.0, 0.0).to(depth.dtype)
         error = depth - truth
         loss = mean_where(_log_distance(error), valid)
         if min(target.shape[-2:]) < 3:

@@ -105,14 +105,13 @@ class _BestF(Metric):
         valid = truth.isfinite()
         radius = TOLERANCE * math.hypot(*truth.shape[-2:])
         edge = truth > 0.5
-        # Level k: the probability reaches the first k thresholds. Missing pixels reach none and match
-        # nothing.
+        # Level k: the probability reaches the first k thresholds. Missing pixels reach none.
         level = torch.bucketize(probability, self.thresholds, right=True)
         level = torch.where(valid, level, 0)
         reach = dilate(level.float(), radius)
         near = dilate(edge.float(), radius) > 0
-        self.predicted += self._histogram(level[valid])
-        self.right += self._histogram(level[valid & near])
+        self.predicted += self._histogram(level.flatten())
+        self.right += self._histogram(level[near])
         self.found += self._histogram(reach[edge].long())
         self.true += edge.sum()
 

@@ -55,7 +55,7 @@ class Normals(Task):
         """Mean of 1 − cos over labelled pixels."""
         raw = full_precision(output)
         valid = target.sum(1).isfinite()
-        truth = target.nan_to_num(0.0).to(raw.dtype)
+        truth = target.nan_to_num(0.0, 0.0, 0.0).to(raw.dtype)
         # The floor keeps the gradient finite where a dead decoder gives vectors of length 0.
         lengths = (_dot(raw, raw) + 1e-6) * _dot(truth, truth).clamp(min=1e-6)
         return mean_where(1 - _dot(raw, truth) * lengths.rsqrt(), valid)

@@ -66,6 +66,14 @@ def test_edges_match_within_the_tolerance_and_no_farther(shift, expected):
     assert metrics.compute()["ODS_F"].item() == pytest.approx(expected)
 
 
+def test_a_probability_equal_to_a_threshold_reaches_it():
+    truth = torch.zeros(1, 1, 4, 8)
+    truth[..., 3] = 1
+    metrics = Edges("edges").metrics()
+    metrics.update(torch.where(truth > 0, 0.5, 0.495).logit(), truth)
+    assert metrics.compute()["ODS_F"] == 1
+
+
 def test_one_threshold_serves_the_whole_split():
     """Two images whose best thresholds differ: the best for both together is worse than the mean of the bests."""
     truth = torch.zeros(2, 1, 4, 8)
