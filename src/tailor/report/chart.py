@@ -83,7 +83,9 @@ class Axes:
         for value in ticks(self.left, self.right, 5, whole=True):
             text = tick_label(value, self.left, self.right)
             parts.append(element("text", text, x=self.x(value), y=self.height - BOTTOM + 14, text_anchor="middle"))
-        parts.append(element("text", x_title, x=self.width - RIGHT, y=self.height - 5, text_anchor="end", class_="soft"))
+        parts.append(
+            element("text", x_title, x=self.width - RIGHT, y=self.height - 5, text_anchor="end", class_="soft")
+        )
         return element("g", *parts, class_="axes")
 
 

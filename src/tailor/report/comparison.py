@@ -42,6 +42,7 @@ class Outcome:
     """One row of the comparison: a method with one seed."""
 
     method: str
+    seed: int
     stages: Sequence[str]
     taps: Mapping[str, Sequence[str]]
     test: Mapping[str, Mapping[str, float]]
@@ -54,6 +55,7 @@ class Outcome:
         delta = stored.get("delta_m") or {}
         return cls(
             method=str(stored["method"]),
+            seed=int(stored.get("seed") or 0),
             stages=list(stored.get("stages", ())),
             taps={task: _several(tap) for task, tap in (stored.get("taps") or {}).items()},
             test=stored.get("test") or {},
@@ -105,7 +107,6 @@ class Comparison:
     outcomes: Sequence[Outcome]
     costs: Mapping[str, Mapping[str, Any]]
     environment: Mapping[str, Any]
-    minutes: float | None
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
@@ -119,7 +120,6 @@ class Comparison:
             outcomes=[Outcome.from_dict(row) for row in stored.get("rows", ())],
             costs=stored.get("methods") or {},
             environment=stored.get("environment") or {},
-            minutes=_finite(stored.get("minutes")),
         )
 
     @property
@@ -138,6 +138,15 @@ class Comparison:
     def delta_m(self, method: str) -> Spread | None:
         """Δm over the seeds that have it, in percent; + is better than single-task."""
         return _spread(outcome.delta_m for outcome in self.of(method))
+
+    def differences(self, method: str, rival: str) -> list[float]:
+        """Δm of one method minus that of another, seed by seed where both have it, in points."""
+        theirs = {outcome.seed: outcome.delta_m for outcome in self.of(rival) if outcome.delta_m is not None}
+        return [
+            outcome.delta_m - theirs[outcome.seed]
+            for outcome in self.of(method)
+            if outcome.delta_m is not None and outcome.seed in theirs
+        ]
 
     def gain(self, method: str, task: str) -> Spread | None:
         """One task's part of Δm."""

@@ -21,11 +21,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Block:
-    """Charts that belong together, and a legend: colour class → name."""
+    """Charts that belong together."""
 
     title: str
     figures: Sequence[Figure]
-    legend: dict[str, str]
 
 
 def learning(run: Run) -> list[Block]:
@@ -36,24 +35,38 @@ def learning(run: Run) -> list[Block]:
         involved = [method for method in methods if any(task in training.tasks for training in run.of(method))]
         figures = [_figure(run, task, "loss", involved)]
         figures += [_figure(run, task, metric, involved) for metric in _metrics(run, task)]
-        legend = {colour_class(method, methods): method_name(method) for method in involved}
-        blocks.append(Block(task, [figure for figure in figures if figure], legend))
+        blocks.append(Block(task, figures))
     return blocks
 
 
-def sparsity(run: Run) -> list[Figure]:
-    """For every task how much of the backbone's groups was dead after every epoch, one line a trial."""
-    figures = []
-    for task in run.tasks:
-        curves = [
-            Curve(_points(training, "sparsity"), training.name, colour_class(SPARSE, []), "thin")
-            for training in run.of(SPARSE)
-            if task in training.tasks and "sparsity" in training.history
-        ]
-        if curves:
-            label = f"Sparsity of {task} over epochs, {len(curves)} trials."
-            figures.append(Figure(task, chart(curves, label, percent=True)))
-    return figures
+def method_legend(run: Run) -> dict[str, str]:
+    """Colour class → name, of all methods that were trained."""
+    methods = in_order(training.method for training in run.trainings)
+    return {colour_class(method, methods): method_name(method) for method in methods}
+
+
+def task_legend(run: Run) -> dict[str, str]:
+    """Colour class → name, of all tasks."""
+    return {task_colour(run, task): task for task in run.tasks}
+
+
+def sparsity(run: Run) -> Figure | None:
+    """How many of the backbone's groups were dead after every epoch, a colour a task, a line a trial."""
+    curves = [
+        Curve(_points(training, "sparsity"), training.name, task_colour(run, task), "thin")
+        for task in run.tasks
+        for training in run.of(SPARSE)
+        if task in training.tasks and "sparsity" in training.history
+    ]
+    if not curves:
+        return None
+    label = f"Sparsity of the sparse networks of {', '.join(run.tasks)} over epochs."
+    return Figure("dead channels of the sparse networks", chart(curves, label, percent=True))
+
+
+def task_colour(run: Run, task: str) -> str:
+    """The CSS class that gives a task its colour where lines stand for tasks."""
+    return f"of-task-{run.tasks.index(task) % 6}"
 
 
 def weights(run: Run) -> list[Figure]:
@@ -64,12 +77,12 @@ def weights(run: Run) -> list[Figure]:
         columns = [name for name in training.history if name.startswith("weight/")]
         if len(columns) > 1:
             curves = [
-                Curve(_points(training, column), column.split("/", 1)[1], f"of-task-{run.tasks.index(task) % 6}")
+                Curve(_points(training, column), task, task_colour(run, task))
                 for column in columns
                 if (task := column.split("/", 1)[1]) in run.tasks
             ]
             label = f"Loss weights of the {method_name(method)} network over epochs."
-            figures.append(Figure(method_name(method), chart(curves, label)))
+            figures.append(Figure(f"loss weights, {method_name(method)}", chart(curves, label)))
     return figures
 
 

@@ -144,9 +144,7 @@ def _depth_range(task: TaskFacts, arrays: Arrays, sources: Sequence[str]) -> tup
     return 0.0, 1.0
 
 
-def _views(
-    task: TaskFacts, arrays: Arrays, sources: Sequence[str], index: int, painter: Painter | None
-) -> list[View]:
+def _views(task: TaskFacts, arrays: Arrays, sources: Sequence[str], index: int, painter: Painter | None) -> list[View]:
     views = []
     for source in sources:
         key = f"{source}/{task.name}"
@@ -170,9 +168,10 @@ def _text(task: TaskFacts, source: str, value: np.ndarray, truth: np.ndarray | N
         return View("truth", text=_labels(task, value) if several else _class(task, int(value)))
     if several:
         return View(_who(source), text=_labels(task, value))
-    likely = int(np.argmax(value))
+    likely = int(np.argmax(value)) if np.ndim(value) else int(value)
     mark = "" if truth is None or int(truth) < 0 else "right" if likely == int(truth) else "wrong"
-    return View(_who(source), text=f"{_class(task, likely)} ({100 * float(value[likely]):.0f} %)", mark=mark)
+    sure = f" ({100 * float(value[likely]):.0f}\u00a0%)" if np.ndim(value) else ""
+    return View(_who(source), text=f"{_class(task, likely)}{sure}", mark=mark)
 
 
 def _class(task: TaskFacts, index: int) -> str:
@@ -231,5 +230,3 @@ LEGENDS: Mapping[str, Callable[[TaskFacts, Arrays, Sequence[str]], Legend]] = {
 
 def _hex(colour: tuple[int, int, int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
-
-

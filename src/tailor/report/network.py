@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from tailor.report.blocks import Block, chain, place
-from tailor.report.names import colour_class, method_name, plural
+from tailor.report.comparison import Comparison, Outcome
+from tailor.report.names import SINGLE, colour_class, method_name, plural
 from tailor.report.read import Run
 from tailor.report.svg import drawing, element, path, tip
 
 WIDTH = 344.0
-NAMES = 74.0
-BODY = 132.0
-DECODER_LEFT, DECODER_HEIGHT, DECODER_GAP = 246.0, 24.0, 8.0
+NAMES, CHANNELS = 66.0, 92.0
+BODY_LEFT, BODY = 98.0, 120.0
+DECODER_LEFT, DECODER_HEIGHT, DECODER_GAP = 252.0, 24.0, 8.0
 TALLEST = 460.0
 GAP = 3.0
 
@@ -48,7 +49,7 @@ class Box:
     @property
     def left(self) -> float:
         """Blocks are centred on one axis."""
-        return NAMES + (BODY - self.width) / 2
+        return BODY_LEFT + (BODY - self.width) / 2
 
     def at(self, share: float) -> float:
         """How far down a share of the block is."""
@@ -66,11 +67,48 @@ def networks(run: Run) -> list[Drawing]:
     blocks = chain(found.candidates, grouped)
     drawings = []
     for method in found.methods:
-        outcome = next((one for one in found.of(method) if one.taps and len(one.stages) <= 1), None)
+        outcome = _network_of(found, method)
         if outcome:
             picture, caption = draw(blocks, outcome.taps, method_name(method))
             drawings.append(Drawing(method_name(method), colour_class(method, found.methods), picture, caption))
     return drawings
+
+
+@dataclass(frozen=True)
+class TapLine:
+    """What one task's decoder reads.
+
+    Attributes:
+        task: its name.
+        taps: method's name → texts, one a tap: the layer, its channels and its resolution.
+    """
+
+    task: str
+    taps: Mapping[str, Sequence[tuple[str, str]]]
+
+
+def tap_table(run: Run) -> list[TapLine]:
+    """For every task and every multi-task network: where the decoder is attached and what it is given there."""
+    found = run.comparison
+    if found is None:
+        return []
+    about = {one.name: f"{one.channels} channels, 1/{one.stride:g}" for one in found.candidates}
+    networks = {method_name(method): one.taps for method in found.methods if (one := _network_of(found, method))}
+    return [
+        TapLine(
+            task.name,
+            {name: [(tap, about.get(tap, "")) for tap in taps.get(task.name, ())] for name, taps in networks.items()},
+        )
+        for task in found.tasks
+        if networks
+    ]
+
+
+def _network_of(found: Comparison, method: str) -> Outcome | None:
+    """The first seed's network of a method that has one for all tasks."""
+    if method == SINGLE:
+        return None
+    return next((one for one in found.of(method) if one.taps and len(one.stages) <= 1), None)
 
 
 def draw(blocks: Sequence[Block], taps: Mapping[str, Sequence[str]], name: str) -> tuple[Markup, str]:
@@ -90,10 +128,10 @@ def draw(blocks: Sequence[Block], taps: Mapping[str, Sequence[str]], name: str) 
     needed = {task: max(several) for task, several in spots.items() if several}
     parts = [_image()]
     parts += [_box(box, index, deepest, needed) for index, box in enumerate(boxes)]
-    parts += [_name(box, index <= deepest[0]) for index, box in enumerate(boxes)]
     cut = _is_cut(blocks, deepest)
     if cut:
         parts.append(_scissors(boxes[deepest[0]].at(deepest[1])))
+    parts += [_name(box, index <= deepest[0]) for index, box in enumerate(boxes)]
     height = boxes[-1].top + boxes[-1].height + 12
     parts += _decoders(boxes, spots, taps, height)
     described = "; ".join(f"{task} at {', '.join(several)}" for task, several in taps.items())
@@ -124,7 +162,7 @@ def _stack(blocks: Sequence[Block]) -> list[Box]:
 
 
 def _image() -> Markup:
-    centre = NAMES + BODY / 2
+    centre = BODY_LEFT + BODY / 2
     return element(
         "g",
         element("text", "image", x=centre, y=12, text_anchor="middle", class_="soft"),
@@ -144,26 +182,24 @@ def _box(box: Box, index: int, deepest: tuple[int, float], needed: Mapping[str, 
     if built < 1:
         parts.append(element("rect", y=box.top, height=box.height, class_="ghost", **shape))
     if built > 0:
-        shade = 0.3 + 0.7 * len(users) / max(1, len(needed))
-        parts.append(
-            element("rect", y=box.top, height=box.height * built, class_="block", fill_opacity=shade, **shape)
-        )
-    if box.height >= 11 and box.width >= 50 and built >= 1:
-        middle = box.top + box.height / 2 + 3.5
-        parts.append(
-            element("text", f"{block.channels}", x=NAMES + BODY / 2, y=middle, text_anchor="middle", class_="inside")
-        )
+        shade = 0.15 + 0.85 * len(users) / max(1, len(needed))
+        parts.append(element("rect", y=box.top, height=box.height * built, class_="block", fill_opacity=shade, **shape))
     return element("g", *parts)
 
 
 def _name(box: Box, built: bool) -> Markup:
-    if box.height < 7 and not box.block.plain:
+    """Name and channels at the left; blocks too low for text keep their tooltip."""
+    if box.height < 8 and not box.block.plain:
         return Markup("")
     middle = box.top + box.height / 2 + 3.5
-    name = box.block.name if len(box.block.name) <= 13 else f"…{box.block.name[-12:]}"
-    return element(
-        "text", name, x=NAMES - 8, y=middle, text_anchor="end", class_="mono" if built else "mono gone"
-    )
+    name = box.block.name if len(box.block.name) <= 11 else f"…{box.block.name[-10:]}"
+    kind = "mono" if built else "mono gone"
+    parts = [element("text", name, x=NAMES, y=middle, text_anchor="end", class_=kind)]
+    if not box.block.plain:
+        parts.append(
+            element("text", str(box.block.channels), x=CHANNELS, y=middle, text_anchor="end", class_=f"{kind} soft")
+        )
+    return element("g", *parts)
 
 
 def _scissors(y: float) -> Markup:
@@ -174,7 +210,7 @@ def _scissors(y: float) -> Markup:
         element("path", d=path([(7.5, y - 3), (19, y + 4)])),
         element("path", d=path([(7.5, y + 3), (19, y - 4)])),
     )
-    line = element("path", d=path([(21, y), (NAMES + BODY + 10, y)]), class_="cut-line")
+    line = element("path", d=path([(21, y), (BODY_LEFT + BODY + 6, y)]), class_="cut-line")
     return element("g", *blades, line, class_="cut")
 
 
@@ -193,7 +229,9 @@ def _decoders(
         for index, share in spots[task]:
             box = boxes[index]
             x, y = box.left + box.width, box.at(share)
-            bend = f"M{x:.1f} {y:.1f} C{x + 42:.1f} {y:.1f} {DECODER_LEFT - 26} {middle:.1f} {DECODER_LEFT} {middle:.1f}"
+            bend = (
+                f"M{x:.1f} {y:.1f} C{x + 42:.1f} {y:.1f} {DECODER_LEFT - 26} {middle:.1f} {DECODER_LEFT} {middle:.1f}"
+            )
             threads += [
                 element("path", d=bend, class_="thread"),
                 element("circle", cx=x, cy=y, r=3.2, class_="tap"),
@@ -214,9 +252,7 @@ def _decoders(
                     rx=DECODER_HEIGHT / 2,
                     class_="decoder",
                 ),
-                element(
-                    "text", shown, x=(DECODER_LEFT + WIDTH) / 2, y=middle + 4, text_anchor="middle", class_="task"
-                ),
+                element("text", shown, x=(DECODER_LEFT + WIDTH) / 2, y=middle + 4, text_anchor="middle", class_="task"),
             )
         )
     return parts
@@ -226,11 +262,9 @@ def _spread(wanted: Sequence[float], height: float) -> list[float]:
     """Places near the wanted ones, in order, that do not overlap and stay inside."""
     step = DECODER_HEIGHT + DECODER_GAP
     low, high = DECODER_HEIGHT / 2 + 1, height - DECODER_HEIGHT / 2 - 1
-    places = []
+    places: list[float] = []
     for index, want in enumerate(wanted):
         least = places[-1] + step if places else low
         most = high - (len(wanted) - 1 - index) * step
         places.append(max(least, min(want, most)))
     return places
-
-

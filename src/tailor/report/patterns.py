@@ -13,7 +13,7 @@ from tailor.report.read import Run, Training
 from tailor.report.svg import drawing, element, tip
 
 WIDTH = 344.0
-NAMES = 88.0
+NAMES = 92.0
 SHARES = 36.0
 TOP = 16.0
 PANEL_GAP = 5.0
@@ -29,17 +29,17 @@ class Layer:
     Attributes:
         name: the convolution.
         ranked: whether it may become a tap; stem and shortcuts may not.
-        alive: for each trial, which groups live.
+        alive: for each trial which groups live, ``(groups,)`` bool.
     """
 
     name: str
     ranked: bool
-    alive: Sequence[Sequence[bool]]
+    alive: Sequence[np.ndarray]
 
     @property
     def densities(self) -> list[float]:
         """For each trial the share of groups that live, in [0, 1]."""
-        return [sum(groups) / len(groups) if len(groups) else 0.0 for groups in self.alive]
+        return [float(groups.mean()) if len(groups) else 0.0 for groups in self.alive]
 
     @property
     def density(self) -> float:
@@ -92,7 +92,7 @@ def needs(run: Run) -> list[Need]:
                 agree=_agreement(chosen, trials),
                 trials=trials,
                 runner_up=str(chosen["runner_up"]) if chosen.get("runner_up") else None,
-                reason=str(chosen.get("reason", "")),
+                reason=_sentence(str(chosen.get("reason") or "")),
                 picture=raster(task, layers, tap) if layers else None,
                 layers=layers,
             )
@@ -104,9 +104,15 @@ def _agreement(chosen: Mapping[str, Any], trials: int) -> int | None:
     """How many trials choose the tap: counted where each trial's choice is known, else from the stability."""
     per_trial = chosen.get("per_trial")
     if isinstance(per_trial, list) and per_trial and all(isinstance(one, str | None) for one in per_trial):
-        return sum(one == chosen.get("tap") for one in per_trial)
+        return per_trial.count(chosen.get("tap"))
     stability = chosen.get("stability")
-    return round(stability * trials) if isinstance(stability, float) else None
+    return round(stability * trials) if isinstance(stability, int | float) else None
+
+
+def _sentence(words: str) -> str:
+    if words and words.split()[0].isalpha():  # a layer's name stays as it is
+        words = f"{words[0].upper()}{words[1:]}"
+    return words if words.endswith(".") or not words else f"{words}."
 
 
 def _layers(trainings: Sequence[Training]) -> list[Layer]:
@@ -118,10 +124,17 @@ def _layers(trainings: Sequence[Training]) -> list[Layer]:
         return []
     return [
         Layer(
-            name, bool(layer.get("ranked", True)), [pattern[name]["alive"] for pattern in patterns if name in pattern]
+            name,
+            bool(layer.get("ranked", True)),
+            [_groups(pattern[name]["alive"]) for pattern in patterns if name in pattern],
         )
         for name, layer in patterns[0].items()
     ]
+
+
+def _groups(alive: str | Sequence[bool]) -> np.ndarray:
+    """``(groups,)`` bool, from a text of 0s and 1s or a list."""
+    return np.array([one in ("1", 1) for one in alive], dtype=bool)
 
 
 def raster(task: str, layers: Sequence[Layer], tap: str | None) -> Markup:
@@ -134,9 +147,9 @@ def raster(task: str, layers: Sequence[Layer], tap: str | None) -> Markup:
         left = NAMES + trial * (panel + PANEL_GAP)
         parts.append(_panel(layers, trial, left, panel, height))
         if panel > 34 or trial == 0:
-            title = f"trial {trial}" if panel > 34 else f"{trials} trials"
+            title = f"trial {trial + 1}" if panel > 34 else f"{trials} trials"
             parts.append(element("text", title, x=left, y=TOP - 5, class_="soft"))
-    parts.append(element("text", "alive", x=WIDTH, y=TOP - 5, text_anchor="end", class_="soft"))
+    parts.append(element("text", "alive", x=WIDTH - SHARES + 6, y=TOP - 5, class_="soft"))
     tap_row = _tap_row(layers, tap)
     for index, layer in enumerate(layers):
         parts.append(_row(layer, index, height, tap_row))
@@ -152,10 +165,8 @@ def raster(task: str, layers: Sequence[Layer], tap: str | None) -> Markup:
 
 def _tap_row(layers: Sequence[Layer], tap: str | None) -> int | None:
     """The tap's row; for a container that of its last layer."""
-    if not tap:
-        return None
-    inside = [
-        index for index, layer in enumerate(layers) if layer.name == tap or layer.name.startswith(f"{tap}.")
+    inside: list[int] = [
+        index for index, layer in enumerate(layers) if tap and (layer.name == tap or layer.name.startswith(f"{tap}."))
     ]
     return inside[-1] if inside else None
 
@@ -178,14 +189,14 @@ def _panel(layers: Sequence[Layer], trial: int, left: float, width: float, heigh
     )
 
 
-def _resample(alive: Sequence[bool], columns: int) -> np.ndarray:
+def _resample(alive: np.ndarray, columns: int) -> np.ndarray:
     """Share of live groups within each of ``columns`` equal parts, exact also where a part cuts a group."""
-    groups = np.asarray(alive, dtype=float)
-    if not len(groups):
+    if not len(alive):
         return np.zeros(columns)
-    summed = np.concatenate([[0.0], np.cumsum(groups)])
-    edges = np.interp(np.linspace(0, len(groups), columns + 1), np.arange(len(groups) + 1), summed)
-    return np.diff(edges) * columns / len(groups)
+    summed = np.concatenate([[0.0], np.cumsum(alive)])
+    edges = np.interp(np.linspace(0, len(alive), columns + 1), np.arange(len(alive) + 1), summed)
+    share: np.ndarray = np.diff(edges) * columns / len(alive)
+    return share
 
 
 def _row(layer: Layer, index: int, height: float, tap_row: int | None) -> Markup:
@@ -197,18 +208,16 @@ def _row(layer: Layer, index: int, height: float, tap_row: int | None) -> Markup
     groups = len(layer.alive[0]) if layer.alive else 0
     parts = [tip(f"{layer.name}: {shares} of {plural(groups, 'channel')} alive{note}")]
     if height >= READABLE:
-        name = layer.name if len(layer.name) <= 19 else f"…{layer.name[-18:]}"
+        name = layer.name if len(layer.name) <= 16 else f"{layer.name[:15]}…"
         kind = "mono" if layer.ranked else "mono gone"
         if index != tap_row:
             parts.append(element("text", name, x=NAMES - 5, y=base, text_anchor="end", class_=kind))
         parts.append(element("text", _percent(layer.density), x=WIDTH, y=base, text_anchor="end", class_="share"))
     else:
         bar = (SHARES - 6) * layer.density
-        parts.append(element("rect", x=WIDTH - bar, y=top + 0.5, width=bar, height=height - 1, class_="bar"))
+        parts.append(element("rect", x=WIDTH - SHARES + 6, y=top + 0.5, width=bar, height=height - 1, class_="bar"))
     if tap_row is not None and index > tap_row:
-        parts.append(
-            element("rect", x=NAMES, y=top, width=WIDTH - NAMES - SHARES, height=height, class_="unused")
-        )
+        parts.append(element("rect", x=NAMES, y=top, width=WIDTH - NAMES - SHARES, height=height, class_="unused"))
     parts.append(element("rect", x=0, y=top, width=WIDTH, height=height, class_="catch"))
     return element("g", *parts)
 

@@ -12,13 +12,17 @@ WIDEST = 320
 VOID = (128, 128, 128)
 MISSING = (128, 128, 128)
 
-CLASSES = (
-    "#4477aa #ee6677 #228833 #ccbb44 #66ccee #aa3377 #e1e1e1 #ee7733 #332288 #44bb99 #ffaabb #882255 #bbcc33 "
-    "#115577 #ddaa33 #004488 #99ddff #bb5566 #557700 #ddddaa"
-).split()
+# fmt: off
+CLASSES = [
+    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e1e1e1", "#ee7733", "#332288", "#44bb99",
+    "#ffaabb", "#882255", "#bbcc33", "#115577", "#ddaa33", "#004488", "#99ddff", "#bb5566", "#557700", "#ddddaa",
+]
 """For classes in order: after Paul Tol's schemes, neighbours differ in lightness too."""
 
-DEPTH = "#440154 #482878 #3e4a89 #31688e #26828e #1f9e89 #35b779 #6dcd59 #b4de2c #fde725".split()[::-1]
+DEPTH = [
+    "#fde725", "#b4de2c", "#6dcd59", "#35b779", "#1f9e89", "#26828e", "#31688e", "#3e4a89", "#482878", "#440154",
+]
+# fmt: on
 """Near is light, far is dark: ten steps of viridis, turned round, with straight lines between."""
 
 MASK_INK = (31, 111, 178)

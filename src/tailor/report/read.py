@@ -1,4 +1,4 @@
-"""A run folder, ended or not, as the report wants it; nothing here trains, and nothing here fails for want of a stage."""
+"""A run folder, ended or not, as the report wants it; nothing here fails for want of a stage."""
 
 import csv
 import json
@@ -73,6 +73,11 @@ class Run:
         compared = [task.name for task in self.comparison.tasks] if self.comparison else []
         trained = [task for training in self.trainings for task in training.tasks]
         return list(dict.fromkeys([*compared, *trained]))
+
+    @property
+    def seconds(self) -> float:
+        """How long all trainings that have ended took together."""
+        return math.fsum(float(training.result.get("seconds") or 0) for training in self.trainings)
 
 
 def read(folder: Path) -> Run:
@@ -165,7 +170,8 @@ def _gallery(file: Path, problems: list[str]) -> Arrays | None:
     if not file.exists():
         return None
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        # Opened here, since np.load leaves a file open that turns out to be no archive.
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         problems.append(f"{file} can't be read ({error}): the gallery is left out. Repeat the stage 'compare'.")

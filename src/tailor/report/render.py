@@ -9,14 +9,16 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tailor.evaluation.wording import count, number
-from tailor.report.curves import learning, sparsity, weights
+from tailor.evaluation.wording import number
+from tailor.report.curves import learning, method_legend, sparsity, task_legend, weights
+from tailor.report.gains import gains
 from tailor.report.gallery import gallery
-from tailor.report.names import duration, method_name, plural
-from tailor.report.network import networks
+from tailor.report.names import duration, plural
+from tailor.report.network import networks, tap_table
 from tailor.report.patterns import needs
 from tailor.report.read import Run, read
 from tailor.report.scatter import scatter
+from tailor.report.stages import stages
 from tailor.report.table import groups, headings
 from tailor.report.verdict import verdict
 
@@ -44,7 +46,7 @@ def render(run_folder: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=count, number=number, duration=duration, method_name=method_name, plural=plural)
+    environment.filters.update(number=number, duration=duration, plural=plural)
     return environment.get_template("report.html.jinja").render(_contents(run))
 
 
@@ -62,12 +64,16 @@ def _contents(run: Run) -> dict[str, Any]:
         "groups": groups(found) if found else [],
         "other_groups": groups(found, headline_only=False) if found else [],
         "scatter": scatter(found) if found else None,
+        "gains": gains(found) if found else None,
         "networks": networks(run),
+        "taps": tap_table(run),
         "needs": needs(run),
         "gallery": gallery(run),
         "learning": learning(run),
-        "sparsity": sparsity(run),
-        "weights": weights(run),
+        "by_task": [*filter(None, [sparsity(run)]), *weights(run)],
+        "stages": stages(run),
+        "method_legend": method_legend(run),
+        "task_legend": task_legend(run),
         "style": Markup(_asset("report.css")),  # noqa: S704 – our own file
         "script": Markup(script),  # noqa: S704 – our own file
         "script_hash": f"sha256-{digest}",

@@ -11,6 +11,11 @@ from tailor.report.names import SINGLE, colour_class, method_name
 from tailor.report.svg import drawing, element, tip
 
 WIDTH, HEIGHT = 460.0, 300.0
+LETTER = 7.3
+"""About the width of a letter of a label, in CSS pixels."""
+
+Region = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
 
 
 def scatter(found: Comparison) -> Markup | None:
@@ -24,7 +29,7 @@ def scatter(found: Comparison) -> Markup | None:
     most = max(macs for _, macs, _, _ in spots) * 1.12
     axes = Axes(0.0, most, low - margin, high + margin, WIDTH, HEIGHT)
     parts = [_grid(axes, most), _zero(axes)]
-    taken: list[tuple[float, float]] = []
+    taken = [(axes.x(macs) - 8, axes.y(mean) - 8, axes.x(macs) + 8, axes.y(mean) + 8) for _, macs, _, mean in spots]
     for method, macs, seeds, mean in spots:
         colour = colour_class(method, found.methods)
         x, y = axes.x(macs), axes.y(mean)
@@ -56,17 +61,33 @@ def _grid(axes: Axes, most: float) -> Markup:
         y = axes.y(value)
         text = tick_label(value, axes.low, axes.high)
         parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
-        parts.append(
-            element("text", f"+{text}" if value > 0 else text, x=LEFT - 6, y=y + 3.5, text_anchor="end")
-        )
+        parts.append(element("text", f"+{text}" if value > 0 else text, x=LEFT - 6, y=y + 3.5, text_anchor="end"))
     for value in ticks(0.0, most, 4):
-        text = count(round(value)) if value else "0"
+        text = _plain(count(round(value)))
         parts.append(element("text", text, x=axes.x(value), y=HEIGHT - BOTTOM + 14, text_anchor="middle"))
     parts.append(
-        element("text", "multiply-accumulates of one image →", x=WIDTH - RIGHT, y=HEIGHT - 5, text_anchor="end", class_="soft")
+        element(
+            "text",
+            "multiply-accumulates of one image →",
+            x=WIDTH - RIGHT,
+            y=HEIGHT - 5,
+            text_anchor="end",
+            class_="soft",
+        )
     )
     parts.append(element("text", "↑ Δm [%]", x=LEFT + 4, y=TOP + 6, class_="soft"))
     return element("g", *parts, class_="axes")
+
+
+def _plain(text: str) -> str:
+    """``5.00 G`` as ``5 G``, for an axis.
+
+    Example:
+        >>> _plain("5.00 G"), _plain("500 M"), _plain("0")
+        ('5 G', '500 M', '0')
+    """
+    digits, space, letter = text.partition(" ")
+    return f"{digits.rstrip('0').rstrip('.') if '.' in digits else digits}{space}{letter}"
 
 
 def _zero(axes: Axes) -> Markup:
@@ -75,13 +96,25 @@ def _zero(axes: Axes) -> Markup:
     return element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="zero")
 
 
-def _label(text: str, x: float, y: float, taken: list[tuple[float, float]]) -> Markup:
-    """Beside the dot on the side with more room, moved where another label is."""
-    right = x < LEFT + (WIDTH - LEFT - RIGHT) * 0.55
-    baseline = y - 11
-    while any(abs(baseline - other) < 14 and (right == (side < WIDTH / 2)) for side, other in taken):
-        baseline += 28 if baseline < y else 14
-    taken.append((0.0 if right else WIDTH, baseline))
-    return element(
-        "text", text, x=x - 6 if right else x + 6, y=baseline, text_anchor="start" if right else "end", class_="name"
-    )
+def _label(text: str, x: float, y: float, taken: list[Region]) -> Markup:
+    """Beside, above or below the dot: the first place that is inside and free, else the last."""
+    width = LETTER * len(text)
+    places = [
+        ("start", x + 13, y + 4),
+        ("end", x - 13, y + 4),
+        ("middle", x, y - 13),
+        ("middle", x, y + 21),
+        ("end", x + 8, y - 13),
+        ("end", x + 8, y + 21),
+    ]
+    for anchor, start, baseline in places:
+        left = start - width * {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor]
+        region = (left, baseline - 11, left + width, baseline + 3)
+        if left >= LEFT and left + width <= WIDTH and not any(_overlap(region, other) for other in taken):
+            break
+    taken.append(region)
+    return element("text", text, x=start, y=baseline, text_anchor=anchor, class_="name")
+
+
+def _overlap(one: Region, other: Region) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

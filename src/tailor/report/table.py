@@ -16,12 +16,14 @@ class Cell:
 
     Attributes:
         text: the figure.
+        std: its standard deviation over seeds, with its sign, or empty.
         note: beside it, smaller; what changed against single-task, or a spread.
         best: whether no other method has a better one.
         tone: ``better``, ``worse`` or empty, the note's direction.
     """
 
     text: str
+    std: str = ""
     note: str = ""
     best: bool = False
     tone: str = ""
@@ -57,9 +59,7 @@ class Heading:
 def headings(found: Comparison) -> list[Heading]:
     """One a method."""
     methods = found.methods
-    return [
-        Heading(method_name(method), len(found.of(method)), colour_class(method, methods)) for method in methods
-    ]
+    return [Heading(method_name(method), len(found.of(method)), colour_class(method, methods)) for method in methods]
 
 
 def groups(found: Comparison, headline_only: bool = True) -> list[Group]:
@@ -81,12 +81,14 @@ def _delta_m(found: Comparison) -> Line:
     cells = []
     for method, figure in zip(found.methods, figures, strict=True):
         if method == SINGLE:
-            cells.append(Cell("0", "the baseline"))
+            cells.append(Cell("0", note="baseline"))
         elif figure is None:
             cells.append(Cell("–"))
         else:
             tone = "better" if figure.mean > 0 else "worse" if figure.mean < 0 else ""
-            cells.append(Cell(spread(figure, signed=True), "", figure is best and figure.mean > 0, tone))
+            text = number(figure.mean, 2, signed=True)
+            std = f"± {number(figure.std, 2)}" if figure.std is not None else ""
+            cells.append(Cell(text, std, best=figure is best and figure.mean > 0, tone=tone))
     return Line("Δm", "%", "↑", cells)
 
 
@@ -121,7 +123,8 @@ def _cell(
         gain = (1 if higher else -1) * 100 * (figure.mean - single.mean) / single.mean
         tone = "better" if gain >= 0.05 else "worse" if gain <= -0.05 else ""
         note = f"{number(gain, 1, signed=True)} %" + (f", {note}" if note else "")
-    return Cell(spread(figure), note, best, tone)
+    text, _, std = spread(figure).partition(" ± ")
+    return Cell(text, std and f"± {std}", note, best, tone)
 
 
 def _costs(found: Comparison) -> list[Line]:
@@ -140,7 +143,9 @@ def _cost(found: Comparison, name: str, unit: str, of: Callable[[str], float | N
     for method, value in zip(found.methods, values, strict=True):
         share = f"{100 * value / base:.0f} %" if value is not None and base and method != SINGLE else ""
         cells.append(
-            Cell("–") if value is None else Cell(count(round(value)), share, len(known) > 1 and value == min(known))
+            Cell("–")
+            if value is None
+            else Cell(count(round(value)), note=share, best=len(known) > 1 and value == min(known))
         )
     return Line(name, unit, "↓", cells)
 
@@ -153,7 +158,9 @@ def _latency(found: Comparison) -> Line:
         Cell("–")
         if time is None
         else Cell(
-            number(time.median), f"{number(time.low)}–{number(time.high)}", several and time.median == fastest
+            number(time.median),
+            note=f"{number(time.low)}–{number(time.high)}",
+            best=several and time.median == fastest,
         )
         for time in times
     ]

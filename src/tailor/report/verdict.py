@@ -1,9 +1,9 @@
 """The outcome of a run in one sentence that claims no more than its numbers carry."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tailor.evaluation import Spread
+from tailor.evaluation import Spread, over_seeds, paired_interval
 from tailor.evaluation.wording import number
 from tailor.report.comparison import Comparison
 from tailor.report.names import CONVENTIONAL, SINGLE, TAILORED, in_order, listing, method_name, plural
@@ -28,31 +28,32 @@ class Verdict:
 def verdict(run: Run) -> Verdict:
     """Judge a run.
 
-    A difference counts as one only where it is larger than the standard deviation over seeds (of both sides, added
-    in quadrature) and does not round to 0.0; with one seed no spread is known, and the remarks say so.
+    A difference counts as one only where it exceeds its standard deviation over seeds and does not round to 0.0;
+    networks of one seed are compared with each other. The remarks give the 95 % interval and say where it does not
+    exclude chance; with one seed they say that no spread is known.
     """
     found = run.comparison
     if found is None or not found.outcomes:
         return _unfinished(run)
     subject = _subject(found)
     if subject is None:
-        names = listing([f"the {method_name(method)} networks" for method in found.methods])
         return Verdict(
-            f"Only {names} were compared, so there is no multi-task network to judge.",
-            ["Add the methods multi_task and lomt to the study, then run the same command again."],
+            f"Only {listing([f'{method_name(method)} networks' for method in found.methods])} were compared, so there "
+            "is no multi-task network to judge.",
+            ["Add the methods multi_task and lomt to the study."],
             "open",
         )
     own = found.delta_m(subject)
     if own is None:
         return _without_baseline(found, subject)
-    claims = [_against_single(own)]
-    rivals = found.delta_m(CONVENTIONAL) if subject != CONVENTIONAL else None
-    if rivals is not None:
-        claims.append(_against(own, rivals))
+    claims = [_claim(own, " %", "single-task networks")]
+    ahead = found.differences(subject, CONVENTIONAL) if subject != CONVENTIONAL else []
+    if ahead:
+        claims.append(_claim(over_seeds(ahead), " points", "the conventional multi-task network"))
     return Verdict(
         f"The {_network(subject)} is {' and '.join(claims)}{_costs(found, subject)}.",
-        [*_tasks(found, subject), *_certainty(found, subject, own), *_missing(found, subject)],
-        _tone(own.mean, own.std),
+        [*_tasks(found, subject), *_certainty(found, subject, ahead), *_missing(found, subject)],
+        _tone(own),
     )
 
 
@@ -70,30 +71,17 @@ def _network(method: str) -> str:
     )
 
 
-def _against_single(own: Spread) -> str:
-    tone = _tone(own.mean, own.std)
+def _claim(difference: Spread, unit: str, rival: str) -> str:
+    tone = _tone(difference)
     if tone == "even":
-        return f"on a par with single-task networks (Δm {number(own.mean, 1, signed=True)} %)"
-    return f"{number(abs(own.mean), 1)} % {tone} than single-task networks"
+        return f"on a par with {rival} ({number(difference.mean, 1, signed=True)}{unit})"
+    return f"{number(abs(difference.mean), 1)}{unit} {tone} than {rival}"
 
 
-def _against(own: Spread, rival: Spread) -> str:
-    difference = own.mean - rival.mean
-    tone = _tone(difference, _together(own.std, rival.std))
-    if tone == "even":
-        return f"on a par with the conventional multi-task network ({number(difference, 1, signed=True)} points)"
-    return f"{number(abs(difference), 1)} points {tone} than the conventional multi-task network"
-
-
-def _tone(difference: float, std: float | None) -> str:
-    if abs(difference) < 0.05 or (std is not None and abs(difference) <= std):
+def _tone(difference: Spread) -> str:
+    if abs(difference.mean) < 0.05 or (difference.std is not None and abs(difference.mean) <= difference.std):
         return "even"
-    return "better" if difference > 0 else "worse"
-
-
-def _together(first: float | None, second: float | None) -> float | None:
-    known = [std for std in (first, second) if std is not None]
-    return math.hypot(*known) if known else None
+    return "better" if difference.mean > 0 else "worse"
 
 
 def _costs(found: Comparison, subject: str) -> str:
@@ -133,15 +121,26 @@ def _tasks(found: Comparison, subject: str) -> list[str]:
     return [f"Task by task, against single-task networks: {'; '.join(parts)}."]
 
 
-def _certainty(found: Comparison, subject: str, own: Spread) -> list[str]:
-    if own.std is None:
-        return ["One seed: no spread is known, so how much of the difference is chance can't be told."]
-    remark = f"Δm is {number(own.mean, 1, signed=True)} ± {number(own.std, 1)} % over {plural(own.count, 'seed')}"
-    rival = found.delta_m(CONVENTIONAL) if subject != CONVENTIONAL else None
-    if rival is None:
-        return [f"{remark} (mean ± standard deviation)."]
-    theirs = f"{number(rival.mean, 1, signed=True)}" + (f" ± {number(rival.std, 1)}" if rival.std is not None else "")
-    return [f"{remark} (mean ± standard deviation); that of the conventional multi-task network is {theirs} %."]
+def _certainty(found: Comparison, subject: str, ahead: Sequence[float]) -> list[str]:
+    """How far seeds disagree, and whether chance is excluded."""
+    own = [outcome.delta_m for outcome in found.of(subject) if outcome.delta_m is not None]
+    if len(own) < 2:
+        return ["One seed: no spread is known, so how much of a difference is chance can't be told."]
+    remarks = [f"Over {plural(len(own), 'seed')}, Δm is {_interval(own, ' %')}."]
+    if len(ahead) > 1:
+        remarks.append(
+            f"Against the conventional multi-task network, seed by seed, it is {_interval(ahead, ' points')}."
+        )
+    return [" ".join(remarks)]
+
+
+def _interval(values: Sequence[float], unit: str) -> str:
+    """``+2.8 ± 0.4 % (95 % interval +1.8 … +3.8)``, and a warning where that holds 0."""
+    spread, ends = over_seeds(values), paired_interval(values)
+    low, high = (number(end, 1, signed=True) for end in (ends.low, ends.high))
+    text = f"{number(spread.mean, 1, signed=True)} ± {number(spread.std or 0.0, 1)}{unit} (95 % interval {low} … {high}"
+    chance = f"; {len(values)} seeds don't exclude chance" if ends.low <= 0 <= ends.high else ""
+    return f"{text}{chance})"
 
 
 def _missing(found: Comparison, subject: str) -> list[str]:
@@ -152,14 +151,18 @@ def _missing(found: Comparison, subject: str) -> list[str]:
     ]
     if not absent:
         return []
-    return [f"{listing(absent).capitalize()} is missing from the comparison; add that method to the study."]
+    is_are = "is" if len(absent) == 1 else "are"
+    text = f"{listing(absent)} {is_are} missing from the comparison; the study's list of methods leaves it out."
+    return [text[0].upper() + text[1:]]
 
 
 def _without_baseline(found: Comparison, subject: str) -> Verdict:
     """Δm is relative to single-task networks; without them, count the figures that one network wins."""
-    remarks = ["Δm needs the single-task networks, dense, with the same seeds: add the method single_task."]
+    remarks = ["Δm needs the dense single-task networks, with the same seeds: add the method single_task to the study."]
     if subject == CONVENTIONAL or not found.of(CONVENTIONAL):
-        return Verdict(f"The {_network(subject)} was measured, but there is no baseline to judge it by.", remarks, "open")
+        return Verdict(
+            f"The {_network(subject)} was measured, but there is no baseline to judge it by.", remarks, "open"
+        )
     wins = total = 0
     for task in found.tasks:
         for metric in task.headline:
