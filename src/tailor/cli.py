@@ -96,19 +96,17 @@ def _run_parser() -> ArgumentParser:
 def _run(options: Namespace) -> None:
     import torch
 
-    from tailor.runs import estimate, lomt
+    from tailor.runs import dry_run, lomt
 
     config = RunConfig(**{name: options[name] for name in _FIELDS})
     if config.threads:
         torch.set_num_threads(config.threads)
-    arguments = {"network": config.network, "study": config.study, "recipe": config.recipe}
     tasks = _tasks(config)
+    arguments: dict[str, Any] = {name: getattr(config, name) for name in ("network", "study", "recipe", "accelerator")}
     if options.dry_run:
-        print(estimate(tasks, config.data, **arguments))
+        print(dry_run(tasks, config.data, **arguments))
         return
-    done = lomt(
-        tasks, config.data, out=config.out, accelerator=config.accelerator, config=options.identity, **arguments
-    )
+    done = lomt(tasks, config.data, out=config.out, config=options.identity, **arguments)
     for task, tap in done.taps.items():
         print(f"{task}: {tap}")
     print(f"\n{done.table}\nreport: {done.report}")

@@ -7,6 +7,8 @@ from jsonargparse import lazy_instance
 from tailor.data import Scenes, Source
 from tailor.methods.study import Study
 from tailor.models import Architecture
+from tailor.selection import DeepestActive
+from tailor.sparsity import GroupLasso
 from tailor.training.recipe import Recipe
 
 
@@ -29,7 +31,11 @@ class RunConfig:
     data: Source = field(default_factory=lambda: lazy_instance(Scenes))
     tasks: list[str] = field(default_factory=list)
     network: Architecture = field(default_factory=lambda: Architecture(width=16, decoder_width=32))
-    study: Study = field(default_factory=lambda: Study(trials=2))
+    study: Study = field(
+        default_factory=lambda: Study(
+            trials=2, rule=lazy_instance(DeepestActive), penalty=lazy_instance(GroupLasso, weight=1e-3)
+        )
+    )
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10))
     threads: int = 0
     accelerator: str = "auto"

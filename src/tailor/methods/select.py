@@ -25,8 +25,19 @@ class Select(Stage):
     trials: Mapping[str, Sequence[Result]]
 
     def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:  # noqa: ARG002
-        """Apply the rule to every task's patterns."""
-        return choose(self.rule, self.trials)
+        """Apply the rule to every task's patterns.
+
+        Raises:
+            ValueError: where a task has no layer left: names it, and says what to do.
+        """
+        selected = choose(self.rule, self.trials)
+        for task, selection in selected["selections"].items():
+            if selection["tap"] is None:
+                raise ValueError(
+                    f"task {task!r} has no tap: {selection['reason']}. Run with --study.strength.{task} LOWER and another "
+                    "--out"
+                )
+        return selected
 
     def preview(self, workshop: Workshop) -> Preview:
         """Before anything is trained, the end of the backbone is all that can be said."""
@@ -41,15 +52,13 @@ def choose(rule: SelectionRule, trials: Mapping[str, Sequence[Mapping[str, Any]]
         rule: patterns → tap.
         trials: for each task, the results of its sparse trainings.
 
-    Raises:
-        ValueError: where everything died: names the task and says what to do.
+    Returns:
+        ``taps`` (task → name, none where no layer is left) and ``selections`` (task → everything that the rule says).
     """
-    selections = {}
-    for task, results in trials.items():
-        try:
-            selections[task] = rule.select([Pattern.from_dict(result["pattern"]) for result in results])
-        except ValueError as error:
-            raise ValueError(f"task {task!r}: {error}") from error
+    selections = {
+        task: rule.select([Pattern.from_dict(result["pattern"]) for result in results])
+        for task, results in trials.items()
+    }
     return {
         "taps": {task: selection.tap for task, selection in selections.items()},
         "selections": {task: selection.to_dict() for task, selection in selections.items()},

@@ -1,7 +1,8 @@
 """What is asked of a run: which methods, how often, and how layers are chosen."""
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from tailor.selection import DeepestActive, SelectionRule
 from tailor.sparsity import GroupLasso, Penalty
@@ -35,4 +36,6 @@ class Study:
 
     def penalty_of(self, task: str) -> Penalty:
         """The penalty with the λ of ``task``."""
-        return replace(self.penalty, weight=self.strength.get(task, self.penalty.weight))
+        penalty = copy.copy(self.penalty)
+        penalty.weight = self.strength.get(task, penalty.weight)
+        return penalty

@@ -14,6 +14,7 @@ from tailor.models import Architecture, MakeDecoder
 from tailor.report import render
 from tailor.runs.execute import execute
 from tailor.runs.folder import RunFolder
+from tailor.runs.plan import describe, plan
 from tailor.tasks import Task
 from tailor.training import Recipe, write_atomically
 
@@ -99,6 +100,22 @@ def lomt(
     }
     execute(folder, identity, lambda: whole(workshop, study), workshop, show_progress)
     return summary(folder)
+
+
+def dry_run(
+    tasks: Sequence[Task],
+    data: Source,
+    *,
+    network: Architecture,
+    study: Study,
+    recipe: Recipe,
+    accelerator: str = "auto",
+) -> str:
+    """What :func:`lomt` would do with the same arguments: stages, networks, sizes, and the time that each takes here."""
+    workshop = Workshop(
+        data, tasks, network.make_backbone, network.make_decoder(), recipe, stages=Path(), accelerator=accelerator
+    )
+    return describe(plan(whole(workshop, study), workshop), workshop)
 
 
 def summary(folder: RunFolder) -> Tailored:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
+from torch import nn
 
-from tailor.sparsity import pattern
+from tailor.sparsity import channel_groups
 from tailor.training.atomic import write_atomically
 from tailor.training.module import TrainingModule
 
@@ -28,7 +30,7 @@ class History(pl.Callback):
         assert isinstance(pl_module, TrainingModule)
         row = {"epoch": trainer.current_epoch + 1, **pl_module.close_epoch()}
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
-        row["sparsity"] = pattern(pl_module.network.backbone).sparsity
+        row["sparsity"] = _sparsity(pl_module.network.backbone)
         self.rows.append(row)
         if self.path is not None:
             write_atomically(self.path, self.table())
@@ -49,3 +51,9 @@ class History(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the rows of a checkpoint."""
         self.rows = state_dict["rows"]
+
+
+def _sparsity(backbone: nn.Module) -> float:
+    """Share of the backbone's groups that are dead; every convolution in a network is there because it runs."""
+    alive = torch.cat([view.alive for view in channel_groups(backbone)])
+    return 1 - float(alive.double().mean())

@@ -15,7 +15,7 @@ from tailor.sparsity import Penalty, ProxAdamW, parameter_groups
 from tailor.tasks import Task
 from tailor.training.diverged import TrainingDivergedError
 from tailor.training.recipe import Recipe
-from tailor.training.seeds import seed_everything
+from tailor.training.seeds import Seeded
 
 
 class TrainingModule(pl.LightningModule):
@@ -48,20 +48,20 @@ class TrainingModule(pl.LightningModule):
         """What the present epoch gave so far: losses by split and task, validation metrics by task."""
         self._totals: dict[str, tuple[float, int]] = {}
 
-    def train_dataloader(self) -> DataLoader:
-        """The training batches; called anew for every epoch, so that shuffling follows from (seed, epoch)."""
-        seed_everything(self.seed, self.current_epoch)
-        return self.source.train_dataloader()
+    def train_dataloader(self) -> Seeded:
+        """The training batches; called anew for every epoch, and so the place where an epoch begins.
+
+        Lightning calls no ``on_train_epoch_start`` for the first epoch after a checkpoint, counts
+        ``current_epoch`` up too late for it, and iterates the loader once there but twice elsewhere.
+        """
+        self.epoch = {}
+        self._totals = {}
+        epoch = self.trainer.fit_loop.epoch_progress.current.processed
+        return Seeded(self.source.train_dataloader(), self.seed, epoch)
 
     def val_dataloader(self) -> DataLoader:
         """The validation batches."""
         return self.source.val_dataloader()
-
-    def on_train_epoch_start(self) -> None:
-        """Seed augmentation and dropout, and forget the last epoch."""
-        seed_everything(self.seed, self.current_epoch)
-        self.epoch = {}
-        self._totals = {}
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """The balanced loss of one batch.
@@ -101,7 +101,7 @@ class TrainingModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """ProxAdamW (AdamW where nothing is penalized) and the schedule, one step an update."""
         recipe = self.recipe
-        groups = parameter_groups(self.network, self.penalty, weight_decay=recipe.weight_decay)
+        groups = parameter_groups(self.network, self.penalty)
         learned = list(self.balancing.parameters())
         if learned:
             groups.append({"params": learned, "weight_decay": 0.0})

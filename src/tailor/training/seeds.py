@@ -2,9 +2,12 @@
 
 import hashlib
 import random
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
 
 def seed_everything(*parts: int | str) -> int:
@@ -21,3 +24,23 @@ def seed_everything(*parts: int | str) -> int:
     np.random.seed(seed)  # noqa: NPY002 – user code may draw from NumPy's global state
     torch.manual_seed(seed)
     return seed
+
+
+class Seeded(Iterable[Any]):
+    """A loader that seeds everything whenever it is iterated, so that one epoch repeats itself by itself.
+
+    Args:
+        loader: what is iterated.
+        parts: the seed, as for :func:`seed_everything`.
+    """
+
+    def __init__(self, loader: DataLoader, *parts: int | str) -> None:
+        self.loader = loader
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        seed_everything(*self.parts)
+        return iter(self.loader)
