@@ -62,6 +62,16 @@ def colour_class(method: str, methods: Sequence[str]) -> str:
     return f"of-other-{others.index(method) % 4}"
 
 
+def unbroken(sentence: str) -> str:
+    """No line ends between a figure and its percent sign, nor around ±.
+
+    Example:
+        >>> unbroken("2.8 ± 0.4 % better").count("\N{NO-BREAK SPACE}")
+        3
+    """
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%").replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+
+
 def listing(words: Sequence[str]) -> str:
     """Words as a sentence has them.
 

@@ -153,7 +153,7 @@ def raster(task: str, layers: Sequence[Layer], tap: str | None) -> Markup:
     tap_row = _tap_row(layers, tap)
     for index, layer in enumerate(layers):
         parts.append(_row(layer, index, height, tap_row))
-    parts += _stages(layers, height) if height < READABLE else []
+    parts += _stages(layers, height, tap_row) if height < READABLE else []
     if tap_row is not None:
         parts.append(_mark(layers, tap_row, height))
     label = (
@@ -226,13 +226,14 @@ def _percent(share: float) -> str:
     return "< 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
 
 
-def _stages(layers: Sequence[Layer], height: float) -> list[Markup]:
-    """Where rows are too low for names, the name of each stage at its first layer."""
+def _stages(layers: Sequence[Layer], height: float, tap_row: int | None) -> list[Markup]:
+    """Where rows are too low for names, the name of each stage at its first layer, but where the tap's name stands."""
     parts, last = [], -READABLE
     for index, layer in enumerate(layers):
         stage = layer.name.split(".")[0]
         begins = index == 0 or layers[index - 1].name.split(".")[0] != stage
-        if begins and (index - last) * height >= READABLE:
+        free = tap_row is None or abs(tap_row - index) * height >= READABLE + 4
+        if begins and free and (index - last) * height >= READABLE:
             y = TOP + index * height
             parts.append(element("line", x1=2, x2=NAMES - 4, y1=y, y2=y, class_="grid"))
             parts.append(element("text", stage, x=2, y=y + 9, class_="mono"))

@@ -13,7 +13,7 @@ from tailor.evaluation.wording import number
 from tailor.report.curves import learning, method_legend, sparsity, task_legend, weights
 from tailor.report.gains import gains
 from tailor.report.gallery import gallery
-from tailor.report.names import duration, plural
+from tailor.report.names import duration, plural, unbroken
 from tailor.report.network import networks, tap_table
 from tailor.report.patterns import needs
 from tailor.report.read import Run, read
@@ -46,7 +46,7 @@ def render(run_folder: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, duration=duration, plural=plural)
+    environment.filters.update(number=number, duration=duration, plural=plural, unbroken=unbroken)
     return environment.get_template("report.html.jinja").render(_contents(run))
 
 
