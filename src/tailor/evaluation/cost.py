@@ -41,7 +41,6 @@ def cost(network: nn.Module, example: Tensor) -> Cost:
     # The fused encoder layer is one opaque operation, which the counter would take for nothing.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        # Not inference_mode: there, composite operations reach the counter whole.
         with evaluating(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(example[:1])
     finally:
