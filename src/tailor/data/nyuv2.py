@@ -113,7 +113,7 @@ class NYUv2(FrameSource):
         whole = surface.fill_seams(np.where(seg > 0, seg, VOID), round(SEAM * width))
         return {
             "image": self.filtered(image),
-            "seg": self.nearest(self.meta.merged(seg, len(self.classes))),
+            "seg": self.nearest(np.where(inside, self.meta.merged(seg, len(self.classes)), np.uint8(VOID))),
             "depth": self.nearest(depth[None]).astype(np.float16),
             "normals": self.nearest(normals).astype(np.float16),
             "edges": surface.class_edges(self.nearest(np.where(inside, whole, VOID)))[None],
@@ -152,7 +152,7 @@ class _Meta:
     def merged(self, seg40: np.ndarray, classes: int) -> np.ndarray:
         """Classes from 0 and :data:`VOID`, from 40 classes of which 0 is void."""
         table = np.arange(41) if classes == 40 else self._to13
-        return np.where(table == 0, VOID, table - 1).astype(np.uint8)[seg40]
+        return np.asarray(np.where(table == 0, VOID, table - 1)[seg40], dtype=np.uint8)
 
     def depth(self, values: np.ndarray) -> np.ndarray:
         """Metres."""

@@ -234,6 +234,5 @@ class Source(ABC):
             split,
             batch_sampler=batches,
             collate_fn=_as_it_is,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
+            num_workers=self.workers,  # not persistent: kept ones draw less at iter, and a resumed run would differ
         )

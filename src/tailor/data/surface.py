@@ -6,22 +6,23 @@ VOID = 255
 
 
 def normals_from_depth(
-    depth: np.ndarray, x: np.ndarray, y: np.ndarray, sigma: float, jump: float = 0.06, step: float = 0.0
+    depth: np.ndarray, x: np.ndarray, y: np.ndarray, sigma: float, jump: float = 0.1, step: float = 0.0
 ) -> np.ndarray:
     """Surface normals of a noisy depth map, smoothed along surfaces but not across their borders.
 
     On a plane ``n·P = c`` seen through a pinhole, ``P = z (x, y, 1)``, inverse depth is linear in the picture:
     ``1/z = n·(x, y, 1) / c``. So a line fitted to 1/z along rows gives its slope g_x, along columns g_y, and
     ``n ∝ (g_x, g_y, 1/z − g_x x − g_y y)``. Each fit is a weighted least-squares line in a Gaussian window whose
-    weights fall as the depths differ; across the direction of the fit 1/z is first averaged with the same weights.
+    weights fall as the depths differ. Across the direction of the fit 1/z is first smoothed, by such lines too:
+    unlike means they have no bias at the rim of a surface, where a window is one-sided.
 
     Args:
         depth: ``(H, W)`` metres; NaN is missing and enters no window.
         x: ``(W,)`` horizontal ray slopes, ``(column − c_x) / f_x``, uniformly spaced.
         y: ``(H,)`` vertical ray slopes, ``(row − c_y) / f_y``, uniformly spaced.
         sigma: standard deviation of the window in pixels.
-        jump: relative difference of depth at which a weight has fallen to 1/e.
-        step: quantization step of the depth map in metres; a jump is at least two and a half of them.
+        jump: relative difference of depth at which a pixel has no weight any more.
+        step: quantization step of the depth map in metres; a jump is at least four of them.
 
     Returns:
         ``(3, H, W)`` unit vectors in camera axes (x right, y down, z forward) that point at the camera; NaN where
@@ -30,17 +31,17 @@ def normals_from_depth(
     known = np.isfinite(depth)
     z = np.where(known, depth, 1.0).astype(np.float32)
     inverse = 1 / z
-    tolerance = np.maximum(np.float32(jump) * z, np.float32(2.5 * step)) ** 2
+    tolerance = np.maximum(np.float32(jump) * z, np.float32(4 * step)) ** 2
     reach = max(1, int(np.ceil(2.5 * sigma)))
     along_x = _Window(z, known, tolerance, sigma, reach, axis=1)
     along_y = _Window(z, known, tolerance, sigma, reach, axis=0)
-    down_columns = along_y.mean(inverse)
-    slope_x = along_x.slope(down_columns) / np.float32(x[1] - x[0])
-    slope_y = along_y.slope(along_x.mean(inverse)) / np.float32(y[1] - y[0])
-    at_rest = along_x.mean(down_columns) - slope_x * x.astype(np.float32) - slope_y * y.astype(np.float32)[:, None]
+    value, slope_x = along_x.line(along_y.line(inverse)[0])
+    slope_y = along_y.line(along_x.line(inverse)[0])[1]
+    slope_x, slope_y = slope_x / np.float32(x[1] - x[0]), slope_y / np.float32(y[1] - y[0])
+    at_rest = value - slope_x * x.astype(np.float32) - slope_y * y.astype(np.float32)[:, None]
     normals = -np.stack([slope_x, slope_y, at_rest])
     normals /= np.maximum(np.linalg.norm(normals, axis=0), 1e-12)
-    # n·ray = −smooth before scaling, and that is below 0: the normals point at the camera already.
+    # n·ray = −value before scaling, which is below 0: the normals point at the camera already.
     normals[:, ~known] = np.nan
     return normals
 
@@ -66,33 +67,31 @@ class _Window:
         for weight, place, offset in zip(self.weights, self.slices, self.offsets, strict=True):
             np.subtract(padded[place], depth, out=weight)
             weight *= weight
-            weight *= -scale
-            np.exp(weight, out=weight)
+            weight *= scale
+            np.subtract(1, weight, out=weight)
+            np.maximum(weight, 0, out=weight)
+            weight *= weight  # Tukey's biweight
             weight *= there[place]
             weight *= np.exp(-(offset**2) / (2 * sigma**2))
+        steps = np.array(self.offsets, dtype=np.float32)
         self.total = np.maximum(self.weights.sum(axis=0), 1e-12)
+        self.centre = np.tensordot(steps, self.weights, 1) / self.total
+        spread = np.tensordot(steps**2, self.weights, 1) - self.centre**2 * self.total
+        self.spread = np.maximum(spread, 1e-6 * self.total)
 
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """Weighted mean, per pixel."""
-        padded, result = np.pad(values, self.margin, mode="edge"), np.zeros_like(values)
-        for weight, place in zip(self.weights, self.slices, strict=True):
-            result += weight * padded[place]
-        return result / self.total
-
-    def slope(self, values: np.ndarray) -> np.ndarray:
-        """Slope of the weighted least-squares line, per pixel."""
+    def line(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The weighted least-squares line through each pixel's window: its value there, and its slope."""
         padded = np.pad(values, self.margin, mode="edge")
-        first, second, mixed, mean = (np.zeros_like(values) for _ in range(4))
+        mixed, mean = np.zeros_like(values), np.zeros_like(values)
         for weight, place, offset in zip(self.weights, self.slices, self.offsets, strict=True):
             rise = padded[place] - values  # differences, so that float32 is enough
             rise *= weight
             mean += rise
             if offset:
-                mixed += offset * rise
-                first += offset * weight
-                second += offset**2 * weight
-        spread = np.maximum(second * self.total - first * first, 1e-6 * self.total * self.total)
-        return np.asarray((mixed * self.total - first * mean) / spread)
+                rise *= offset
+                mixed += rise
+        slope = (mixed - mean * self.centre) / self.spread
+        return values + mean / self.total - slope * self.centre, slope
 
 
 def fill_seams(labels: np.ndarray, width: int) -> np.ndarray:

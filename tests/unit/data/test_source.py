@@ -1,0 +1,144 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tailor.data import SOURCES, Augmentation, Samples, Source
+from tailor.tasks import Classification, Depth, Edges, Segmentation
+
+
+class Counting(Source):
+    """Sample i is an image of the colour i."""
+
+    def __init__(self, train=10, validation=5, test=3, **kwargs):
+        tasks = [Segmentation("seg", 3), Depth("depth"), Edges("edges"), Classification("kind", 300)]
+        kwargs = {"size": (8, 8), "batch_size": 4} | kwargs
+        super().__init__(tasks, kwargs.pop("size"), kwargs.pop("batch_size"), **kwargs)
+        self.counts = {"train": train, "validation": validation, "test": test}
+
+    def samples(self, split):
+        number = np.arange(20)
+        maps = np.broadcast_to(number[:, None, None, None], (20, 1, 8, 8))
+        arrays = {
+            "image": np.repeat(maps, 3, axis=1).astype(np.uint8),
+            "seg": np.where(maps[:, 0] == 7, 255, maps[:, 0] % 3).astype(np.uint8),
+            "depth": np.where(maps == 7, np.nan, maps + 1).astype(np.float16),
+            "edges": np.where(maps == 7, 255, maps % 2).astype(np.uint8),
+            "kind": number.astype(np.int64),
+        }
+        return Samples(arrays, np.arange(20)[: self.counts[split]])
+
+
+def numbers(loader):
+    return [batch["kind"].tolist() for batch in loader]
+
+
+def flat(loader):
+    return [number for batch in numbers(loader) for number in batch]
+
+
+def test_batches_are_what_tasks_want():
+    source = Counting(augment=False)
+    batch = next(iter(source.val_dataloader()))
+    assert batch["image"].shape == (4, 3, 8, 8)
+    assert batch["image"].dtype == torch.float32
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in source.normalization)
+    torch.testing.assert_close((batch["image"] * std + mean)[:, 0, 0, 0] * 255, torch.arange(4.0), atol=1e-3, rtol=0)
+    everything = source.split("train")
+    for index in range(len(everything)):
+        sample = everything[index]
+        for task in source.tasks:
+            task.check(sample[task.name], "sample")
+    assert (everything[7]["seg"] == 255).all()
+    assert everything[7]["depth"].isnan().all()
+    assert everything[7]["edges"].isnan().all()
+    with pytest.raises(IndexError):
+        everything[10]
+
+
+def test_a_train_epoch_is_a_permutation_decided_at_iter():
+    source = Counting()
+    loader = source.train_dataloader()
+    torch.manual_seed(5)
+    iterator = iter(loader)
+    torch.rand(100)  # what training draws meanwhile must change nothing
+    first = list(iterator)
+    torch.manual_seed(5)
+    second = list(loader)
+    third = list(loader)
+    for a, b in zip(first, second, strict=True):
+        assert all(torch.equal(a[key].nan_to_num(-9), b[key].nan_to_num(-9)) for key in a)
+    assert numbers(second) != numbers(third)
+    assert len(set(flat(loader))) == 8
+
+
+def depths(workers, epochs):
+    augmentation = Augmentation(flip=0, zoom=1.5)
+    loader = Counting(train=8, workers=workers, augment=augmentation).train_dataloader()
+    result = []
+    for epoch in epochs:
+        torch.manual_seed(epoch)
+        result.append(torch.cat([batch["depth"][:, 0, 0, 0] for batch in loader]).nan_to_num(-9))
+    return result
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_repeats_itself_whatever_came_before(workers):
+    first, second = depths(workers, [0, 1])
+    (alone,) = depths(workers, [1])
+    assert torch.equal(second, alone)
+    assert not torch.equal(first, second)
+
+
+def test_every_sample_is_zoomed_by_its_own_scale():
+    (depth,) = depths(0, [0])
+    assert len(set(depth.tolist())) == 8
+    assert (depth.sort().values[1:] != depth.sort().values[1:].round()).all()
+
+
+def test_only_training_drops_the_last_batch_and_only_if_there_is_another():
+    source = Counting(train=10, validation=5, test=3)
+    assert [len(batch) for batch in numbers(source.train_dataloader())] == [4, 4]
+    assert numbers(source.val_dataloader()) == [[0, 1, 2, 3], [4]]
+    assert numbers(source.test_dataloader()) == [[0, 1, 2]]
+    assert [len(batch) for batch in numbers(Counting(train=3).train_dataloader())] == [3]
+    assert len(source.train_dataloader()) == 2
+    assert len(source.val_dataloader()) == 2
+    assert len(source.val_dataloader().dataset) == 5
+
+
+def test_validation_is_never_augmented():
+    batch = next(iter(Counting(augment=True).val_dataloader()))
+    assert batch["depth"][:, 0, 0, 0].tolist() == [1, 2, 3, 4]
+
+
+def test_setup_prepares_what_a_stage_needs():
+    source = Counting()
+    asked = []
+    prepared, source.samples = source.samples, lambda split: (asked.append(split), prepared(split))[1]
+    source.setup("fit")
+    assert asked == ["train", "validation"]
+    source.setup()
+    assert asked == ["train", "validation", "test"]
+
+
+def test_an_empty_split_is_an_error():
+    with pytest.raises(ValueError, match="test split of Counting is empty"):
+        Counting(test=0).test_dataloader()
+    with pytest.raises(ValueError, match="unknown split 'val'"):
+        Counting().split("val")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"size": (4, 64)}, {"size": (64,)}, {"batch_size": 0}, {"workers": -1}], ids=lambda wrong: str(wrong)
+)
+def test_arguments_out_of_range(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=name):
+        Counting(**wrong)
+
+
+def test_a_description_is_json():
+    assert json.loads(json.dumps(Counting().describe()))["source"] == "Counting"
+    assert {"scenes", "nyuv2", "nyud_mt"} <= set(SOURCES)
