@@ -42,7 +42,8 @@ def backbone(name: str, width: int = 64, output_stride: int = 8) -> nn.Module:
         >>> backbone("resnetd18", width=8).layer4[1].conv2.out_channels
         64
     """
-    return _look_up("backbone", name, BACKBONES)(width=width, output_stride=output_stride)  # type: ignore[no-any-return]
+    made: nn.Module = _look_up("backbone", name, BACKBONES)(width=width, output_stride=output_stride)
+    return made
 
 
 def decoder(name: str | None = None, **options: Any) -> MakeDecoder:
@@ -61,7 +62,7 @@ def decoder(name: str | None = None, **options: Any) -> MakeDecoder:
         ValueError: if there is no such decoder.
         TypeError: when called, if the decoder has no such option.
     """
-    chosen = _look_up("decoder", name or "deeplab", DECODERS)
+    chosen: type[Decoder] = _look_up("decoder", name or "deeplab", DECODERS)
 
     def make(in_channels: int, task: Task) -> nn.Module:
         if chosen.dense == task.dense:

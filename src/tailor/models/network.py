@@ -31,7 +31,7 @@ class Network(nn.Module):
         taps: task name → name of a module of the backbone (or several), as :func:`tailor.taps` lists them.
         decoders: for all tasks or by task name: a name (``"deeplab"``, ``"light"``, ``"head"``); a class or function
             ``(in_channels, task) -> nn.Module``; by task name also a ready module, used as it is. One name for all
-            serves the tasks of its kind. What is left open gets the default: ``deeplab`` for dense tasks, else ``head``.
+            serves the tasks of its kind. What is left open gets the default, ``deeplab`` if dense, else ``head``.
         example: images for the dry run, of a size that the backbone accepts; by default one RGB image of 64×64.
 
     Attributes:
@@ -137,8 +137,6 @@ def _task_names(tasks: Sequence[Task]) -> list[str]:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{names.count(name)} tasks are called {name!r}: give each a name of its own")
-        if hasattr(nn.ModuleDict, name):
-            raise ValueError(f"a task can't be called {name!r}, PyTorch uses that name: choose another")
     return names
 
 

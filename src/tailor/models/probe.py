@@ -19,12 +19,16 @@ class Observation:
     """What a plain forward pass gave at some taps.
 
     Attributes:
+        image: what it was given.
+        training: the mode.
         features: output of each tap's last call, as it was when the tap returned it.
         calls: how often each tap was called.
         overwritten: taps whose output was changed in place later on.
-        buffers: of the whole backbone, afterwards.
+        buffers: of the whole backbone, when the last tap had been reached.
     """
 
+    image: Tensor
+    training: bool
     features: dict[str, Tensor]
     calls: Counter[str]
     overwritten: frozenset[str]
@@ -51,7 +55,7 @@ def probes(image: Tensor) -> list[Tensor]:
 def more_probes(image: Tensor) -> list[Tensor]:
     """Further images, bright, dark and the example itself, to see more of a backbone that decides by its data."""
     first = noise(image, 2, *image.shape[-2:])
-    return [*probes(image), image[:2], first + 2, first - 2, first * 0]
+    return [image[:2], first + 2, first - 2, first * 0]
 
 
 def observe(backbone: nn.Module, names: Sequence[str], image: Tensor, *, training: bool) -> Observation | None:
@@ -59,11 +63,13 @@ def observe(backbone: nn.Module, names: Sequence[str], image: Tensor, *, trainin
     plain = shadow(backbone)
     outputs: dict[str, tuple[Tensor, int, Tensor]] = {}
     calls: Counter[str] = Counter()
+    buffers: dict[str, Tensor] = {}
 
     def note(name: str, output: Any) -> None:
         if name in names and isinstance(output, Tensor):
             outputs[name] = (output, output._version, output.clone())
             calls[name] += 1
+            buffers.update({key: buffer.clone() for key, buffer in plain.named_buffers()})
 
     with watched(plain, note):
         attempt(plain, image, training=training)
@@ -71,7 +77,7 @@ def observe(backbone: nn.Module, names: Sequence[str], image: Tensor, *, trainin
         return None
     overwritten = frozenset(name for name, (output, version, _) in outputs.items() if output._version != version)
     features = {name: clone for name, (_, _, clone) in outputs.items()}
-    return Observation(features, calls, overwritten, dict(plain.named_buffers()))
+    return Observation(image, training, features, calls, overwritten, buffers)
 
 
 def attempt(module: Callable[[Tensor], Any], image: Tensor, *, training: bool) -> Any:
@@ -87,19 +93,21 @@ def attempt(module: Callable[[Tensor], Any], image: Tensor, *, training: bool) -
             return None
 
 
-def agrees(cut: nn.Module, backbone: nn.Module, names: Sequence[str], images: Sequence[Tensor]) -> bool:
-    """Whether a cut backbone gives exactly the plain one's features and buffers, in eval and train mode."""
-    for image in images:
-        for training in (False, True):
-            wanted = observe(backbone, names, image, training=training)
-            if wanted is None:
-                continue
-            tried = shadow(cut)
-            features = attempt(tried, image, training=training)
-            if features is None or not all(_same(features[name], wanted.features[name]) for name in names):
-                return False
-            if not all(_same(buffer, wanted.buffers[name]) for name, buffer in tried.named_buffers()):
-                return False
+def observe_all(backbone: nn.Module, names: Sequence[str], images: Sequence[Tensor]) -> list[Observation]:
+    """Run the plain backbone over every batch in eval and in train mode, where it can."""
+    tries = [observe(backbone, names, image, training=training) for image in images for training in (False, True)]
+    return [seen for seen in tries if seen is not None]
+
+
+def agrees(cut: nn.Module, observations: Sequence[Observation]) -> bool:
+    """Whether a cut backbone gives exactly the features and leaves exactly the buffers that the plain one did."""
+    for seen in observations:
+        tried = shadow(cut)
+        features = attempt(tried, seen.image, training=seen.training)
+        if features is None or not all(_same(features[name], wanted) for name, wanted in seen.features.items()):
+            return False
+        if not all(_same(buffer, seen.buffers[name]) for name, buffer in tried.named_buffers()):
+            return False
     return True
 
 

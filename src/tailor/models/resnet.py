@@ -110,6 +110,11 @@ class ResNetD(nn.Module):
         torch.Size([1, 64, 8, 12])
     """
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
     def __init__(
         self,
         block: type[BasicBlock] | type[Bottleneck],

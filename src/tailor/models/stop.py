@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
@@ -13,6 +13,30 @@ from tailor.models.truncated import Truncated, prune
 
 class _Enough(BaseException):
     """All taps are known; no ``except Exception`` of the backbone may catch it."""
+
+
+class _Removed:
+    """Stands where a part was: it may be mentioned, as in ``self.part(self.other(x))``, but not used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def _complain(self) -> NoReturn:
+        raise RuntimeError(
+            f"the backbone took a way that no dry run had taken: it needs {self._name!r}, which was removed; "
+            f"give Network an example that takes this way"
+        )
+
+    def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        self._complain()
+
+    def __getattr__(self, attribute: str) -> NoReturn:
+        if attribute.startswith("_"):
+            raise AttributeError(attribute)  # copying and pickling ask for what is not there
+        self._complain()
+
+    def __torch_function__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        self._complain()
 
 
 class Stopped(Truncated):
@@ -36,7 +60,6 @@ class Stopped(Truncated):
         self._root = (root,)  # a tuple hides it from nn.Module: its parts are ours
         self._calls = {training: dict(count) for training, count in calls.items()}
         self._overwritten = frozenset(overwritten)
-        self._removed: frozenset[str] = frozenset()
 
     def train(self, mode: bool = True) -> "Stopped":
         """Set the mode, of the hidden root too."""
@@ -53,10 +76,10 @@ class Stopped(Truncated):
                 tried = shadow(self)
                 with _followed(self, tried, called, read):
                     attempt(tried, image, training=training)
-        leaves = {id(part) for part in self.modules() if next(part.children(), None) is None}
-        before = {name.rpartition(".")[2] for name, _ in self.named_modules()}
-        prune(self, called & leaves, read, called | read)
-        self._removed = frozenset(before - {name.rpartition(".")[2] for name, _ in self.named_modules()})
+        root = self._root[0]
+        leaves = {id(part) for part in root.modules() if next(part.children(), None) is None}
+        for container, name in prune(root, whole=called & leaves, tensors=read, present=called):
+            container.__dict__[name] = _Removed(name)
 
     def _features(self, image: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
         counts = self._calls[self.training]
@@ -74,13 +97,6 @@ class Stopped(Truncated):
             self._root[0](image)
         except _Enough:
             pass
-        except AttributeError as error:
-            if not any(f"'{name}'" in str(error) for name in self._removed):
-                raise
-            raise RuntimeError(
-                f"the backbone took a way that no dry run had taken ({error}), and what lies there was removed; "
-                f"give Network an example that takes it"
-            ) from error
         finally:
             for handle in handles:
                 handle.remove()
@@ -104,7 +120,7 @@ def _followed(original: Stopped, tried: Stopped, called: set[int], read: set[int
     def noting_getattr(module: nn.Module, name: str) -> Any:
         twin = twins.get(id(module))
         if twin is not None:
-            for store in (twin._parameters, twin._buffers, twin._modules):
+            for store in (twin._parameters, twin._buffers):
                 if name in store:
                     read.add(id(store[name]))
         return plain_getattr(module, name)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from tailor.models.probe import agrees, more_probes, observe, probes, shadow
+from tailor.models.probe import Observation, agrees, more_probes, observe_all, probes, shadow
 from tailor.models.stop import Stopped
 from tailor.models.taps import example_for
 from tailor.models.trace import trace
@@ -31,42 +31,37 @@ def truncate(backbone: nn.Module, taps: Sequence[str], example: Tensor | None = 
         ValueError: if not even stopping gives the plain backbone's features.
     """
     image = example_for(backbone, example)
-    seen = {
-        training: [observe(backbone, taps, probe, training=training) for probe in more_probes(image)]
-        for training in (False, True)
-    }
-    known = [observation for observations in seen.values() for observation in observations if observation]
-    overwritten = frozenset().union(*(observation.overwritten for observation in known))
-    traced = trace(backbone, taps, overwritten)
-    if traced is not None and agrees(traced, backbone, taps, probes(image)):
+    seen = observe_all(backbone, taps, probes(image))
+    traced = trace(backbone, taps, _overwritten(seen))
+    if traced is not None and agrees(traced, seen):
         return traced.train(backbone.training)
-    calls = {
-        training: {tap: max((seen.calls[tap] for seen in observations if seen), default=1) for tap in taps}
-        for training, observations in seen.items()
-    }
-    return _stopped(backbone, taps, calls, overwritten, more_probes(image)).train(backbone.training)
+    images = more_probes(image)
+    seen += observe_all(backbone, taps, images)
+    return _stopped(backbone, taps, seen, [*probes(image), *images]).train(backbone.training)
+
+
+def _overwritten(seen: Sequence[Observation]) -> frozenset[str]:
+    return frozenset().union(*(observation.overwritten for observation in seen))
 
 
 def _stopped(
-    backbone: nn.Module,
-    taps: Sequence[str],
-    calls: dict[bool, dict[str, int]],
-    overwritten: frozenset[str],
-    images: Sequence[Tensor],
+    backbone: nn.Module, taps: Sequence[str], seen: Sequence[Observation], images: Sequence[Tensor]
 ) -> Stopped:
-    cut = Stopped(shadow(backbone), taps, calls, overwritten)
+    calls = {
+        training: {tap: max((one.calls[tap] for one in seen if one.training == training), default=1) for tap in taps}
+        for training in (False, True)
+    }
+    cut = Stopped(shadow(backbone), taps, calls, _overwritten(seen))
     cut.prune(images)
-    if agrees(cut, backbone, taps, images):
+    if agrees(cut, seen):
         return cut
-    cut = Stopped(shadow(backbone), taps, calls, overwritten)
-    if not agrees(cut, backbone, taps, images):
+    cut = Stopped(shadow(backbone), taps, calls, _overwritten(seen))
+    whole = f"{type(backbone).__name__} cut at {', '.join(taps)}"
+    if not agrees(cut, seen):
         raise ValueError(
-            f"{type(backbone).__name__} gives other features at {', '.join(taps)} when it runs again; "
-            f"a backbone must depend on its input, parameters, buffers and torch's random numbers alone"
+            f"{whole} gives other features when it runs again: a backbone must depend on nothing but its input, "
+            f"parameters, buffers and torch's random numbers"
         )
-    warnings.warn(
-        f"{type(backbone).__name__} needs parts beyond its deepest tap, so nothing was removed from it; it still stops "
-        f"there",
-        stacklevel=3,
-    )
+    message = f"{whole} needs parts beyond its deepest tap, so they were kept; it still stops there"
+    warnings.warn(message, stacklevel=3)
     return cut

@@ -1,7 +1,7 @@
 """A backbone without what lies beyond its deepest tap."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 from torch import Tensor, nn
@@ -39,7 +39,9 @@ class Truncated(nn.Module):
     def _features(self, image: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]: ...
 
 
-def prune(module: nn.Module, whole: set[int], tensors: set[int], present: set[int] = frozenset()) -> None:  # type: ignore[assignment]
+def prune(
+    module: nn.Module, whole: Set[int], tensors: Set[int], present: Set[int] = frozenset()
+) -> list[tuple[nn.Module, str]]:
     """Remove what is not needed from a module, in place.
 
     Args:
@@ -47,19 +49,26 @@ def prune(module: nn.Module, whole: set[int], tensors: set[int], present: set[in
         whole: ids of the modules that stay as they are.
         tensors: ids of parameters and buffers that stay although their module is not kept whole.
         present: ids of the modules that stay even if they are empty in the end.
+
+    Returns:
+        For each removed part, where it was and its name there.
     """
+    removed = []
     for name, child in list(module._modules.items()):
         if child is None or id(child) in whole:
             continue
-        prune(child, whole, tensors, present)
+        removed += prune(child, whole, tensors, present)
         if id(child) not in present and not _content(child):
             del module._modules[name]
-    stores: Iterable[dict[str, Any]] = (module._parameters, module._buffers)
+            removed.append((module, name))
+    stores: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
     for store in stores:
         for name, tensor in list(store.items()):
             if tensor is not None and id(tensor) not in tensors:
                 del store[name]
                 module._non_persistent_buffers_set.discard(name)
+                removed.append((module, name))
+    return removed
 
 
 def _content(module: nn.Module) -> bool:
