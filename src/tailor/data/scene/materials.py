@@ -2,7 +2,9 @@
 
 from tailor.data.scene.solids import Dice, Material, Pattern
 
-# Linear RGB.
+Colour = tuple[float, float, float]
+"""Linear RGB, 0 … 1."""
+
 PAINTS = (
     (0.78, 0.75, 0.68), (0.62, 0.68, 0.72), (0.60, 0.66, 0.55), (0.74, 0.62, 0.45), (0.72, 0.54, 0.50),
     (0.80, 0.80, 0.79), (0.46, 0.53, 0.60), (0.70, 0.66, 0.40), (0.42, 0.50, 0.44), (0.55, 0.45, 0.55),
@@ -41,7 +43,7 @@ class Palette:
         """Planks, tiles or carpet."""
         pattern = self.dice.choice((Pattern.PLANKS, Pattern.PLANKS, Pattern.TILES, Pattern.BLOTCHES))
         colour = self._vary(self.dice.choice(WOODS if pattern == Pattern.PLANKS else FABRICS + WOODS), 0.15)
-        colour = tuple(0.06 + 0.85 * c for c in colour)
+        colour = (0.06 + 0.85 * colour[0], 0.06 + 0.85 * colour[1], 0.06 + 0.85 * colour[2])
         frequency = {Pattern.PLANKS: 6.0, Pattern.TILES: 2.6, Pattern.BLOTCHES: 14.0}[pattern]
         other = self._times(colour, self.dice.uniform(0.6, 0.8))
         return Material(
@@ -51,8 +53,8 @@ class Palette:
     def rug(self) -> Material:
         """Two strong colours."""
         pattern = self.dice.choice((Pattern.STRIPES, Pattern.TILES, Pattern.BLOTCHES))
-        colours = self.dice.order(FABRICS)
-        return Material(colours[0], colours[1], pattern, self.dice.uniform(3, 7))
+        one, other = self.dice.choice(FABRICS), self.dice.choice(FABRICS)
+        return Material(one, other, pattern, self.dice.uniform(3, 7))
 
     def wood(self) -> Material:
         """Mostly the scene's usual wood, stained or painted."""
@@ -77,8 +79,8 @@ class Palette:
 
     def books(self) -> Material:
         """Stripes of two colours."""
-        colours = self.dice.order(FABRICS)
-        return Material(colours[0], colours[1], Pattern.STRIPES, self.dice.uniform(12, 24))
+        one, other = self.dice.choice(FABRICS), self.dice.choice(FABRICS)
+        return Material(one, other, Pattern.STRIPES, self.dice.uniform(12, 24))
 
     def shade(self) -> Material:
         """A lamp's shade, lit or not."""
@@ -88,18 +90,26 @@ class Palette:
 
     def painting(self, glow: float = 0.0) -> Material:
         """Blots of two colours, lit from within where ``glow`` is not 0."""
-        colours = self.dice.order(FABRICS + PAINTS)
-        return Material(colours[0], colours[1], Pattern.PAINTING, self.dice.uniform(2, 6), glow=glow)
+        one, other = self.dice.choice(FABRICS + PAINTS), self.dice.choice(FABRICS + PAINTS)
+        return Material(one, other, Pattern.PAINTING, self.dice.uniform(2, 6), glow=glow)
 
     def sky(self) -> Material:
         """What a window shows."""
         bright = self.dice.uniform(0.9, 1.5)
         return Material((0.62, 0.78, 1.0), (0.95, 0.95, 0.9), Pattern.SKY, glow=bright)
 
-    def _vary(self, colour: tuple[float, ...], amount: float) -> tuple[float, ...]:
-        shade = 1 + amount * self.dice.uniform(-1, 1)
-        return tuple(min(1.0, c * shade * (1 + amount / 2 * self.dice.uniform(-1, 1))) for c in colour)
+    def _vary(self, colour: Colour, amount: float) -> Colour:
+        """Another shade, a little off in hue."""
+        uniform = self.dice.uniform
+        shade, low, high = uniform(1 - amount, 1 + amount), 1 - amount / 2, 1 + amount / 2
+        red, green, blue = colour
+        return (
+            min(1.0, red * shade * uniform(low, high)),
+            min(1.0, green * shade * uniform(low, high)),
+            min(1.0, blue * shade * uniform(low, high)),
+        )
 
     @staticmethod
-    def _times(colour: tuple[float, ...], factor: float) -> tuple[float, ...]:
-        return tuple(c * factor for c in colour)
+    def _times(colour: Colour, factor: float) -> Colour:
+        red, green, blue = colour
+        return red * factor, green * factor, blue * factor

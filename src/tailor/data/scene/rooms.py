@@ -309,15 +309,17 @@ def _window(room: Room) -> None:
 
 def _camera(room: Room) -> np.ndarray:
     dice = room.dice
-    position = np.array([room.eye, dice.uniform(1.15, 1.65), dice.uniform(0.12, 0.4)])
-    aim = np.array([room.width * dice.uniform(0.3, 0.7), dice.uniform(0.6, 1.0), room.depth * 0.85])
-    forward = (aim - position) / np.linalg.norm(aim - position)
-    right = np.cross([0.0, 1.0, 0.0], forward)
-    right /= np.linalg.norm(right)
-    roll = dice.uniform(-0.03, 0.03)
-    down = -np.cross(forward, right)
-    tilted = math.cos(roll) * right + math.sin(roll) * down
-    return np.stack([position, tilted, -np.cross(forward, tilted), forward]).astype(np.float32)
+    position = (room.eye, dice.uniform(1.15, 1.65), dice.uniform(0.12, 0.4))
+    aim = (room.width * dice.uniform(0.3, 0.7), dice.uniform(0.6, 1.0), room.depth * 0.85)
+    x, y, z = (a - p for a, p in zip(aim, position, strict=True))
+    flat, length = math.hypot(x, z), math.hypot(x, y, z)
+    right = (z / flat, 0.0, -x / flat)
+    down = (x * y / (flat * length), -flat / length, y * z / (flat * length))
+    cosine, sine = math.cos(roll := dice.uniform(-0.03, 0.03)), math.sin(roll)
+    tilted = [cosine * r + sine * d for r, d in zip(right, down, strict=True)]
+    lowered = [cosine * d - sine * r for r, d in zip(right, down, strict=True)]
+    forward = (x / length, y / length, z / length)
+    return np.array([position, tilted, lowered, forward], dtype=np.float32)
 
 
 def _light(room: Room) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Solids with materials, put down one by one in metres; a scene is a table with a row for each."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import TypeVar
 
@@ -72,23 +72,23 @@ class Dice:
     """Random numbers of one scene, drawn in one go."""
 
     def __init__(self, numbers: Sequence[float]) -> None:
-        self._numbers: Iterator[float] = iter(numbers)
+        self._next = iter(numbers).__next__
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         """A number between two."""
-        return low + (high - low) * next(self._numbers)
+        return low + (high - low) * self._next()
 
     def chance(self, probability: float) -> bool:
         """True as often as a probability says."""
-        return next(self._numbers) < probability
+        return self._next() < probability
 
     def choice(self, options: Sequence[Option]) -> Option:
         """One of several, each as likely."""
-        return options[int(next(self._numbers) * len(options))]
+        return options[int(self._next() * len(options))]
 
     def order(self, options: Sequence[Option]) -> list[Option]:
         """All of them in random order."""
-        keys = [next(self._numbers) for _ in options]
+        keys = [self._next() for _ in options]
         return [options[i] for i in sorted(range(len(options)), key=keys.__getitem__)]
 
 
