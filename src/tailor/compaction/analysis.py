@@ -1,13 +1,15 @@
 """The wires of a whole graph, node by node."""
 
 import operator
+from collections.abc import Collection
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from tailor.compaction.functions import function_wire
 from tailor.compaction.layers import layer_wire
 from tailor.compaction.trace import shape_of
+from tailor.compaction.tracer import expect
 from tailor.compaction.wire import Wire, Wiring
 
 _HARMLESS_ATTRIBUTES = {"ndim", "dtype", "device", "requires_grad", "is_cuda"}
@@ -37,26 +39,60 @@ def _wire(wiring: Wiring, node: fx.Node) -> Wire | None:
 
 
 def _reads_no_channel(wiring: Wiring, node: fx.Node) -> bool:
-    """Sizes of other dimensions, and the parts of a split along channels, which have wires of their own."""
+    """Checks of sizes, other dimensions' sizes, and a split along channels, whose parts have wires of their own."""
+    if _only_checked(node):
+        wiring.present.update(n for n in node.all_input_nodes if n in wiring)
+        return True
     if node.op not in ("call_function", "call_method") or not isinstance(node.args[0], fx.Node):
         return False
     source = node.args[0]
     if source not in wiring:
         return all(n not in wiring for n in node.all_input_nodes)
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    if name in _HARMLESS_METHODS or (node.target is getattr and node.args[1] in _HARMLESS_ATTRIBUTES):
-        wiring.present.add(source)
-        return True
-    rank, axis = len(shape_of(source) or ()), wiring[source].axis
-    if name == "size" and len(node.args) > 1:
-        wiring.present.add(source)
-        return isinstance(node.args[1], int) and node.args[1] % rank != axis
-    if name == "size" or (node.target is getattr and node.args[1] == "shape"):
-        wiring.present.add(source)
-        return all(_other_size(user, rank, axis) for user in node.users)
-    if name in ("chunk", "split", "tensor_split"):
+    if node.target in ("chunk", "split", "tensor_split") or getattr(node.target, "__name__", "") in ("chunk", "split"):
         return all(user.target is operator.getitem and isinstance(user.args[1], int) for user in node.users)
-    return False
+    wiring.present.add(source)
+    return _other_sizes(wiring, node, source, [user for user in node.users if not _only_checked(user)])
+
+
+def _only_checked(node: fx.Node) -> bool:
+    """Whether a size goes into checks only: the number of channels decided for good when the network was made."""
+    if node.target is expect:
+        return True
+    number = not isinstance(node.meta.get("value"), Tensor)
+    return number and node.op != "output" and bool(node.users) and all(_only_checked(user) for user in node.users)
+
+
+def drop_checks_of_channels(wiring: Wiring) -> None:
+    """Remove checks that look at a number of channels, which may change now, in place."""
+    for check in [node for node in wiring.graph.nodes if node.target is expect]:
+        numbers = {check, *_numbers(check)}
+        for number in numbers:
+            source = next((n for n in number.all_input_nodes if n in wiring), None)
+            if source is not None and not _other_sizes(wiring, number, source, numbers):
+                wiring.graph.erase_node(check)
+                break
+
+
+def _other_sizes(wiring: Wiring, node: fx.Node, source: fx.Node, readers: Collection[fx.Node]) -> bool:
+    """Whether these readers of ``source.shape`` or ``source.size(…)`` learn nothing of the number of channels."""
+    rank, axis = len(shape_of(source) or ()), wiring[source].axis
+    if node.target == "size" and len(node.args) > 1:
+        return isinstance(node.args[1], int) and node.args[1] % rank != axis
+    if node.target == "size" or (node.target is getattr and node.args[1] == "shape"):
+        return all(_other_size(user, rank, axis) for user in node.users if user in readers)
+    return (node.target is getattr and node.args[1] in _HARMLESS_ATTRIBUTES) or node.target in _HARMLESS_METHODS
+
+
+def _numbers(check: fx.Node) -> list[fx.Node]:
+    """The nodes that a check is computed of, back to the tensors."""
+    found: list[fx.Node] = []
+    stack = [check]
+    while stack:
+        for source in stack.pop().all_input_nodes:
+            if not isinstance(source.meta.get("value"), Tensor) and source not in found:
+                found.append(source)
+                stack.append(source)
+    return found
 
 
 def _other_size(user: fx.Node, rank: int, axis: int) -> bool:

@@ -152,5 +152,6 @@ _MOVES: dict[str, Callable[..., Wire | None]] = {
     "swapaxes": reshaping.transpose,
     "squeeze": reshaping.squeeze,
     "unsqueeze": reshaping.unsqueeze,
+    "expand": reshaping.expand,
     "getitem": reshaping.pick,
 }

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import Tensor, fx, nn
+
+from tailor.compaction.tracer import expect
 
 _OPERATORS = {
     operator.iadd,
@@ -94,7 +96,35 @@ def _inplace_argument(function: Callable[..., Any], node: fx.Node) -> bool:
 
 
 def remove_dead_code(graph: fx.Graph) -> None:
-    """Drop what nobody reads. Only after :func:`make_writes_visible` is every effect an argument of somebody."""
+    """Drop what nobody reads. Only after :func:`make_writes_visible` is every effect an argument of somebody.
+
+    A check of sizes stays as long as the tensors stay whose sizes it checks.
+    """
+    alive = _ancestors([node for node in graph.nodes if node.op in ("output", "placeholder")])
+    for node in graph.nodes:
+        if node.target is expect and all(tensor in alive for tensor in _measured(node)):
+            alive |= _ancestors([node])
     for node in reversed(list(graph.nodes)):
-        if not node.users and node.op not in ("placeholder", "output"):
+        if node not in alive:
             graph.erase_node(node)
+
+
+def _ancestors(nodes: list[fx.Node]) -> set[fx.Node]:
+    found, stack = set(nodes), list(nodes)
+    while stack:
+        new = [source for source in stack.pop().all_input_nodes if source not in found]
+        found.update(new)
+        stack += new
+    return found
+
+
+def _measured(check: fx.Node) -> set[fx.Node]:
+    """The tensors whose sizes a check looks at."""
+    found, stack = set(), [check]
+    while stack:
+        for source in stack.pop().all_input_nodes:
+            if isinstance(source.meta.get("value"), Tensor):
+                found.add(source)
+            else:
+                stack.append(source)
+    return found

@@ -5,6 +5,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from tailor.compaction.own_convolution import is_convolution
 from tailor.compaction.reshaping import flatten
 from tailor.compaction.trace import shape_of
 from tailor.compaction.wire import Kind, Wire, Wiring
@@ -39,7 +40,7 @@ def layer_wire(wiring: Wiring, node: fx.Node) -> Wire | None:
     may do anything, so that a layer with one is left alone.
     """
     layer = wiring.module(node)
-    kind = _known_type(layer)
+    kind = _known_type(layer, node)
     if kind is None or len(node.all_input_nodes) != 1 or layer._forward_hooks or layer._forward_pre_hooks:
         return None
     source = node.all_input_nodes[0]
@@ -61,11 +62,14 @@ def layer_wire(wiring: Wiring, node: fx.Node) -> Wire | None:
     return _within_channels(wiring, node, layer, kind)
 
 
-def _known_type(layer: nn.Module) -> type[nn.Module] | None:
+def _known_type(layer: nn.Module, node: fx.Node) -> type[nn.Module] | None:
     """The class of ``torch.nn`` whose computation the layer does, if it is in one of the tables."""
     known = _ACTIVATIONS | _SAME | _SPATIAL | _AVERAGES | _ZERO_PADS | _CONVOLUTIONS | _NORMS
     known = known | {nn.Linear, nn.Flatten, nn.PReLU}
     plain = type(layer)
+    if isinstance(layer, _ConvNd) and plain not in known and "forward" in vars(plain):
+        shape = shape_of(node.all_input_nodes[0])
+        return plain.__base__ if shape is not None and is_convolution(layer, shape) else None
     while plain not in known:
         if plain.__base__ is None or "forward" in vars(plain):
             return None
@@ -111,6 +115,8 @@ def pads_with_zeros(layer: nn.Module) -> bool:
         return True
     if isinstance(layer, _ConvNd):
         padding = layer.padding
+        if type(layer) not in _CONVOLUTIONS and "forward" in vars(type(layer)):
+            return True  # who knows
         some = padding == "same" if isinstance(padding, str) else any(padding)
         return layer.padding_mode == "zeros" and some
     return False

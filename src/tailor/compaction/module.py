@@ -10,6 +10,13 @@ from tailor.compaction.inplace import remove_dead_code
 from tailor.compaction.record import Compaction
 
 
+def widen(output: Tensor) -> Tensor:
+    """Float32 under autocast, as :class:`tailor.Network` gives its decoders' outputs; else the tensor itself."""
+    if isinstance(output, fx.Proxy):  # traced again: the decision stays open
+        return output.tracer.create_proxy("call_function", widen, (output,), {})
+    return output.float() if torch.is_autocast_enabled(output.device.type) else output
+
+
 class Compacted(nn.Module):
     """A module that runs a graph.
 

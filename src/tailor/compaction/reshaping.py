@@ -99,6 +99,16 @@ def unsqueeze(wiring: Wiring, node: fx.Node, source: fx.Node, dim: int) -> Wire 
     return wiring.through(node, source, Kind.MOVED, wiring[source].axis + (dim % rank <= wiring[source].axis))
 
 
+def expand(wiring: Wiring, node: fx.Node, source: fx.Node, *sizes: Any) -> Wire | None:
+    """Dimensions of size 1 repeated; that of the channels is left (-1)."""
+    if len(sizes) == 1 and isinstance(sizes[0], tuple | list):
+        sizes = tuple(sizes[0])
+    rank = len(shape_of(source) or ())
+    if source not in wiring or len(sizes) < rank or sizes[wiring[source].axis - rank] != -1:
+        return None
+    return wiring.through(node, source, Kind.SPATIAL, wiring[source].axis + len(sizes) - rank)
+
+
 def concatenate(wiring: Wiring, node: fx.Node, tensors: Any, dim: int = 0) -> Wire | None:
     """Channels side by side; along any other dimension, values of equal channels."""
     shape = shape_of(node)

@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
 
-from tailor.compaction.analysis import wire_graph
+from tailor.compaction.analysis import drop_checks_of_channels, wire_graph
 from tailor.compaction.branches import cut_dead_branch
 from tailor.compaction.constants import constants
 from tailor.compaction.demand import demand
 from tailor.compaction.inplace import AliasError, make_writes_visible, remove_dead_code
 from tailor.compaction.keep import keep
-from tailor.compaction.module import Compacted
+from tailor.compaction.module import Compacted, widen
 from tailor.compaction.record import Compaction, widths
 from tailor.compaction.surgery import cut_graph, cut_layers, fold_constants
 from tailor.compaction.trace import Example, Traced, example_arguments, trace
+from tailor.models import Network
 
 _LOG = logging.getLogger("tailor")
 
@@ -71,6 +73,8 @@ def compact(
     except AliasError as error:
         traced = trace(module, example, opaque)
         record = Compaction(notes=[f"left as it is: {error}"])
+    if isinstance(module, Network):
+        _widen_outputs(traced.graph)
     small = Compacted(traced.root, traced.graph)
     record = record.between(before, widths(small), module, small)
     small.record = record
@@ -83,6 +87,7 @@ def compact(
 def _shrink(traced: Traced, round_to: int, for_training: bool) -> Compaction:
     while True:
         wiring = wire_graph(traced.root, traced.graph)
+        drop_checks_of_channels(wiring)
         known = None if for_training else constants(wiring)
         wanted = demand(wiring, known)
         if known is None or not cut_dead_branch(wiring, known, wanted):
@@ -103,6 +108,17 @@ def _dress(small: Compacted, module: nn.Module) -> None:
     for name in ("tasks", "taps"):
         if hasattr(module, name):
             setattr(small, name, copy.deepcopy(getattr(module, name)))
+
+
+def _widen_outputs(graph: fx.Graph) -> None:
+    """What a network of ours decides by autocast, which was off when it was traced: decoders' outputs are float32."""
+    entries: Any = graph.output_node().args[0]
+    for entry in dict.fromkeys(entries.values()):
+        output = entry.args[0] if entry.target is F.interpolate else entry
+        with graph.inserting_after(output):
+            wide = graph.call_function(widen, (output,))
+        output.replace_all_uses_with(wide)
+        wide.args = (output,)
 
 
 @torch.no_grad()

@@ -1,19 +1,20 @@
 """A module as a graph of operations, with the shape of every value."""
 
 import copy
-import inspect
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
 
+from tailor.compaction.tracer import Tracer
+
 Example = Tensor | Sequence[Any]
 
 
 class UntraceableError(ValueError):
-    """Python code of the module depends on the values of its input, so that no graph stands for it."""
+    """Python code of the module depends on the values of tensors, so that no graph stands for it."""
 
 
 class Traced(NamedTuple):
@@ -26,52 +27,6 @@ class Traced(NamedTuple):
     root: nn.Module
     graph: fx.Graph
     output: Any
-
-
-class _Tracer(fx.Tracer):
-    """fx's tracer; knows leaves by what they compute, and remembers where it failed."""
-
-    proxy_buffer_attributes = True
-
-    def __init__(self, opaque: Sequence[str]) -> None:
-        super().__init__()
-        self.opaque = opaque
-        self.failed: str | None = None
-        self.inputs = 1
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        inherited = type(m).forward.__module__.startswith(("torch.nn.modules", "torch.ao"))
-        container = isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict)
-        own_step = isinstance(m, nn.Conv2d) and type(m)._conv_forward is not nn.Conv2d._conv_forward
-        return module_qualified_name in self.opaque or (inherited and not container and not own_step)
-
-    def create_args_for_root(
-        self, root_fn: Callable, is_module: bool, concrete_args: Any = None
-    ) -> tuple[Callable, list[Any]]:
-        """One placeholder for each value of the example; what it does not name keeps its default."""
-        del is_module, concrete_args
-        names = _parameter_names(root_fn, self.inputs)
-        return root_fn, [self.root, *(self.create_proxy("placeholder", name, (), {}) for name in names)]
-
-    def call_module(self, m: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> Any:
-        try:
-            return super().call_module(m, forward, args, kwargs)
-        except Exception:
-            if self.failed is None:
-                self.failed = f"{self.path_of_module(m)!r} ({type(m).__name__})"
-            raise
-
-
-def _parameter_names(forward: Callable, count: int) -> list[str]:
-    names: list[str] = []
-    for parameter in list(inspect.signature(forward).parameters.values())[1:]:
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            names += [f"{parameter.name}_{i}" for i in range(count - len(names))]
-        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            names.append(parameter.name)
-    if len(names) < count:
-        raise ValueError(f"the example has {count} values, but forward takes {len(names)}: {names}")
-    return names[:count]
 
 
 def example_arguments(example: Example) -> tuple[Any, ...]:
@@ -97,8 +52,8 @@ def trace(module: nn.Module, example: Example, opaque: Sequence[str] = ()) -> Tr
     """
     arguments = example_arguments(example)
     root = copy.deepcopy(module).eval()
-    graph = _graph(root, len(arguments), opaque)
-    _follow_training_flag(graph, root, len(arguments), opaque)
+    graph = _graph(root, arguments, opaque)
+    _follow_training_flag(graph, root, arguments, opaque)
     run = _Recorder(root, graph)
     with torch.no_grad():
         try:
@@ -113,9 +68,8 @@ def trace(module: nn.Module, example: Example, opaque: Sequence[str] = ()) -> Tr
     return Traced(root, graph, output)
 
 
-def _graph(root: nn.Module, inputs: int, opaque: Sequence[str]) -> fx.Graph:
-    tracer = _Tracer(opaque)
-    tracer.inputs = inputs
+def _graph(root: nn.Module, arguments: Sequence[Any], opaque: Sequence[str]) -> fx.Graph:
+    tracer = Tracer(arguments, opaque)
     try:
         graph = tracer.trace(root)
     except Exception as error:
@@ -123,15 +77,14 @@ def _graph(root: nn.Module, inputs: int, opaque: Sequence[str]) -> fx.Graph:
         advice = f"name it in opaque=[{culprit.split(' ')[0]}] to leave it as it is" if tracer.failed else ""
         raise UntraceableError(
             f"can't trace {culprit}: {str(error).splitlines()[0]}; "
-            f"{advice or 'its forward must not branch on the values or sizes of tensors'}"
+            f"{advice or 'its forward must not branch on the values of tensors'}"
         ) from error
     return graph
 
 
-def _follow_training_flag(graph: fx.Graph, root: nn.Module, inputs: int, opaque: Sequence[str]) -> None:
+def _follow_training_flag(graph: fx.Graph, root: nn.Module, arguments: Sequence[Any], opaque: Sequence[str]) -> None:
     """Let arguments that were ``self.training`` (functional dropout's) follow the flag again, not its value in eval."""
-    training = _graph(root.train(), inputs, opaque)
-    root.eval()
+    training = _graph(copy.deepcopy(root).train(), arguments, opaque)
     pairs = list(zip(graph.nodes, training.nodes, strict=False))
     if len(graph.nodes) != len(training.nodes) or any(a.target != b.target for a, b in pairs):
         return  # the module does other things in training; the graph keeps to what it does in eval
