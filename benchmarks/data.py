@@ -39,6 +39,7 @@ def training(source: Source) -> Callable[[int], int]:
         backbone("resnetd18", 32, 16),
         source.tasks,
         {task.name: "layer4" for task in source.tasks},
+        {task.name: "light" if task.dense else "head" for task in source.tasks},
         example=batch["image"],
     )
     optimizer = torch.optim.AdamW(network.parameters())
