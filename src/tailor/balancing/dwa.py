@@ -15,6 +15,10 @@ class DWA(Balancing):
     same, but forgets its history at a restart and can't do without a task in a batch.
     """
 
+    total: Tensor
+    batches: Tensor
+    means: Tensor
+
     def __init__(self, tasks: Sequence[str], temperature: float = 2.0) -> None:
         super().__init__(tasks)
         if temperature <= 0:

@@ -10,7 +10,7 @@ from tailor.compaction.inplace import remove_dead_code
 from tailor.compaction.record import Compaction
 
 
-def widen(output: Tensor) -> Tensor:
+def widen(output: Any) -> Any:
     """Float32 under autocast, as :class:`tailor.Network` gives its decoders' outputs; else the tensor itself."""
     if isinstance(output, fx.Proxy):  # traced again: the decision stays open
         return output.tracer.create_proxy("call_function", widen, (output,), {})

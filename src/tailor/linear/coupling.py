@@ -53,12 +53,16 @@ def _checked(graph: Any, problem: Problem, single: list[int]) -> Array:
     tasks = len(problem.tasks)
     laplacian = np.asarray(graph, dtype=np.float64)
     if laplacian.shape != (tasks, tasks):
-        raise ValueError(f"graph must be a Laplacian of shape ({tasks}, {tasks}), one row a task, got {laplacian.shape}")
+        raise ValueError(
+            f"graph must be a Laplacian of shape ({tasks}, {tasks}), one row a task, got {laplacian.shape}"
+        )
     if not np.allclose(laplacian, laplacian.T):
         raise ValueError("graph must be symmetric; scipy.sparse.csgraph.laplacian makes a Laplacian of edge weights")
     lowest = np.linalg.eigvalsh(laplacian)[0]
     if lowest < -1e-9 * max(np.abs(laplacian).max(), 1.0):
-        raise ValueError(f"graph must be positive semidefinite (a Laplacian, not an adjacency), got eigenvalue {lowest:.3g}")
+        raise ValueError(
+            f"graph must be positive semidefinite (a Laplacian, not an adjacency), got eigenvalue {lowest:.3g}"
+        )
     several = [t for t in range(tasks) if t not in single]
     if np.any(laplacian[several]):
         name = problem.tasks[next(t for t in several if np.any(laplacian[t]))].name

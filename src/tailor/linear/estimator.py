@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,15 +41,16 @@ class MixedModelParameters(MixedLinearModel):
 
     def _samples(self, X: Any, y: Any, task: Any, sample_weight: Any) -> list[Samples]:
         """The tasks in stacked or same-X data, after the checks that scikit-learn asks for."""
-        validate_data(self, X, y, skip_check_array=True)
+        given = X
         if self.task_feature is not None:
             X, task = take_task_column(X, self.task_feature)
         matrix = feature_matrix(X)
+        validate_data(self, given, y, skip_check_array=True)
         columns = _label_columns(y)
         if any(len(column) != matrix.shape[0] for column in columns):
             raise ValueError(f"X has {matrix.shape[0]} rows, but y has {len(columns[0])}")
         weights = _check_sample_weight(sample_weight, matrix, dtype=np.float64, ensure_non_negative=True)
-        self._labels_2d = np.ndim(y) == 2 and task is None
+        self._labels_2d = task is None and np.asarray(y).ndim == 2
         if task is None:
             names = list(y.columns) if hasattr(y, "columns") else list(range(len(columns)))
             return same_x_samples(matrix, columns, names, weights)
@@ -59,6 +61,14 @@ class MixedModelParameters(MixedLinearModel):
                 f"y {len(columns)} column(s), task shape {labels.shape}"
             )
         return stacked_samples(matrix, columns[0], labels, weights)
+
+    def _separate(self, Xs: Any, ys: Any, sample_weights: Any = None, names: Any = None) -> list[Samples]:
+        """The tasks in data that come apart from the start."""
+        samples = separate_samples(Xs, ys, sample_weights, names)
+        first = next(iter(Xs.values())) if isinstance(Xs, Mapping) else Xs[0]
+        validate_data(self, first, skip_check_array=True)
+        self._labels_2d = len(samples) > 1
+        return samples
 
     def _solver(self, samples: list[Samples]) -> Solver:
         """The solver for the tasks, under this estimator's parameters."""
@@ -76,12 +86,15 @@ class MixedModelParameters(MixedLinearModel):
         self._tasks = problem.tasks
         self.task_names_ = [info.name for info in problem.tasks]
         self.coef_, self.intercept_ = original_units(problem, solution)
-        self.feature_importances_ = np.zeros(problem.features)
-        self.feature_importances_[solution.features] = np.sqrt((solution.W**2).sum(axis=0))
+        self.standardized_coef_ = np.zeros_like(self.coef_)
+        self.standardized_coef_[:, solution.features] = solution.W
+        self.feature_importances_ = np.sqrt((self.standardized_coef_**2).sum(axis=0))
         self.columns_ = [
             (info.name, None if info.columns.stop - info.columns.start == 1 else label)
             for info in problem.tasks
-            for label in (info.classes if info.classes is not None else [None])[: info.columns.stop - info.columns.start]
+            for label in (info.classes if info.classes is not None else [None])[
+                : info.columns.stop - info.columns.start
+            ]
         ]
         self.dual_gap_ = solution.gap / null_objective if null_objective > 0 else 0.0
         self.objective_ = solution.objective
@@ -122,6 +135,7 @@ class MixedMultiTaskLasso(MixedModelParameters):
     Attributes:
         coef_: `(C, p)`: one row a task, or a class of a multinomial task.
         intercept_: `(C,)`.
+        standardized_coef_: `coef_` in standardized units, in which features and tasks compare.
         columns_: What each row of `coef_` stands for: `(task, None)` or `(task, class)`.
         feature_importances_: Norm of each feature's row in standardized units `(p,)`.
         task_names_: The tasks.
@@ -203,11 +217,7 @@ class MixedMultiTaskLasso(MixedModelParameters):
         Returns:
             The estimator itself.
         """
-        samples = separate_samples(Xs, ys, sample_weights, names)
-        first = next(iter(Xs.values())) if hasattr(Xs, "values") and not hasattr(Xs, "shape") else Xs[0]
-        validate_data(self, first, skip_check_array=True)
-        self._labels_2d = len(samples) > 1
-        return self._fit(samples)
+        return self._fit(self._separate(Xs, ys, sample_weights, names))
 
     def _fit(self, samples: list[Samples]) -> MixedMultiTaskLasso:
         if not (np.isfinite(self.alpha) and self.alpha >= 0):

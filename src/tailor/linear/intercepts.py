@@ -34,9 +34,7 @@ def settle(problem: Problem, z: Array) -> tuple[Array, Array, Array]:
     return settled, shifts, theta
 
 
-def _settle_columns(
-    segment: Segment, z: Array, y: Array, a: Array, lengths: np.ndarray
-) -> tuple[Array, Array]:
+def _settle_columns(segment: Segment, z: Array, y: Array, a: Array, lengths: np.ndarray) -> tuple[Array, Array]:
     """Newton in every column at once, kept inside a bracket of the root by bisection."""
     loss = segment.loss
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
@@ -65,9 +63,7 @@ def _settle_columns(
     return shift, theta
 
 
-def _settle_classes(
-    segment: Segment, z: Array, y: Array, a: Array, lengths: np.ndarray
-) -> tuple[Array, Array]:
+def _settle_classes(segment: Segment, z: Array, y: Array, a: Array, lengths: np.ndarray) -> tuple[Array, Array]:
     """Damped Newton in the constants of a multinomial task, which hang together."""
     loss = segment.loss
     if not isinstance(loss, Multinomial):

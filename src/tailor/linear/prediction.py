@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from tailor.linear.inputs import feature_matrix, observed, take_task_column, tidy
@@ -14,6 +15,13 @@ from tailor.linear.losses.base import Array, Labels
 from tailor.linear.problem import TaskInfo
 from tailor.linear.scoring import task_score
 from tailor.linear.tasks import Name
+
+
+def _may_have_classes(model: Any) -> bool:
+    """Whether `predict_proba` makes sense, which only the labels tell."""
+    if all(info.classes is None for info in getattr(model, "_tasks", [])):
+        raise AttributeError("predict_proba needs a model fitted with a classification task")
+    return True
 
 
 class MixedLinearModel(BaseEstimator):
@@ -26,6 +34,7 @@ class MixedLinearModel(BaseEstimator):
     task_feature: int | str | None
     coef_: Array
     intercept_: Array
+    standardized_coef_: Array
     feature_importances_: Array
     task_names_: list[Name]
     columns_: list[tuple[Name, Any]]
@@ -89,6 +98,7 @@ class MixedLinearModel(BaseEstimator):
             result[rows] = value
         return result
 
+    @available_if(_may_have_classes)
     def predict_proba(self, X: Any, task: Any = None) -> Any:
         """Probabilities of the classes, in the order of `task_classes_`.
 
@@ -107,8 +117,6 @@ class MixedLinearModel(BaseEstimator):
         z = self._linear(matrix)
         if task is None:
             every = {info.name: _probabilities(info, z) for info in self._tasks if info.classes is not None}
-            if not every:
-                raise ValueError("predict_proba needs a classification task; this model has none")
             return next(iter(every.values())) if len(self._tasks) == 1 else every
         parts = list(self._rows(task))
         sizes = {len(info.classes) for info, _ in parts if info.classes is not None}
@@ -154,7 +162,9 @@ class MixedLinearModel(BaseEstimator):
         if len(columns[0]) != len(z):
             raise ValueError(f"X has {len(z)} rows, but y has {len(columns[0])}")
         if task is None and len(columns) != len(self._tasks):
-            raise ValueError(f"y has {len(columns)} columns, but there are {len(self._tasks)} tasks; or is task missing?")
+            raise ValueError(
+                f"y has {len(columns)} columns, but there are {len(self._tasks)} tasks; or is task missing?"
+            )
         everything = np.arange(len(z))
         parts = (
             [(info, everything, column) for info, column in zip(self._tasks, columns, strict=True)]
@@ -206,10 +216,11 @@ class MixedLinearModel(BaseEstimator):
     def _read(self, X: Any, task: Any) -> tuple[Any, Labels | None]:
         """Checked features, and the task of each row if there is one."""
         check_is_fitted(self)
-        validate_data(self, X, reset=False, skip_check_array=True)
+        given = X
         if self.task_feature is not None:
             X, task = take_task_column(X, self.task_feature)
         matrix = feature_matrix(X)
+        validate_data(self, given, reset=False, skip_check_array=True)
         if matrix.shape[1] != self.coef_.shape[1]:
             raise ValueError(
                 f"X has {matrix.shape[1]} features, but {type(self).__name__} is expecting "

@@ -161,7 +161,9 @@ class Problem:
     def value(self, z: Array) -> float:
         """The sum of the weighted losses at linear predictors `z`, flat."""
         return sum(
-            s.loss.value(z[s.where].reshape(s.shape), self.y[s.where].reshape(s.shape), self.a[s.where].reshape(s.shape))
+            s.loss.value(
+                z[s.where].reshape(s.shape), self.y[s.where].reshape(s.shape), self.a[s.where].reshape(s.shape)
+            )
             for s in self.segments
         )
 

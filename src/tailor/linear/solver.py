@@ -113,7 +113,7 @@ class Solver:
     def _solve_unpenalized(self) -> Solution:
         """The optimum at α = 0, where nothing is sparse and nothing joins the tasks."""
         problem, target = self.problem, self.tol * self.null_objective
-        W, intercepts, z, gap, steps = fit_unpenalized(problem, problem.null_z, target, self.max_iter)
+        W, intercepts, z, gap, steps = fit_unpenalized(problem, problem.null_z, target, min(self.max_iter, 500))
         if gap > target:
             self._warn(0.0, gap)
         alive = np.flatnonzero(np.any(W != 0, axis=0))
@@ -131,6 +131,8 @@ class Solver:
             gap = objective - dual_value(self.problem, penalty, self.theta, gradient, self.W)
             if gap <= target:
                 break
+            # Steps that mend less than the gradient's own rounding are noise.
+            floor = 1e-15 * float(np.abs(gradient).max()) * len(self.W)
             if gap > 0.3 * previous:
                 decay *= 0.1
             previous = gap
@@ -140,8 +142,8 @@ class Solver:
                 self.theta,
                 self.problem.curvature(self.z),
                 gradient,
-                budget - used,
-                decay * max(gap, 3 * target) / self._reach(penalty, objective),
+                min(budget - used, 1000),
+                max(decay * max(gap, 3 * target) / self._reach(penalty, objective), floor),
             )
             used += sweeps
             if not self._go(penalty, goal, bend, objective, gradient):

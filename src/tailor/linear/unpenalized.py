@@ -6,7 +6,7 @@ import numpy as np
 
 from tailor.linear.intercepts import settle
 from tailor.linear.losses.base import Array
-from tailor.linear.problem import Problem
+from tailor.linear.problem import Problem, TaskInfo
 
 
 def fit_unpenalized(problem: Problem, z: Array, target: float, max_iter: int) -> tuple[Array, Array, Array, float, int]:
@@ -77,4 +77,14 @@ def _dual(problem: Problem, designs: list[Array], theta: Array) -> float:
         for _ in range(2):  # twice is enough: the second pass removes the rounding of the first
             rest = rest - centred @ np.linalg.lstsq(centred, rest, rcond=1e-12)[0]
         feasible[where] = rest
-    return max(-problem.conjugate(shrink * feasible) for shrink in (1.0, 1 - 1e-10, 1 - 1e-8, 1 - 1e-5, 0.99, 0.5, 0.0))
+    return sum(_best_shrunk(problem, task, feasible) for task in problem.tasks)
+
+
+def _best_shrunk(problem: Problem, task: TaskInfo, feasible: Array) -> float:
+    """The best dual value of one task over a few shrinkages of its dual point; the tasks do not depend on each other."""
+    columns = range(task.columns.start, task.columns.stop)
+    theta, y, a = (
+        np.stack([flat[problem.column_slices[c]] for c in columns]) for flat in (feasible, problem.y, problem.a)
+    )
+    shrinkages = (1.0, 1 - 1e-10, 1 - 1e-8, 1 - 1e-5, 0.99, 0.5, 0.0)
+    return max(-task.loss.conjugate(shrink * theta, y, a) for shrink in shrinkages)

@@ -77,7 +77,14 @@ class WorkingSet:
         return result
 
     def minimize_model(
-        self, penalty: MixedPenalty, W: Array, theta: Array, curvature: Array, gradient: Array, budget: int, enough: float
+        self,
+        penalty: MixedPenalty,
+        W: Array,
+        theta: Array,
+        curvature: Array,
+        gradient: Array,
+        budget: int,
+        enough: float,
     ) -> tuple[Array, Array, int]:
         """Minimize the quadratic model of the losses plus the penalty by block coordinate descent.
 

@@ -131,7 +131,7 @@ def gallery(networks: Mapping[str, nn.Module], workshop: Workshop) -> bytes:
                 task = next(task for task in workshop.tasks if task.name == name)
                 arrays[f"{method}/{name}"] = task.prediction(output)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{key: value.cpu().numpy() for key, value in arrays.items()})
+    np.savez_compressed(buffer, **{key: value.cpu().numpy() for key, value in arrays.items()})  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

@@ -4,19 +4,18 @@ import os
 import platform
 import sys
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy
 import torch
-
-import tailor
 
 
 def environment() -> dict[str, str | int]:
     """Date, versions, processor, threads and accelerator."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "tailor": tailor.__version__,
+        "tailor": version("tailor-mtl"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,

@@ -34,8 +34,8 @@ class Select(Stage):
         for task, selection in selected["selections"].items():
             if selection["tap"] is None:
                 raise ValueError(
-                    f"task {task!r} has no tap: {selection['reason']}. Run with --study.strength.{task} LOWER and another "
-                    "--out"
+                    f"task {task!r} has no tap: {selection['reason']}. Give it a lower --study.strength.{task} and the "
+                    "run another --out"
                 )
         return selected
 

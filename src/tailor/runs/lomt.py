@@ -111,7 +111,7 @@ def dry_run(
     recipe: Recipe,
     accelerator: str = "auto",
 ) -> str:
-    """What :func:`lomt` would do with the same arguments: stages, networks, sizes, and the time that each takes here."""
+    """What :func:`lomt` would do with the same arguments: stages, networks, sizes, and how long each takes here."""
     workshop = Workshop(
         data, tasks, network.make_backbone, network.make_decoder(), recipe, stages=Path(), accelerator=accelerator
     )

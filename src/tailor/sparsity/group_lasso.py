@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tailor.sparsity.penalty import MEMBERS, Penalty, norms, root_size
-from tailor.sparsity.secular import shrink_
+from tailor.sparsity.secular import Metric, shrink_
 
 
 class GroupLasso(Penalty):
@@ -35,12 +35,14 @@ class GroupLasso(Penalty):
 
     def prox(self, weights: Tensor, step: float | Tensor, metric: Tensor | None = None) -> Tensor:
         """See :meth:`Penalty.prox`."""
-        new = weights.detach().clone()
-        self.prox_(new, step, metric)
-        return new
+        rows, columns = weights.shape[-2:]
+        new = weights.detach().clone(memory_format=torch.contiguous_format).view(1, -1, rows, columns)
+        flat = None if metric is None else metric.detach().reshape(new.shape)
+        self.prox_(new, step, None if flat is None else lambda cut: cut(flat))
+        return new.view(weights.shape)
 
     def prox_(
-        self, weights: Tensor, step: float | Tensor, metric: Tensor | None, start: Tensor | None = None
+        self, weights: Tensor, step: float | Tensor, metric: Metric | None, start: Tensor | None = None
     ) -> Tensor:
         """See :meth:`Penalty.prox_`."""
         threshold = step * self.weight * root_size(weights)

@@ -11,8 +11,6 @@ from tailor.sparsity.groups import AXES, Axis, grouped
 from tailor.sparsity.penalties import PENALTIES
 from tailor.sparsity.penalty import Penalty
 
-# Weights in one piece of work: few enough for its scratch to stay in a core's cache.
-PIECE = 1 << 16
 KEYS = ("penalty", "axis", "conv_groups")
 
 
@@ -120,23 +118,11 @@ def prox_(
     layout: tuple[Axis, int] = (group["axis"], group["conv_groups"])
     W = grouped(weight, *layout)
     v = None if second_moment is None else grouped(second_moment, *layout)
-    norms = []
-    for piece in _pieces(W):
-        part = W[:, piece]
-        metric = None if v is None else v[:, piece].sqrt().add_(eps)
-        guess = None if start is None else start[:, piece]
-        if weight.dtype in (torch.float32, torch.float64):
-            norms.append(penalty.prox_(part, step, metric, guess))
-        else:
-            wide = part.float()
-            norms.append(penalty.prox_(wide, step, None if metric is None else metric.float(), guess))
-            part.copy_(wide)
-    return torch.cat(norms, 1).to(weight.dtype)
-
-
-def _pieces(groups: Tensor) -> Iterator[slice]:
-    """Ranges of channels; an accelerator, which has no such cache and pays for each launch, gets all at once."""
-    channels = groups.shape[1]
-    each = max(1, PIECE * channels // max(groups.numel(), 1)) if groups.device.type == "cpu" else channels
-    each = -(-channels // -(-channels // each))
-    return (slice(first, first + each) for first in range(0, channels, each))
+    metric = None if v is None else lambda cut: cut(v).sqrt().add_(eps)
+    if weight.dtype in (torch.float32, torch.float64):
+        return penalty.prox_(W, step, metric, start)
+    wide = W.float()
+    wide_metric = None if metric is None else lambda cut: metric(cut).float()
+    norms = penalty.prox_(wide, step, wide_metric, None if start is None else start.float())
+    W.copy_(wide)
+    return norms.to(weight.dtype)

@@ -9,125 +9,145 @@ step is bounded by (3/2)(1 − θ E[q]) (δ/θ)² relative to θ, where δ is th
 the norm of the last optimizer step as the start, one look at the weights is nearly always enough, and provably so.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from tailor.sparsity.penalty import MEMBERS
+from tailor.sparsity.pieces import Cut, Pieces, pick, total
 
-TOLERANCE = 2.0**-22
+# The diagonal metric of a part of the weights, a new tensor: metrics that are cheap to compute anew are never held
+# for a whole layer. The part is given as a function that cuts it from a tensor of the weights' shape.
+Metric = Callable[[Cut], Tensor]
+
+TOLERANCE = 2.0**-21
 # Of a group that the step shrinks to less than this share, θ is too sensitive for float32's sums.
-SENSITIVE = 0.2
+SENSITIVE = 0.1
 # What rounding may hide of 1 − θ E[q].
 SLACK = 1e-6
 # How near to the threshold float32 may not decide between dead and alive.
 MARGIN = 1e-4
-# Looks at a whole tensor before what is left is gathered.
+# Looks at a whole layer before what is left is gathered, and looks at that before it's left to float64.
 LOOKS = 3
-# If less than this share of the groups is open, gathering them is cheaper than another look at all.
-FEW = 0.2
+# If less than this share of the channels is open, gathering them is cheaper than another look at all.
+FEW = 0.25
 # Newton's steps in float64; decades of a in one group cost one each.
 STEPS = 200
 
 
-def shrink_(weights: Tensor, metric: Tensor, threshold: float | Tensor, start: Tensor | None = None) -> Tensor:
+def shrink_(weights: Tensor, metric: Metric, threshold: float | Tensor, start: Tensor | None = None) -> Tensor:
     """Replace W by argmin over U of ½ Σ D (U − W)² + τ ‖U_g‖₂, in place.
 
     Args:
-        weights: W, ``(…, rows, columns)``, float32 or wider.
-        metric: D > 0 of the same shape and memory layout.
+        weights: W, ``(blocks, channels, rows, columns)``, float32 or float64; a group is ``[block, channel]``.
+        metric: D > 0 for a range of channels, laid out in memory as W.
         threshold: τ > 0.
-        start: a guess of the resulting norms, of W's leading dimensions.
+        start: a guess of the resulting norms, ``(blocks, channels)``.
 
     Returns:
-        The resulting norms θ, of W's leading dimensions; exactly 0 for dead groups.
+        The resulting norms θ, ``(blocks, channels)``; exactly 0 for dead groups.
     """
     tau = torch.as_tensor(threshold, dtype=weights.dtype, device=weights.device)
-    shift = torch.div(tau, metric)
-    theta = weights.square().sum(MEMBERS).sqrt() if start is None else start.to(weights.dtype)
-    open_ = torch.ones_like(theta, dtype=torch.bool)
-    for _ in range(LOOKS if weights.dtype == torch.float32 else 0):
-        theta, proven = _look(weights, shift, theta)
-        open_ = ~proven
-        share = open_.float().mean().item()
-        if share <= FEW:
-            break
-    if open_.any():
-        theta[open_] = exact_norms(weights[open_], metric[open_], threshold).to(theta.dtype)
+    pieces = Pieces(weights)
+    shifts = [torch.div(tau, metric(cut)) for cut in pieces.cuts]
+    if weights.dtype == torch.float64:
+        theta = exact_norms(weights, metric(lambda whole: whole), threshold)
+    else:
+        theta = _norms(pieces, shifts, metric, threshold, start)
+    # W θ / (θ + a) = W / (1 + a / θ); a dead group is divided by infinity.
     dead = theta == 0
-    # W θ / (θ + a) = W / (1 + a / θ): a dead group divides by infinity.
-    ones = torch.ones_like(theta).masked_fill_(dead, torch.inf)
-    inverse = theta.reciprocal().masked_fill_(dead, 0.0)
-    weights.div_(torch.addcmul(spread(ones, weights), spread(inverse, weights), shift))
+    one = pieces.spread(torch.ones_like(theta).masked_fill_(dead, torch.inf))
+    over = pieces.spread(theta.reciprocal().masked_fill_(dead, 0.0))
+    for place, (part, shift) in enumerate(zip(pieces.parts, shifts, strict=True)):
+        part.div_(torch.addcmul(one[place], over[place], shift))
     return theta
 
 
-def _look(weights: Tensor, shift: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-    """One Newton step from θ for all groups: the new θ, and for which groups it is proven to be the solution."""
-    shifted = shift + spread(theta, weights)
-    ratio = weights / shifted
-    square = ratio.mul_(ratio)
-    psi = total(square)
-    mean = total(square.div_(shifted)).div_(psi)
-    step = psi.sqrt().sub_(1).div_(mean)
+def _norms(
+    pieces: Pieces, shifts: list[Tensor], metric: Metric, threshold: float | Tensor, start: Tensor | None
+) -> Tensor:
+    theta = pieces.join([total(part.square()) for part in pieces.parts]).sqrt() if start is None else start
+    for _ in range(LOOKS):
+        guess = pieces.spread(theta)
+        moments = [_moments(*piece) for piece in zip(pieces.parts, shifts, guess, strict=True)]
+        psi, chi = (pieces.join(moment) for moment in zip(*moments, strict=True))
+        theta, open_ = _newton(theta, psi, chi)
+        channels = open_.any(0).nonzero()[:, 0]
+        if len(channels) <= FEW * open_.shape[1]:
+            break
+    if len(channels):
+        D = metric(lambda whole: pick(whole, channels))
+        theta[:, channels] = _rest(pick(pieces.weights, channels), D, threshold, theta[:, channels])
+    return theta
+
+
+def _rest(weights: Tensor, metric: Tensor, threshold: float | Tensor, theta: Tensor) -> Tensor:
+    """θ of the few groups that the looks at all of them left open."""
+    shift = torch.div(torch.as_tensor(threshold, dtype=weights.dtype, device=weights.device), metric)
+    for _ in range(LOOKS):
+        theta, open_ = _newton(theta, *_moments(weights, shift, theta[..., None, None]))
+        if not open_.any():
+            return theta
+    left = exact_norms(weights[open_], metric[open_], threshold, theta[open_])
+    return theta.masked_scatter_(open_, left.to(theta.dtype))
+
+
+def _moments(weights: Tensor, shift: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ W² q² and Σ W² q³ over the members of every group, q = 1 / (θ + a), with θ ready to broadcast."""
+    shifted = shift + theta
+    terms = weights / shifted
+    psi = total(terms.mul_(terms))
+    return psi, total(terms.div_(shifted))
+
+
+def _newton(theta: Tensor, psi: Tensor, chi: Tensor) -> tuple[Tensor, Tensor]:
+    """One step for all groups: the new θ, and for which groups it's not proven to be the solution."""
+    mean = chi / psi
+    step = (psi.sqrt() - 1) / mean
     new = theta + step
-    dead = (theta == 0) & (psi <= 1 - MARGIN)
     nearest = torch.minimum(new, theta)
     # θ / (θ + a), averaged, is what the step keeps of a group; taken where it is least on the way.
     kept = nearest * mean
     error = 1.5 * (1 - kept).clamp_(min=SLACK) * (step / nearest).square_()
     alive = (kept > SENSITIVE) & (error < TOLERANCE)
+    dead = (theta == 0) & (psi <= 1 - MARGIN)
     # What ends at or left of 0 is looked at in 0 itself, where dead and alive part.
-    return torch.where(dead | ~(new > 0), 0.0, new), dead | alive & new.isfinite()
+    return torch.where(dead | ~(new > 0), 0.0, new), ~(dead | alive & new.isfinite())
 
 
-def exact_norms(weights: Tensor, metric: Tensor, threshold: float | Tensor) -> Tensor:
+def exact_norms(
+    weights: Tensor, metric: Tensor, threshold: float | Tensor, start: Tensor | None = None
+) -> Tensor:
     """θ of every group in float64, by Newton's method from the left until it stands still.
 
     Args:
         weights: W, ``(…, rows, columns)``.
         metric: D ≥ 0, of the same shape.
         threshold: τ > 0.
+        start: a guess, of W's leading dimensions.
 
     Returns:
         θ ≥ 0, float64, of W's leading dimensions.
     """
     W = weights.double()
-    tau = torch.as_tensor(threshold, dtype=torch.float64, device=W.device)
     D = metric.double()
+    tau = torch.as_tensor(threshold, dtype=torch.float64, device=W.device)
     alive = (W * D).square().sum(MEMBERS) > tau.square()
-    a = torch.where(W == 0, torch.ones_like(D), tau / D)
+    # A weight of metric 0 is at an infinite shift; one that is 0 adds nothing wherever it is.
+    a = torch.where(W == 0, 1.0, tau / D)
     square = W.square()
+    # The left end: by Jensen's inequality θ ≥ ‖W‖ − E[a] with the weights W² (Newton's step from infinity).
     norm = square.sum(MEMBERS).sqrt()
-    finite = torch.where(a.isfinite(), square * a, torch.inf * square)
-    theta = torch.where(alive, (norm - finite.sum(MEMBERS) / norm.square()).nan_to_num_(0.0).clamp_(min=0), 0.0)
+    theta = norm - (square * a).sum(MEMBERS) / norm.square() if start is None else start.double()
+    theta = torch.where(alive & theta.isfinite(), theta, 0.0).clamp_(min=0)
     for _ in range(STEPS):
         shifted = a + theta[..., None, None]
         terms = square / shifted.square()
         psi = terms.sum(MEMBERS)
         step = torch.where(alive, (psi.sqrt() - 1) * psi / (terms / shifted).sum(MEMBERS), 0.0)
         theta = (theta + step).clamp_(min=0)
-        if bool((step <= 4e-16 * theta).all()):
+        # The error is of the order of the step's square.
+        if bool((step.abs() <= 1e-9 * theta).all()):
             break
     return theta
-
-
-def total(values: Tensor) -> Tensor:
-    """Sum over the members of every group, along memory where that is cheap."""
-    if _short_runs(values):
-        return values.sum(-2).sum(-1)
-    return values.sum(MEMBERS)
-
-
-def spread(numbers: Tensor, like: Tensor) -> Tensor:
-    """One number a group, ready to broadcast over ``like``.
-
-    Kernel windows (nine numbers in a row that share theirs) would be the innermost loop of each operation:
-    written out once for one row, they join the loop over channels.
-    """
-    if _short_runs(like):
-        return numbers[..., None, None].expand(*numbers.shape, 1, like.shape[-1]).contiguous()
-    return numbers[..., None, None]
-
-
-def _short_runs(values: Tensor) -> bool:
-    return 1 < values.shape[-1] <= 64 and values.stride(-1) == 1 and values.shape[-2] > 1

@@ -1,12 +1,13 @@
 """The network, its tasks and its losses as a Lightning module."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchmetrics import MetricCollection
 
 from tailor.balancing import BALANCING, Balancing
 from tailor.data import Source
@@ -43,7 +44,9 @@ class TrainingModule(pl.LightningModule):
         self.seed = seed
         self.balancing = _balancing(recipe.balancing, network.tasks)
         self.tasks = {task.name: task for task in network.tasks}
-        self.validation = nn.ModuleDict({task.name: task.metrics() for task in network.tasks})
+        self.validation: Mapping[str, MetricCollection] = nn.ModuleDict(  # type: ignore[assignment]
+            {task.name: task.metrics() for task in network.tasks}
+        )
         self.epoch: dict[str, float] = {}
         """What the present epoch gave so far: losses by split and task, validation metrics by task."""
         self._totals: dict[str, tuple[float, int]] = {}
@@ -56,7 +59,7 @@ class TrainingModule(pl.LightningModule):
         """
         self.epoch = {}
         self._totals = {}
-        epoch = self.trainer.fit_loop.epoch_progress.current.processed
+        epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         return Seeded(self.source.train_dataloader(), self.seed, epoch)
 
     def val_dataloader(self) -> DataLoader:
@@ -98,7 +101,7 @@ class TrainingModule(pl.LightningModule):
         self.balancing.end_epoch()
         return self.epoch
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """ProxAdamW (AdamW where nothing is penalized) and the schedule, one step an update."""
         recipe = self.recipe
         groups = parameter_groups(self.network, self.penalty)

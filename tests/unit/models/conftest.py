@@ -184,7 +184,7 @@ MAKERS = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make():
     """Make a backbone of the list above, the same at every call; norms and biases are not at their defaults."""
 

@@ -26,8 +26,8 @@ def test_a_decoder_gives_its_task_s_channels_and_learns_everywhere(name, count):
 @pytest.mark.parametrize("rate", [1, 12, 24, 36])
 @pytest.mark.parametrize("size", [(32, 32), (12, 16), (16, 12), (5, 40), (1, 1), (64, 80)])
 def test_leaving_out_what_only_meets_padding_changes_nothing(rate, size):
-    conv = AtrousConv(3, 4, rate).double()
-    x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    conv = AtrousConv(2, 2, rate).double()
+    x = torch.randn(1, 2, *size, dtype=torch.float64, requires_grad=True)
     dilation = max(1, round(rate * min(size) / 32))
     whole = F.conv2d(x, conv.weight, padding=dilation, dilation=dilation)
     torch.testing.assert_close(conv(x), whole)

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tailor.models import DECODERS, DeepLab, Head, Light, Network, decoder
@@ -22,10 +22,16 @@ TAPS = {
 }
 
 
-@pytest.fixture
-def net(make):
+@pytest.fixture(scope="module")
+def built(make):
     torch.manual_seed(0)
-    return Network(make("resnetd18"), TASKS, TAPS, decoders={"depth": "light", "edges": Light}).eval()
+    deeplab = functools.partial(DeepLab, width=16)
+    return Network(make("resnetd18"), TASKS, TAPS, decoders={"seg": deeplab, "depth": "light", "edges": Light}).eval()
+
+
+@pytest.fixture
+def net(built):
+    return copy.deepcopy(built)
 
 
 def flops(run):
@@ -60,7 +66,7 @@ def test_names_and_attributes(net):
         "edges": ("layer1", "layer2.0.conv2"),
         "room": ("layer3.1.conv1",),
     }
-    assert net.tasks == TASKS
+    assert [task.name for task in net.tasks] == [task.name for task in TASKS]
     kinds = {name: type(made) for name, made in net.decoders.items()}
     assert kinds == {"seg": DeepLab, "depth": Light, "edges": Light, "room": Head}
     assert net.decoders["edges"].in_channels == 8 + 16
@@ -178,6 +184,26 @@ def test_modes_reach_every_part(make, image, name):
         assert torch.equal(before, norm.running_mean) != training
 
 
+@pytest.fixture
+def alone(tmp_path):
+    """A process group of this process."""
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("name", ["resnetd18", "by data"])
+def test_every_parameter_gets_a_gradient_under_ddp(make, image, name):
+    tap = "layer2.0.conv2" if name == "resnetd18" else "stem"
+    made = Network(make(name), [DEPTH, ROOM], {"depth": tap, "room": tap}, "light").train()
+    wrapped = nn.parallel.DistributedDataParallel(made)
+    for _ in range(2):  # a second pass fails if a parameter went without a gradient in the first
+        wrapped.zero_grad()
+        sum(output.square().sum() for output in wrapped(image).values()).backward()
+    assert all(parameter.grad is not None for parameter in made.parameters())
+
+
 def test_export_keeps_the_outputs(make, image):
     made = Network(make("resnetd18"), [DEPTH, ROOM], {"depth": "layer2.0", "room": "layer2"}, decoder("light")).eval()
     exported = torch.export.export(made, (image,)).module()
@@ -186,11 +212,11 @@ def test_export_keeps_the_outputs(make, image):
 
 
 def test_decoders_can_be_given_in_every_way(make):
-    taps = dict.fromkeys(("seg", "depth", "room"), "layer1")
+    taps = dict.fromkeys(("seg", "depth", "room"), "conv1")
     tasks = [SEG, DEPTH, ROOM]
 
     def kinds(decoders):
-        made = Network(make("resnetd18"), tasks, taps, decoders)
+        made = Network(make("functional"), tasks, taps, decoders)
         return [type(made.decoders[task.name]) for task in tasks]
 
     assert kinds(None) == [DeepLab, DeepLab, Head]
@@ -198,7 +224,7 @@ def test_decoders_can_be_given_in_every_way(make):
     assert kinds(decoder("light", width=4)) == [Light, Light, Head]
     ready = nn.Sequential(nn.Conv2d(8, 5, 1))
     assert kinds({"seg": ready, "depth": functools.partial(Light, width=4)}) == [nn.Sequential, Light, Head]
-    assert Network(make("resnetd18"), tasks, taps, {"seg": ready}).decoders["seg"] is ready
+    assert Network(make("functional"), tasks, taps, {"seg": ready}).decoders["seg"] is ready
     assert set(DECODERS) == {"deeplab", "light", "head"}
 
 

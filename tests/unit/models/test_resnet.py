@@ -26,8 +26,9 @@ def test_stages_have_the_channels_and_strides_of_the_paper(name, expansion, outp
 def test_parameters_are_as_published(name):
     # Millions, of ResNet-D with a classifier of 1000 classes, as timm lists them.
     published = {"resnetd18": 11.71, "resnetd26": 16.01, "resnetd50": 25.58, "resnetd101": 44.57}
-    net = backbone(name)
-    features = net.layer4[-1].conv1.in_channels if name != "resnetd18" else 512
+    with torch.device("meta"):
+        net = backbone(name)
+    features = net.layer4[-1].conv1.in_channels
     total = sum(parameter.numel() for parameter in net.parameters()) + 1000 * features + 1000
     assert round(total / 1e6, 2) == published[name]
 
@@ -50,8 +51,6 @@ def test_a_stride_is_reached_where_the_image_is_odd():
 
 def test_a_dilated_stage_keeps_the_receptive_field_centred():
     net = small("resnetd18").eval().double()
-    image = torch.rand(1, 3, 64, 64, dtype=torch.float64)
-    torch.testing.assert_close(net(image.flip(-1)).shape, net(image).shape)
     for stage in ("layer3", "layer4"):
         x = torch.zeros(1, net.get_submodule(stage)[0].conv1.in_channels, 17, 17, dtype=torch.float64)
         x[..., 8, 8] = 1

@@ -44,7 +44,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 
 
 def test_no_run_folder_says_what_makes_one(tmp_path):
-    with pytest.raises(RunFolderError, match="no config.yaml.*tailor run"):
+    with pytest.raises(RunFolderError, match=r"no config\.yaml.*tailor run"):
         RunFolder(tmp_path / "nowhere").config()
 
 

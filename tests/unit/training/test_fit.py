@@ -35,14 +35,14 @@ def weights(net):
     return torch.cat([value.flatten().float() for value in net.state_dict().values()])
 
 
-class Interrupted(Exception):
+class StoppedError(Exception):
     pass
 
 
 def interrupt_after(epochs):
-    def progress(done, text):
+    def progress(done, _):
         if done > epochs / RECIPE.epochs:
-            raise Interrupted
+            raise StoppedError
 
     return progress
 
@@ -67,12 +67,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(shapes):
 @pytest.mark.parametrize("epochs", [0.4, 1.0, 2.7])
 @pytest.mark.parametrize("balancing", ["uncertainty", "dwa"])
 def test_a_broken_training_ends_as_an_unbroken_one(shapes, tmp_path, epochs, balancing):
-    recipe = Recipe(epochs=RECIPE.epochs, lr=5e-3, balancing=balancing)
+    recipe, penalty = Recipe(epochs=RECIPE.epochs, lr=5e-3, balancing=balancing), GroupLasso(1e-2)
     whole, broken, resumed = network(shapes), network(shapes), network(shapes)
-    expected = fit(whole, shapes, recipe, penalty=GroupLasso(1e-2), folder=tmp_path / "whole")
-    with pytest.raises(Interrupted):
-        fit(broken, shapes, recipe, penalty=GroupLasso(1e-2), folder=tmp_path / "broken", progress=interrupt_after(epochs))
-    found = fit(resumed, shapes, recipe, penalty=GroupLasso(1e-2), folder=tmp_path / "broken")
+    expected = fit(whole, shapes, recipe, penalty=penalty, folder=tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        fit(broken, shapes, recipe, penalty=penalty, folder=tmp_path / "broken", progress=interrupt_after(epochs))
+    found = fit(resumed, shapes, recipe, penalty=penalty, folder=tmp_path / "broken")
     assert torch.equal(weights(whole), weights(resumed))
     assert found.history == expected.history
     assert (tmp_path / "whole/metrics.csv").read_bytes() == (tmp_path / "broken/metrics.csv").read_bytes()
@@ -136,7 +136,7 @@ def test_a_task_without_labels_in_the_data_trains_the_others(shapes):
 def test_groups_die_exactly_under_accumulation_clipping_and_mixed_precision(shapes, settings):
     net = network(shapes, ["seg"])
     fit(net, shapes, Recipe(epochs=4, lr=1e-2, **settings), penalty=GroupLasso(0.3))
-    assert 0 < pattern(net.backbone).sparsity
+    assert pattern(net.backbone).sparsity > 0
 
 
 @pytest.mark.parametrize(

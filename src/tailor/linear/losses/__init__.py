@@ -9,8 +9,6 @@ from tailor.linear.losses.multinomial import Multinomial
 from tailor.linear.losses.poisson import Poisson
 from tailor.linear.losses.squared import Squared
 
-LOSSES: dict[str, type[Loss]] = {
-    loss.name: loss for loss in (Squared, Logistic, Multinomial, Poisson, Huber)
-}
+LOSSES: dict[str, type[Loss]] = {loss.name: loss for loss in (Squared, Logistic, Multinomial, Poisson, Huber)}
 
 __all__ = ["LOSSES", "Huber", "Logistic", "Loss", "Multinomial", "Poisson", "Squared"]

@@ -40,7 +40,7 @@ class Logistic(Loss):
 
     def curvature(self, z: Array, y: Array, a: Array) -> Array:
         del y
-        return a * np.maximum(expit(z) * expit(-z), 1e-6)
+        return a * np.maximum(expit(z) * expit(-z), 1e-10)
 
     def conjugate(self, theta: Array, y: Array, a: Array) -> float:
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -36,7 +36,7 @@ class Multinomial(Loss):
         """2 p (1 − p): dominates diag(p) − ppᵀ (its absolute row sums, Gershgorin)."""
         del y
         chance = softmax(z, axis=0)
-        return np.asarray(a * np.maximum(2.0 * chance * (1.0 - chance), 1e-6))
+        return np.asarray(a * np.maximum(2.0 * chance * (1.0 - chance), 1e-10))
 
     def conjugate(self, theta: Array, y: Array, a: Array) -> float:
         with np.errstate(divide="ignore", invalid="ignore"):
