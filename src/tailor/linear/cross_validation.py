@@ -1,5 +1,6 @@
 """`MixedMultiTaskLassoCV`: the estimator that chooses its own α."""
 
+# ruff: noqa: N803 - X, W, G and Q keep the names of the papers and of scikit-learn
 from __future__ import annotations
 
 from typing import Any
@@ -16,7 +17,7 @@ from tailor.linear.inputs import take_task_column
 from tailor.linear.losses.base import Array
 from tailor.linear.path import MixedPath, alpha_grid, descend_path
 from tailor.linear.scoring import SCORINGS
-from tailor.linear.tasks import Losses, Samples
+from tailor.linear.tasks import Losses
 from tailor.linear.weighting import LossWeights
 
 
@@ -167,14 +168,14 @@ def fold_scores(
     X, y, task, weights = data
     pick, held = ([None if part is None else _rows(part, rows) for part in (X, y, task)] for rows in (train, test))
     model = clone(model)
-    samples = model._samples(*pick, weights[train])
+    samples = model._samples(pick[0], pick[1], pick[2], weights[train])
     if isinstance(model.losses, dict):
         model.set_params(losses={sample.name: model.losses[sample.name] for sample in samples})
     solver = model._solver(samples)
     scores = np.full((len(alphas), len(names)), np.nan)
     for row, alpha in enumerate(alphas):
         model._adopt(solver.problem, solver.solve(float(alpha)), solver.null_objective)
-        found = model.task_scores(*held, weights[test], scoring=scoring)
+        found = model.task_scores(held[0], held[1], held[2], weights[test], scoring=scoring)
         scores[row] = [found.get(name, np.nan) for name in names]
     return scores
 

@@ -1,5 +1,6 @@
 """Block coordinate descent on a quadratic model, one feature (all its columns) at a time."""
 
+# ruff: noqa: N803 - X, W, G and Q keep the names of the papers and of scikit-learn
 from __future__ import annotations
 
 import numpy as np
@@ -13,7 +14,7 @@ from tailor.linear.losses.base import Array
 def block_minimum(
     pull: Array, curvature: Array, group: float, single: float, out: Array
 ) -> None:  # pragma: no cover - compiled
-    """out = argmin_w Σ ½ curvature w² − pull w + group ‖w‖₂ + single ‖w‖₁, to machine precision.
+    """Write argmin_w Σ ½ curvature w² − pull w + group ‖w‖₂ + single ‖w‖₁ to `out`, to machine precision.
 
     Setting the derivative to zero gives w = soft(pull, single) / (curvature + group / ν) with ν = ‖w‖, so that
     ν is the root of Σ (soft / (curvature ν + group))² = 1; Newton on the reciprocal of its square root, which

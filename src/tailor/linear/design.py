@@ -1,5 +1,6 @@
 """The standardized design matrix of a task, dense or sparse, without a dense copy of a sparse one."""
 
+# ruff: noqa: N803 - X, W, G and Q keep the names of the papers and of scikit-learn
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -50,9 +51,11 @@ class DenseDesign(Design):
         self.matrix[:, constant] = 0.0
 
     def columns(self, features: npt.NDArray[np.intp]) -> Array:
+        """Standardized features as dense rows."""
         return np.ascontiguousarray(self.matrix[:, features].T)
 
     def correlate(self, theta: Array) -> Array:
+        """One product over all features."""
         return np.asarray(theta @ self.matrix)
 
 
@@ -72,12 +75,14 @@ class SparseDesign(Design):
         self.scale = np.where(self.constant, 1.0, deviation) if standardize else np.ones_like(deviation)
 
     def columns(self, features: npt.NDArray[np.intp]) -> Array:
+        """Standardized features as dense rows."""
         picked = self.matrix[:, features].T.toarray()
         rows = (picked - self.centre[features, None]) / self.scale[features, None]
         rows[self.constant[features]] = 0.0
         return np.ascontiguousarray(rows)
 
     def correlate(self, theta: Array) -> Array:
+        """One product over all features."""
         raw = np.asarray((self.transposed @ theta.T).T)
         result = (raw - theta.sum(axis=1)[:, None] * self.centre) / self.scale
         result[:, self.constant] = 0.0

@@ -1,5 +1,6 @@
 """`MixedMultiTaskLasso`: the estimator."""
 
+# ruff: noqa: N803 - X, W, G and Q keep the names of the papers and of scikit-learn
 from __future__ import annotations
 
 from collections.abc import Mapping

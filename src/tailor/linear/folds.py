@@ -1,5 +1,6 @@
 """Folds in which every task, and every class of a task, is there in equal parts."""
 
+# ruff: noqa: N803 - X, W, G and Q keep the names of the papers and of scikit-learn
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,5 +1,6 @@
 """How far from the optimum at most: the duality gap."""
 
+# ruff: noqa: N803 - X, W, G and Q keep the names of the papers and of scikit-learn
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,6 @@
 """Every way to hand over many tasks, turned into one: a list of `Samples`."""
 
+# ruff: noqa: N803 - X, W, G and Q keep the names of the papers and of scikit-learn
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -74,7 +75,7 @@ def observed(y: Labels) -> np.ndarray:
     if y.dtype.kind == "f":
         return np.asarray(~np.isnan(y))
     if y.dtype.kind == "O":
-        return np.array([label is not None and label == label for label in y], dtype=bool)  # noqa: PLR0124
+        return np.array([label is not None and label == label for label in y], dtype=bool)
     return np.ones(len(y), dtype=bool)
 
 

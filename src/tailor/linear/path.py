@@ -1,5 +1,6 @@
 """The whole regularization path, each fit started from the one before."""
 
+# ruff: noqa: N803 - X, W, G and Q keep the names of the papers and of scikit-learn
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,6 @@
 """The penalty of a mixed fit, and the norm dual to its sparse part."""
 
+# ruff: noqa: N803 - X, W, G and Q keep the names of the papers and of scikit-learn
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -84,7 +85,7 @@ class MixedPenalty:
         if not self.is_quadratic:
             return None
         spectrum = np.linalg.eigvalsh(self.quadratic)
-        return np.linalg.inv(self.quadratic) if spectrum[0] > 1e-10 * spectrum[-1] else None
+        return np.asarray(np.linalg.inv(self.quadratic)) if spectrum[0] > 1e-10 * spectrum[-1] else None
 
     @cached_property
     def majorizer(self) -> Array:

@@ -1,5 +1,6 @@
 """What every fitted mixed model can do: predict, score, and tell what it selected."""
 
+# ruff: noqa: N803 - X, W, G and Q keep the names of the papers and of scikit-learn
 from __future__ import annotations
 
 from typing import Any
@@ -122,7 +123,8 @@ class MixedLinearModel(BaseEstimator):
         sizes = {len(info.classes) for info, _ in parts if info.classes is not None}
         if len(sizes) != 1:
             raise ValueError(
-                f"the tasks asked for have {sorted(sizes) or 'no'} classes: call predict_proba for each task, or without task"
+                f"the tasks asked for have {sorted(sizes) or 'no'} classes: "
+                "call predict_proba for each task, or without task"
             )
         result = np.full((len(z), sizes.pop()), np.nan)
         for info, rows in parts:
@@ -192,7 +194,7 @@ class MixedLinearModel(BaseEstimator):
         import pandas as pd
 
         check_is_fitted(self)
-        names = [task if label is None else f"{task}: {label}" for task, label in self.columns_]
+        names = [name if label is None else f"{name}: {label}" for name, label in self.columns_]
         return pd.DataFrame(self.coef_.T, index=self.coef_names_, columns=names)
 
     @property

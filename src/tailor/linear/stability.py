@@ -1,5 +1,6 @@
 """Which features survive when the data are halved again and again."""
 
+# ruff: noqa: N803 - X, W, G and Q keep the names of the papers and of scikit-learn
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -102,5 +103,5 @@ def _selected(
     """Whether each feature is selected down to each α on some rows `(A, p)`."""
     X, y, task, weights = data
     pick = [None if part is None else _rows(part, rows) for part in (X, y, task)]
-    path = descend_path(model._solver(model._samples(*pick, weights[rows])), alphas)
+    path = descend_path(model._solver(model._samples(pick[0], pick[1], pick[2], weights[rows])), alphas)
     return np.maximum.accumulate(path.supports, axis=0)

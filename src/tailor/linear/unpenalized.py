@@ -81,7 +81,7 @@ def _dual(problem: Problem, designs: list[Array], theta: Array) -> float:
 
 
 def _best_shrunk(problem: Problem, task: TaskInfo, feasible: Array) -> float:
-    """The best dual value of one task over a few shrinkages of its dual point; the tasks do not depend on each other."""
+    """The best dual value of one task over a few shrinkages of its dual point."""
     columns = range(task.columns.start, task.columns.stop)
     theta, y, a = (
         np.stack([flat[problem.column_slices[c]] for c in columns]) for flat in (feasible, problem.y, problem.a)

@@ -1,5 +1,6 @@
 """The few features that a solver works on: their dense samples, their curvatures, their Gram matrices."""
 
+# ruff: noqa: N803 - X, W, G and Q keep the names of the papers and of scikit-learn
 from __future__ import annotations
 
 import numpy as np

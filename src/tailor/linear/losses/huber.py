@@ -27,14 +27,17 @@ class Huber(Loss):
         self.delta = float(delta)
 
     def encode(self, y: Labels, where: str) -> tuple[Array, Labels | None]:
+        """Numbers as they are."""
         return finite(y, where, self.name)[None, :], None
 
     def value(self, z: Array, y: Array, a: Array) -> float:
+        """Σ a h(z − y), h as above."""
         size = np.abs(z - y)
         inner = np.minimum(size, self.delta)
         return float(np.vdot(a, inner * (size - 0.5 * inner)))
 
     def gradient(self, z: Array, y: Array, a: Array) -> Array:
+        """The weighted residual, clipped at ±δ."""
         return a * np.clip(z - y, -self.delta, self.delta)
 
     def curvature(self, z: Array, y: Array, a: Array) -> Array:
@@ -43,6 +46,7 @@ class Huber(Loss):
         return a
 
     def conjugate(self, theta: Array, y: Array, a: Array) -> float:
+        """As for least squares, on |u| ≤ δ."""
         if np.any(np.abs(theta) > a * self.delta * (1 + 1e-12)):
             return float("inf")
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -69,6 +73,7 @@ class Huber(Loss):
         return middle, spread if spread > 1e-13 * abs(middle) else 0.0
 
     def response(self, z: Array) -> Array:
+        """Z itself."""
         return z
 
 

@@ -1,0 +1,181 @@
+"""`tailor linear`: fit, cross-validate and report a table from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tailor.linear.cross_validation import MixedMultiTaskLassoCV
+from tailor.linear.datasets import breast_cancer
+from tailor.linear.estimator import MixedMultiTaskLasso
+from tailor.linear.inputs import observed
+from tailor.linear.losses import LOSSES
+from tailor.linear.report import write_report
+from tailor.linear.stability import stability_selection
+from tailor.linear.table import Table, read_table
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `tailor linear`; without a command, report on the embedded data.
+
+    Returns:
+        0 if all went well, 2 if the table or an option makes no sense (said on stderr).
+    """
+    arguments = _parser().parse_args(sys.argv[1:] if argv is None else list(argv))
+    arguments.command = arguments.command or "report"
+    try:
+        table = _embedded() if arguments.table is None else read_table(**_table_options(arguments))
+        out = Path(arguments.out)
+        out.mkdir(parents=True, exist_ok=True)
+        model = _fit(arguments, table)
+        _write_results(out, model, table)
+        if arguments.command == "report":
+            _report(arguments, model, table, out)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"tailor linear: {error}\n")
+        return 2
+    sys.stdout.write(_summary(model, out, arguments.command))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tailor linear",
+        description="Features shared by regression, classification and count tasks (MTLComb). "
+        "Without a command: a report on scikit-learn's breast_cancer table.",
+    )
+    parser.set_defaults(table=None, out="runs/linear", pairs=20, **_MODEL_DEFAULTS)
+    commands = parser.add_subparsers(dest="command")
+    for name, text in (
+        ("fit", "fit at one alpha"),
+        ("cv", "choose alpha by cross-validation, then fit"),
+        ("report", "as cv, with stability selection, written up as one HTML file"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("table", nargs="?", help="a CSV file with a header (default: the embedded table)")
+        command.add_argument("--task-column", help="column that holds the task of each row (long tables)")
+        command.add_argument("--target", nargs="+", help="column(s) with the labels; several: one task each")
+        command.add_argument("--drop", nargs="*", default=[], help="columns to leave out")
+        command.add_argument("--out", default="runs/linear", help="folder of the results (default: %(default)s)")
+        command.add_argument(
+            "--losses", nargs="+", default=["auto"], help=f"auto, or {', '.join(LOSSES)}; or TASK=LOSS for some tasks"
+        )
+        command.add_argument("--loss-weights", default="balanced", choices=["balanced", "mtlcomb"])
+        command.add_argument("--l1-ratio", type=float, default=0.0)
+        command.add_argument("--ridge", type=float, default=0.0)
+        command.add_argument("--similarity", type=float, default=0.0)
+        command.add_argument("--tol", type=float, default=1e-6)
+        if name == "fit":
+            command.add_argument("--alpha", type=float, required=True)
+            continue
+        command.add_argument("--folds", type=int, default=5)
+        command.add_argument("--alphas", type=int, default=40, help="number of values of alpha (default: %(default)s)")
+        command.add_argument("--scoring", default="deviance", choices=["deviance", "auc"])
+        command.add_argument("--rule", default="best", choices=["best", "1se"])
+        command.add_argument("--jobs", type=int, default=1)
+        if name == "report":
+            command.add_argument("--pairs", type=int, default=20, help="pairs of halves for stability (0: none)")
+    return parser
+
+
+_MODEL_DEFAULTS: dict[str, Any] = {
+    "losses": ["auto"], "loss_weights": "balanced", "l1_ratio": 0.0, "ridge": 0.0, "similarity": 0.0, "tol": 1e-6,
+    "folds": 5, "alphas": 40, "scoring": "deviance", "rule": "best", "jobs": 1,
+}  # fmt: skip
+
+
+def _embedded() -> Table:
+    X, labels = breast_cancer()
+    return Table("breast_cancer: diagnosis and the ten worst measurements", X, labels, None)
+
+
+def _table_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    if not arguments.target:
+        raise ValueError(f"{arguments.table}: say which column holds the labels with --target")
+    return {
+        "path": Path(arguments.table),
+        "targets": arguments.target,
+        "task_column": arguments.task_column,
+        "drop": arguments.drop,
+    }
+
+
+def _model_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    words = arguments.losses
+    losses: Any = words[0]
+    if len(words) > 1 or "=" in words[0]:
+        losses = dict(word.split("=", 1) for word in words if "=" in word)
+        if len(losses) != len(words):
+            raise ValueError(f"--losses {' '.join(words)}: give one loss for all tasks, or TASK=LOSS for some")
+    names = ("loss_weights", "l1_ratio", "ridge", "similarity", "tol")
+    return {"losses": losses, **{name: getattr(arguments, name) for name in names}}
+
+
+def _fit(arguments: argparse.Namespace, table: Table) -> Any:
+    options = _model_options(arguments)
+    if arguments.command == "fit":
+        model: Any = MixedMultiTaskLasso(arguments.alpha, **options)
+    else:
+        model = MixedMultiTaskLassoCV(
+            n_alphas=arguments.alphas,
+            cv=arguments.folds,
+            scoring=arguments.scoring,
+            rule=arguments.rule,
+            n_jobs=arguments.jobs,
+            **options,
+        )
+    return model.fit(table.X, table.y, task=table.task)
+
+
+def _write_results(out: Path, model: Any, table: Table) -> None:
+    """`coefficients.csv` and `result.json`, each whole or not at all."""
+    frame = model.to_frame()
+    frame.loc["(intercept)"] = model.intercept_
+    result = {
+        "table": table.title,
+        "parameters": {name: _plain(value) for name, value in model.get_params().items()},
+        "alpha": float(getattr(model, "alpha_", getattr(model, "alpha", np.nan))),
+        "relative_duality_gap": model.dual_gap_,
+        "selected": [str(name) for name, used in zip(model.coef_names_, model.get_support(), strict=True) if used],
+        "training_scores": {
+            str(name): score for name, score in model.task_scores(table.X, table.y, task=table.task).items()
+        },
+    }
+    for name, text in (("coefficients.csv", frame.to_csv()), ("result.json", json.dumps(result, indent=2) + "\n")):
+        draft = out / (name + ".tmp")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(out / name)
+
+
+def _report(arguments: argparse.Namespace, model: MixedMultiTaskLassoCV, table: Table, out: Path) -> None:
+    stability = None
+    if arguments.pairs:
+        stability = stability_selection(
+            table.X, table.y, table.task, n_pairs=arguments.pairs, n_jobs=arguments.jobs, **_model_options(arguments)
+        )
+    if table.task is None:
+        samples = {name: int(observed(np.asarray(table.y[name])).sum()) for name in table.y.columns}
+    else:
+        names, counts = np.unique(table.task, return_counts=True)
+        samples = {name.item() if isinstance(name, np.generic) else name: int(n) for name, n in zip(names, counts)}  # noqa: B905
+    write_report(out / "report.html", model, samples, table.title, f"{len(table.X)} rows, tailor linear", stability)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str | dict | None) else str(value)
+
+
+def _summary(model: Any, out: Path, command: str) -> str:
+    alpha = getattr(model, "alpha_", getattr(model, "alpha", float("nan")))
+    lines = [
+        f"alpha {alpha:.4g}, relative duality gap {model.dual_gap_:.1e}",
+        f"{int(model.get_support().sum())} of {model.coef_.shape[1]} features for {len(model.task_names_)} tasks",
+        f"written to {out / ('report.html' if command == 'report' else 'result.json')}",
+    ]
+    return "\n".join(lines) + "\n"
