@@ -94,6 +94,8 @@ def _costs(found: Comparison, subject: str) -> str:
             shares.append((f"{100 * own / theirs:.0f} %", noun))
     if not shares:
         return ""
+    if {share for share, _ in shares} == {"100 %"}:
+        return ", at the same cost"
     whose = "its" if rival == CONVENTIONAL and found.delta_m(CONVENTIONAL) is not None else ""
     of = f"{whose} " if whose else "the "
     text = " and ".join(f"{share} of {of}{noun}" for share, noun in shares)

@@ -64,6 +64,13 @@ def test_more_than_the_spread_may_still_be_chance_and_the_remark_says_so():
     assert "3 seeds don't exclude chance" in found.remarks[0]
 
 
+def test_the_same_cost_is_said_in_words():
+    found = judged(
+        BASE | {"multi_task": [1.0, 1.1, 1.2], "lomt": [2.0, 2.1, 2.2]}, COSTS | {"lomt": COSTS["multi_task"]}
+    )
+    assert found.sentence.endswith("than the conventional multi-task network, at the same cost.")
+
+
 def test_networks_are_compared_seed_by_seed():
     found = judged(BASE | {"multi_task": [-5.0, 0.0, 5.0], "lomt": [-4.0, 1.0, 6.0]})
     assert "1.0 points better than the conventional" in found.sentence
