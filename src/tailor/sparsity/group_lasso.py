@@ -5,8 +5,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tailor.sparsity.penalty import MEMBERS, Penalty, norms, root_size
-from tailor.sparsity.secular import Metric, shrink_
+from tailor.sparsity.penalty import Metric, Penalty, norms, root_size
+from tailor.sparsity.pieces import MEMBERS
+from tailor.sparsity.secular import shrink_
 
 
 class GroupLasso(Penalty):
@@ -31,7 +32,7 @@ class GroupLasso(Penalty):
 
     def value(self, weights: Tensor) -> Tensor:
         """λ Σ sqrt(|g|) ‖W_g‖₂ over the groups of ``weights``, ``(…, rows, columns)``; a scalar with a gradient."""
-        return self.weight * root_size(weights) * weights.square().sum(MEMBERS).sqrt().sum()
+        return self.weight * root_size(weights) * torch.linalg.vector_norm(weights, dim=MEMBERS).sum()
 
     def prox(self, weights: Tensor, step: float | Tensor, metric: Tensor | None = None) -> Tensor:
         """See :meth:`Penalty.prox`."""

@@ -33,7 +33,7 @@ class GroupView(NamedTuple):
         return grouped(self.parameter, self.axis, self.conv_groups)
 
     @property
-    def count(self) -> int:
+    def channels(self) -> int:
         """How many groups there are: channels of the layer."""
         blocks, channels = self.tensor.shape[:2]
         return blocks * channels
@@ -41,11 +41,11 @@ class GroupView(NamedTuple):
     @property
     def size(self) -> int:
         """How many weights one group has."""
-        return self.parameter.numel() // self.count
+        return self.parameter.numel() // self.channels
 
     @property
     def alive(self) -> Tensor:
-        """Which groups have a weight that is not exactly 0, ``(count,)`` of bool."""
+        """Which groups have a weight that is not exactly 0, ``(channels,)`` of bool."""
         return self.tensor.detach().ne(0).any(-1).any(-1).flatten()
 
 
@@ -97,7 +97,7 @@ def channel_groups(
 
     Example:
         >>> from torch import nn
-        >>> [(view.name, view.count, view.size) for view in channel_groups(nn.Sequential(nn.Conv2d(3, 8, 3)))]
+        >>> [(view.name, view.channels, view.size) for view in channel_groups(nn.Sequential(nn.Conv2d(3, 8, 3)))]
         [('0', 3, 72)]
     """
     return list(_views(module, axis, kinds if isinstance(kinds, type) else tuple(kinds)))

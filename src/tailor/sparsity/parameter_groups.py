@@ -28,18 +28,18 @@ def parameter_groups(module: nn.Module, penalty: Penalty | None, axis: Axis = "i
     """
     backbone = getattr(module, "backbone", None)
     views = channel_groups(backbone if isinstance(backbone, nn.Module) else module, axis)
-    sorted_: dict[Any, dict[str, Any]] = {}
+    groups: dict[Any, dict[str, Any]] = {}
     placed = set()
     for view in views:
-        key = (view.axis, view.conv_groups)
-        group = {"params": [], "penalty": penalty, "axis": view.axis, "conv_groups": view.conv_groups}
-        sorted_.setdefault(key, group)["params"].append(view.parameter)
+        options = {"penalty": penalty, "axis": view.axis, "conv_groups": view.conv_groups}
+        group = groups.setdefault((view.axis, view.conv_groups), {"params": [], **options})
+        group["params"].append(view.parameter)
         placed.add(id(view.parameter))
     for parameter in module.parameters():
-        if id(parameter) not in placed:
-            vector = parameter.ndim < 2
-            group = {"params": [], "penalty": None, "axis": axis, "conv_groups": 1}
-            if vector:
-                group["weight_decay"] = 0.0
-            sorted_.setdefault("vectors" if vector else "others", group)["params"].append(parameter)
-    return list(sorted_.values())
+        if id(parameter) in placed:
+            continue
+        decay = {"weight_decay": 0.0} if parameter.ndim < 2 else {}
+        group = groups.setdefault("vectors" if decay else "others", {"params": [], "penalty": None, "axis": axis})
+        group |= {"conv_groups": 1, **decay}
+        group["params"].append(parameter)
+    return list(groups.values())

@@ -153,7 +153,7 @@ def _layers(
     chains = flow.series()
     aside = sideways(flow, chains)
     main = {name for name in flow.order if (name not in aside if ranked is None else ranked(name))}
-    place = {}
+    place: dict[str, tuple[str, str]] = {}
     for chain in chains:
         branch = [name for name in chain if name in main]
         # Only beside a bypass can the rest live without the chain; elsewhere each layer stands alone.

@@ -1,13 +1,17 @@
 """What every penalty on groups of weights is: a value, a proximal operator, a distance to its subdifferential."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-# The last two dimensions of a tensor of groups are the members of one group.
-MEMBERS = (-2, -1)
+from tailor.sparsity.pieces import Cut, total
+
+# The diagonal metric of a part of the weights, a new tensor: metrics that are cheap to compute anew are never held
+# for a whole layer. The part is given as a function that cuts it from a tensor of the weights' shape.
+Metric = Callable[[Cut], Tensor]
 
 
 class Penalty(ABC):
@@ -57,21 +61,21 @@ class Penalty(ABC):
         """
 
     def prox_(
-        self, weights: Tensor, step: float | Tensor, metric: Tensor | None, start: Tensor | None = None
+        self, weights: Tensor, step: float | Tensor, metric: Metric | None, start: Tensor | None = None
     ) -> Tensor:
         """The proximal operator in place, for optimizers.
 
         Args:
-            weights: as in :meth:`prox`; overwritten.
+            weights: ``(blocks, channels, rows, columns)``, one group is ``[block, channel]``; overwritten.
             step: as in :meth:`prox`.
-            metric: as in :meth:`prox`.
-            start: norms that an earlier call returned for these groups, a guess to start from.
+            metric: the metric of any part of the weights; None is the identity.
+            start: what the last call returned for these groups, a guess to start from.
 
         Returns:
-            The groups' new norms, of the leading dimensions of ``weights``: the next call's ``start``.
+            The groups' new norms, ``(blocks, channels)``: the next call's ``start``. Zeros where none are needed.
         """
         del start
-        weights.copy_(self.prox(weights, step, metric))
+        weights.copy_(self.prox(weights, step, None if metric is None else metric(lambda whole: whole)))
         return torch.zeros(weights.shape[:-2], dtype=weights.dtype, device=weights.device)
 
     def state_dict(self) -> dict[str, Any]:
@@ -104,4 +108,4 @@ def root_size(weights: Tensor) -> float:
 
 def norms(weights: Tensor) -> Tensor:
     """‖W_g‖₂ of every group, in float64, of the leading dimensions of ``weights``."""
-    return weights.double().square().sum(MEMBERS).sqrt()
+    return total(weights.double().square()).sqrt()

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from tailor.sparsity.penalty import MEMBERS
-
+# The last two dimensions of a tensor of groups are the members of one group.
+MEMBERS = (-2, -1)
 Cut = Callable[[Tensor], Tensor]
 # Weights in one piece: few enough to stay in cache, many enough to be worth their launches.
 PIECE = 1 << 16

@@ -10,7 +10,7 @@ from torch.optim.optimizer import ParamsT
 
 from tailor.sparsity.groups import Axis
 from tailor.sparsity.penalty import Penalty
-from tailor.sparsity.proximal import Proximal, prox_
+from tailor.sparsity.proximal import Proximal, dense_gradient, prox_
 
 FUSED_DEVICES = ("cpu", "cuda")
 
@@ -124,7 +124,7 @@ class ProxAdamW(Proximal):
         beta1, beta2 = group["betas"]
         adamw(
             weights,
-            [_gradient(weight) for weight in weights],
+            [dense_gradient(weight) for weight in weights],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [state["max_exp_avg_sq"] for state in states] if group["amsgrad"] else [],
@@ -159,17 +159,3 @@ class ProxAdamW(Proximal):
         if weight.device.type == "cpu":
             root = root.item()
         state["norms"] = prox_(weight, group, group["lr"] * root, moment, group["eps"] * root, state.get("norms"))
-
-
-def _gradient(weight: Tensor) -> Tensor:
-    """The gradient in its weight's memory layout, which the fused kernel takes for granted."""
-    gradient = weight.grad
-    assert gradient is not None
-    if gradient.is_sparse:
-        raise RuntimeError(
-            f"ProxAdamW got a sparse gradient for a parameter of shape {tuple(weight.shape)}: make the layer with "
-            "sparse=False"
-        )
-    if gradient.stride() == weight.stride():
-        return gradient
-    return torch.empty_like(weight).copy_(gradient)

@@ -1,6 +1,5 @@
 """What makes an optimizer proximal: the parameter groups' keys, and the step that sets groups of weights to zero."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -126,3 +125,20 @@ def prox_(
     norms = penalty.prox_(wide, step, wide_metric, None if start is None else start.float())
     W.copy_(wide)
     return norms.to(weight.dtype)
+
+
+def dense_gradient(weight: Tensor) -> Tensor:
+    """The gradient in its weight's memory layout, which fused kernels take for granted.
+
+    Raises:
+        RuntimeError: it's sparse.
+    """
+    gradient = weight.grad
+    assert gradient is not None
+    if gradient.is_sparse:
+        raise RuntimeError(
+            f"a parameter of shape {tuple(weight.shape)} has a sparse gradient: make its layer with sparse=False"
+        )
+    if gradient.stride() == weight.stride():
+        return gradient
+    return torch.empty_like(weight).copy_(gradient)

@@ -9,17 +9,11 @@ step is bounded by (3/2)(1 − θ E[q]) (δ/θ)² relative to θ, where δ is th
 the norm of the last optimizer step as the start, one look at the weights is nearly always enough, and provably so.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from tailor.sparsity.penalty import MEMBERS
-from tailor.sparsity.pieces import Cut, Pieces, pick, total
-
-# The diagonal metric of a part of the weights, a new tensor: metrics that are cheap to compute anew are never held
-# for a whole layer. The part is given as a function that cuts it from a tensor of the weights' shape.
-Metric = Callable[[Cut], Tensor]
+from tailor.sparsity.penalty import Metric
+from tailor.sparsity.pieces import MEMBERS, Pieces, pick, total
 
 TOLERANCE = 2.0**-21
 # Of a group that the step shrinks to less than this share, θ is too sensitive for float32's sums.
@@ -116,9 +110,7 @@ def _newton(theta: Tensor, psi: Tensor, chi: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(dead | ~(new > 0), 0.0, new), ~(dead | alive & new.isfinite())
 
 
-def exact_norms(
-    weights: Tensor, metric: Tensor, threshold: float | Tensor, start: Tensor | None = None
-) -> Tensor:
+def exact_norms(weights: Tensor, metric: Tensor, threshold: float | Tensor, start: Tensor | None = None) -> Tensor:
     """θ of every group in float64, by Newton's method from the left until it stands still.
 
     Args:
