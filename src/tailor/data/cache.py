@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from tqdm import tqdm
 
 if sys.platform != "win32":
     import fcntl
@@ -122,6 +123,8 @@ def _write(folder: Path, count: int, chunks: Iterable[Chunk]) -> None:
     """One ``.npy`` a key, filled chunk by chunk: a disk that fills up raises here and never kills by SIGBUS."""
     done, needed = 0, 0
     with ExitStack() as stack:
+        label = f"preparing {folder.name.partition('-')[0]}, once"
+        bar = stack.enter_context(tqdm(total=count, desc=label, unit=" images", leave=False, disable=None))
         files: dict[str, BinaryIO] = {}
         for chunk in chunks:
             rows = len(next(iter(chunk.values())))
@@ -141,6 +144,7 @@ def _write(folder: Path, count: int, chunks: Iterable[Chunk]) -> None:
                     "or set TAILOR_CACHE to a folder with more; nothing half-written is left"
                 ) from error
             done += rows
+            bar.update(rows)
     if done != count:
         raise ValueError(f"{done} samples were built where {count} were promised")
 

@@ -53,18 +53,23 @@ class Compare(Stage):
         for method, networks in contestants.items():
             for seed, network in networks.items():
                 progress(sum(map(len, results.values())) / total, f"testing {method}, seed {seed}")
-                results[method][seed] = evaluate(network, workshop.source.test_dataloader(), workshop.tasks)
+                loader = workshop.source.test_dataloader()
+                results[method][seed] = evaluate(network, loader, workshop.tasks, workshop.device)
+                network.cpu()
         progress(1.0, "timing")
         # One network of each method is timed and drawn; other seeds have the same shape.
         first = {method: next(iter(networks.values())) for method, networks in contestants.items()}
         times = latency(first, workshop.example)
         costs = {method: cost(network, workshop.example) for method, network in first.items()}
         write_atomically(folder / "gallery.npz", gallery(first, workshop))
+        deltas = {method: _deltas(results, method, workshop.tasks) for method in results}
         rows = [
             Row(
                 method,
                 list(by_seed.values()),
-                [] if method == BASELINE else list(_deltas(results, method, workshop.tasks).values()),
+                []
+                if method == BASELINE
+                else [delta["mean"] for delta in deltas[method].values() if delta["mean"] is not None],
                 costs[method].parameters,
                 costs[method].macs,
                 times[method],
@@ -75,7 +80,7 @@ class Compare(Stage):
         return {
             "tasks": [_task(task) for task in workshop.tasks],
             "candidates": [asdict(tap) for tap in workshop.candidates],
-            "rows": self._rows(results, workshop.tasks),
+            "rows": self._rows(results, deltas),
             "methods": {method: asdict(costs[method]) | {"latency": asdict(times[method])} for method in first},
             "table": table.to_markdown(),
             "figures": table.to_dict(),
@@ -98,18 +103,22 @@ class Compare(Stage):
             for method, by_seed in parts.items()
         }
 
-    def _rows(self, results: Mapping[str, Mapping[int, Results]], tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    def _rows(
+        self, results: Mapping[str, Mapping[int, Results]], deltas: Mapping[str, Mapping[int, Result]]
+    ) -> list[Result]:
         rows = []
         for method, by_seed in results.items():
-            deltas = _deltas(results, method, tasks)
             for seed, values in by_seed.items():
                 parts = [part for part in self.networks if (part["method"], part["seed"]) == (method, seed)]
-                single = results.get(BASELINE, {}).get(seed)
-                delta = {"mean": deltas[seed], "per_task": per_task(values, single, tasks)} if single else None
-                taps = {task: tap for part in parts for task, tap in part["taps"].items()}
-                stages = [part["stage"] for part in parts]
                 rows.append(
-                    {"method": method, "seed": seed, "stages": stages, "taps": taps, "test": values, "delta_m": delta}
+                    {
+                        "method": method,
+                        "seed": seed,
+                        "stages": [part["stage"] for part in parts],
+                        "taps": {task: tap for part in parts for task, tap in part["taps"].items()},
+                        "test": values,
+                        "delta_m": deltas[method].get(seed),
+                    }
                 )
         return rows
 
@@ -135,10 +144,20 @@ def gallery(networks: Mapping[str, nn.Module], workshop: Workshop) -> bytes:
     return buffer.getvalue()
 
 
-def _deltas(results: Mapping[str, Mapping[int, Results]], method: str, tasks: Sequence[Task]) -> dict[int, float]:
-    """Δm of every seed of ``method`` for which single-task networks were trained as well."""
-    single = results.get(BASELINE, {})
-    return {seed: delta_m(values, single[seed], tasks) for seed, values in results[method].items() if seed in single}
+def _deltas(results: Mapping[str, Mapping[int, Results]], method: str, tasks: Sequence[Task]) -> dict[int, Result]:
+    """Δm of every seed of ``method`` for which single-task networks were trained as well.
+
+    A baseline of 0 – a network that has learned nothing – leaves Δm undefined: a reason stands in its place, and the
+    rest of the comparison is kept.
+    """
+    deltas: dict[int, Result] = {}
+    for seed in sorted(results[method].keys() & results.get(BASELINE, {}).keys()):
+        single, values = results[BASELINE][seed], results[method][seed]
+        try:
+            deltas[seed] = {"mean": delta_m(values, single, tasks), "per_task": per_task(values, single, tasks)}
+        except ValueError as error:
+            deltas[seed] = {"mean": None, "per_task": {}, "reason": str(error)}
+    return deltas
 
 
 def _task(task: Task) -> dict[str, Any]:

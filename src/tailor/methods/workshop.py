@@ -54,6 +54,12 @@ class Workshop:
         return taps(self.backbone(), self.example)
 
     @property
+    def device(self) -> torch.device:
+        """Where networks are tested: the GPU, if training may use one and there is one."""
+        on_gpu = self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        return torch.device("cuda" if on_gpu else "cpu")
+
+    @property
     def end(self) -> str:
         """The backbone's last output, where conventional networks have their decoders."""
         return self.candidates[-1].name

@@ -95,7 +95,6 @@ def fit(
             precision=recipe.precision,
             accumulate_grad_batches=recipe.accumulate,
             gradient_clip_val=recipe.clip or None,
-            check_val_every_n_epoch=recipe.validate_every,
             num_sanity_val_steps=0,
             reload_dataloaders_every_n_epochs=1,
             callbacks=callbacks,

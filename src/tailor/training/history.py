@@ -36,7 +36,7 @@ class History(pl.Callback):
             write_atomically(self.path, self.table())
 
     def table(self) -> str:
-        """The rows as CSV; a figure that an epoch does not have is empty."""
+        """The rows as CSV; a figure that an epoch does not have (a task without labels) is empty."""
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")

@@ -23,7 +23,6 @@ class Recipe:
         target_sparsity: stop once this share of the penalized groups is dead; 1 never stops.
         stable_epochs: stop once sparsity has not changed for so many epochs, counted from the first dead group
             on; 0 never stops.
-        validate_every: epochs from one validation to the next; the last epoch is always validated.
     """
 
     epochs: int = 30
@@ -39,10 +38,9 @@ class Recipe:
     patience: int = 0
     target_sparsity: float = 1.0
     stable_epochs: int = 0
-    validate_every: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "accumulate", "validate_every"):
+        for name in ("epochs", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"recipe.{name} is {getattr(self, name)}: use 1 or more")
         for name in ("lr",):

@@ -88,12 +88,11 @@ def test_a_checkpoint_of_the_last_epoch_is_the_end(shapes, tmp_path):
 
 
 def test_metrics_csv_has_a_row_an_epoch(shapes, tmp_path):
-    recipe = Recipe(epochs=3, validate_every=3)
+    recipe = Recipe(epochs=3)
     fit(network(shapes), shapes, recipe, folder=tmp_path)
     rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-    assert rows[0]["seg/mIoU"] == ""
-    assert 0 <= float(rows[2]["seg/mIoU"]) <= 1
+    assert all(0 <= float(row["seg/mIoU"]) <= 1 for row in rows)
 
 
 def test_a_strong_penalty_kills_groups_and_they_are_exactly_zero(shapes):

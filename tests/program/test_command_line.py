@@ -1,0 +1,160 @@
+"""The ``tailor`` command as a person uses it, on rooms of a few pixels."""
+
+import json
+
+import pytest
+import yaml
+
+from tailor.cli import main
+
+TINY = [
+    *("--data.size=[32,32]", "--data.train=16", "--data.validation=8", "--data.test=8", "--data.batch_size=8"),
+    *("--network.width=4", "--network.decoder=light", "--network.decoder_width=8"),
+    *("--study.trials=1", "--recipe.epochs=1", "--threads=1"),
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of all tasks that has ended."""
+    folder = tmp_path_factory.mktemp("program") / "run"
+    assert main(["run", *TINY, f"--out={folder}"]) == 0
+    return folder
+
+
+def error_of(arguments, capsys):
+    """What a command that can't work prints; usage errors exit with 2, others return 1."""
+    try:
+        status = main(arguments)
+    except SystemExit as end:
+        status = end.code
+    assert status in (1, 2)
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said
+
+
+def test_a_run_leaves_what_it_promises(run):
+    assert {path.name for path in run.iterdir()} >= {"config.yaml", "stages", "report.html"}
+    compared = json.loads((run / "stages/compare/result.json").read_text())
+    assert {row["method"] for row in compared["rows"]} == {"single_task", "multi_task", "lomt"}
+    by_method = {row["method"]: row for row in compared["rows"]}
+    assert by_method["single_task"]["delta_m"]["mean"] == 0
+    assert set(by_method["lomt"]["taps"]) == {"seg", "depth", "normals", "edges", "room"}
+    assert compared["methods"]["single_task"]["macs"] > compared["methods"]["multi_task"]["macs"]
+
+
+def test_the_same_command_again_computes_nothing_anew(run, capsys):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name in ("result.json", "weights.pt")}
+    assert main(["run", *TINY, f"--out={run}"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    said = capsys.readouterr().out
+    assert "report.html" in said
+    assert "| lomt |" in said
+
+
+def test_the_config_of_a_run_makes_the_same_run(run, capsys):
+    assert main(["run", "-c", str(run / "config.yaml"), f"--out={run}"]) == 0
+    capsys.readouterr()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["recipe"]["epochs"] == 1
+    assert "out" not in config
+
+
+def test_another_config_is_refused_and_nothing_is_touched(run, capsys):
+    before = (run / "config.yaml").read_text()
+    said = error_of(["run", *TINY, "--recipe.lr=0.1", f"--out={run}"], capsys)
+    assert "recipe.lr was 0.002, now 0.1" in said
+    assert (run / "config.yaml").read_text() == before
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
+    assert main(["run", *TINY, "--dry-run", f"--out={tmp_path / 'run'}"]) == 0
+    said = capsys.readouterr().out
+    for stage in ("single_task/seg/seed-0", "sparse/room/trial-0", "select", "lomt/seed-0", "compare"):
+        assert stage in said
+    assert "18 stages" not in said
+    assert "13 stages, about" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_select_reads_the_run(run, capsys):
+    assert main(["select", str(run), "--rule.threshold=0.5"]) == 0
+    said = capsys.readouterr().out
+    assert [line.split(":")[0] for line in said.splitlines()] == ["seg", "depth", "normals", "edges", "room"]
+
+
+def test_report_writes_one_file_without_the_data(run, capsys):
+    (run / "report.html").unlink()
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.html").read_text().lstrip().lower().startswith("<!doctype html>")
+    assert "report.html" in capsys.readouterr().out
+
+
+def test_taps_lists_candidates(capsys):
+    assert main(["taps", "--backbone=resnetd18", "--width=4"]) == 0
+    said = capsys.readouterr().out
+    assert "layer3.0.conv2" in said
+    assert "stride" in said.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--tasks=[colour]"], ["unknown task 'colour'", "seg, depth, normals, edges, room"]),
+        (["run", *TINY, "--network.backbone=resnet5"], ["unknown backbone 'resnet5'", "resnetd18"]),
+        (["run", *TINY, "--network.decoder=unet"], ["unknown decoder 'unet'", "deeplab"]),
+        (["run", *TINY, "--network.backbone=nowhere:make"], ["nowhere:make", "package.module:callable"]),
+        (["run", *TINY, "--study.methods=[mtan]"], ["unknown method 'mtan'", "lomt"]),
+        (["run", *TINY, "--recipe.balancing=gradnorm"], ["unknown balancing 'gradnorm'", "uncertainty"]),
+        (["run", *TINY, "--study.rule=Deepest"], ["Deepest", "DeepestActive"]),
+        (["run", "--data=Kitti"], ["Kitti", "NYUv2"]),
+        (["run", "--data=NYUv2", "--data.root=/nowhere"], ["/nowhere"]),
+        (["run", "--recipe.epochs=0"], ["recipe.epochs is 0"]),
+        (["run", "--recipe.speed=1"], ["recipe.speed"]),
+        (["run", "--data.train=0"], ["empty"]),
+        (["select", "/nowhere"], ["/nowhere is no run folder"]),
+        (["report", "/nowhere"], ["/nowhere is no run folder"]),
+        (["taps", "--backbone=vgg"], ["unknown backbone 'vgg'"]),
+        (["dance"], ["dance"]),
+    ],
+)
+def test_what_can_not_work_is_said_in_words(arguments, words, tmp_path, capsys):
+    extra = [f"--out={tmp_path / 'run'}"] if arguments[0] == "run" else []
+    said = error_of([*arguments, *extra], capsys)
+    assert all(word in said for word in words), said
+
+
+def test_debug_shows_where_an_error_came_from(capsys):
+    assert main(["report", "/nowhere", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_diverged_training_keeps_what_ended(tmp_path, capsys):
+    arguments = ["run", *TINY, "--tasks=[edges]", "--study.methods=[single_task]", "--recipe.schedule=constant"]
+    said = error_of([*arguments, "--recipe.lr=1e30", "--recipe.epochs=3", f"--out={tmp_path / 'run'}"], capsys)
+    assert "the loss of task 'edges' became" in said
+    assert "lower learning rate" in said
+    assert (tmp_path / "run/config.yaml").exists()
+
+
+def test_a_full_disk_is_said_and_ended_stages_are_kept(run, tmp_path, capsys, monkeypatch):
+    import errno
+
+    from tailor.runs.folder import RunFolder
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunFolder, "write_result", full)
+    said = error_of(["run", *TINY, "--tasks=[edges]", f"--out={tmp_path / 'run'}"], capsys)
+    assert "is full" in said
+    assert "make room" in said
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["select"], ["report"], ["taps"]])
+def test_help_explains(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--help"])
+    assert end.value.code == 0
+    assert len(capsys.readouterr().out.splitlines()) > 8

@@ -1,0 +1,98 @@
+"""Methods as generators: which stages they ask for, in which order, and what they do with the answers."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from tailor.methods import METHODS, Study, Train, choose, whole
+from tailor.selection import DeepestActive
+from tailor.sparsity import GroupLasso, LayerPattern, Pattern
+
+
+@dataclass
+class Bench:
+    """Stands in for a workshop: methods ask it for names alone."""
+
+    task_names = ("seg", "edges")
+    end = "layer4"
+
+
+def alive(*layers):
+    """A pattern of layers a, b, c, of which the named ones are alive."""
+    return Pattern(tuple(LayerPattern(name, (name in layers,) * 10) for name in "abc")).to_dict()
+
+
+def drive(method, answer):
+    """Run a generator of stages; returns the stages and what the method returns."""
+    stages, result = [], None
+    try:
+        while True:
+            stages.append(method.send(result))
+            result = answer(stages[-1])
+    except StopIteration as end:
+        return stages, end.value
+
+
+def patterns_by_task(stage):
+    if isinstance(stage, Train):
+        (task, *_) = stage.taps
+        return {"stage": stage.name, "taps": stage.taps, "pattern": alive("a") if task == "edges" else alive("a", "b")}
+    return choose(stage.rule, stage.trials)
+
+
+def test_lomt_trains_sparsely_selects_and_builds_on_the_selected_taps():
+    study = Study(trials=2, seeds=(0, 7), penalty=GroupLasso(1e-3), strength={"edges": 3e-4})
+    stages, networks = drive(METHODS["lomt"](Bench(), study), patterns_by_task)
+    assert [stage.name for stage in stages] == [
+        *("sparse/seg/trial-0", "sparse/seg/trial-1", "sparse/edges/trial-0", "sparse/edges/trial-1"),
+        *("select", "lomt/seed-0", "lomt/seed-7"),
+    ]
+    assert [stage.penalty.weight for stage in stages[:4]] == [1e-3, 1e-3, 3e-4, 3e-4]
+    assert stages[-1].taps == {"seg": "b", "edges": "a"}
+    assert stages[-1].penalty is None
+    assert [network["stage"] for network in networks] == ["lomt/seed-0", "lomt/seed-7"]
+
+
+def test_trials_have_different_seeds():
+    stages, _ = drive(METHODS["lomt"](Bench(), Study(trials=3)), patterns_by_task)
+    assert [stage.seed for stage in stages[:3]] == [0, 1, 2]
+
+
+def test_baselines_attach_every_decoder_to_the_end():
+    single, _ = drive(METHODS["single_task"](Bench(), Study(seeds=(0, 1))), patterns_by_task)
+    assert [dict(stage.taps) for stage in single] == [{"seg": "layer4"}] * 2 + [{"edges": "layer4"}] * 2
+    joint, _ = drive(METHODS["multi_task"](Bench(), Study(seeds=(0,))), patterns_by_task)
+    assert dict(joint[0].taps) == {"seg": "layer4", "edges": "layer4"}
+    assert all(stage.penalty is None for stage in [*single, *joint])
+
+
+def test_the_whole_ends_with_a_comparison_of_everything_that_enters_the_table():
+    stages, _ = drive(
+        whole(Bench(), Study(trials=1)), lambda stage: patterns_by_task(stage) if stage.name != "compare" else {}
+    )
+    assert stages[-1].name == "compare"
+    assert [network["stage"] for network in stages[-1].networks] == [
+        *("single_task/seg/seed-0", "single_task/edges/seed-0", "multi_task/seed-0", "lomt/seed-0")
+    ]
+    names = [stage.name for stage in stages]
+    assert len(set(names)) == len(names)
+
+
+def test_choose_says_where_nothing_is_left():
+    selected = choose(DeepestActive(), {"seg": [{"pattern": alive()}]})
+    assert selected["taps"] == {"seg": None}
+    assert "lower λ" in selected["selections"]["seg"]["reason"]
+
+
+def test_unknown_method_names_what_there_is():
+    with pytest.raises(ValueError, match="unknown method 'mtan' – there are single_task, multi_task, lomt"):
+        next(whole(Bench(), Study(methods=["mtan"])))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"trials": 0}, "trials is 0"), ({"seeds": ()}, "seeds is"), ({"seeds": (1, 1)}, "each once")],
+)
+def test_a_study_refuses_what_can_not_be(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Study(**settings)
