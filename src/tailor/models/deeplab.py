@@ -87,4 +87,4 @@ class DeepLab(Decoder):
         """Map ``(N, in_channels, h, w)`` to ``(N, task.channels, h, w)``."""
         views = [branch(features) for branch in self.branches]
         views.append(self.pool(features).expand(-1, -1, *features.shape[-2:]))
-        return self.head(self.project(torch.cat(views, 1)))  # type: ignore[no-any-return]
+        return self.head(self.project(torch.cat(views, 1)))

@@ -37,4 +37,4 @@ class Head(Decoder):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``(N, in_channels, h, w)`` to ``(N, task.channels)``."""
-        return self.predict(self.hidden(self.pool(self.conv(features))))  # type: ignore[no-any-return]
+        return self.predict(self.hidden(self.pool(self.conv(features))))

@@ -33,4 +33,4 @@ class Light(Decoder):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``(N, in_channels, h, w)`` to ``(N, task.channels, h, w)``."""
-        return self.predict(self.mix(self.reduce(features)))  # type: ignore[no-any-return]
+        return self.predict(self.mix(self.reduce(features)))

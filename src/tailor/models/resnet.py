@@ -48,7 +48,7 @@ class BasicBlock(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu1(self.bn1(self.conv1(x)))
         x = self.bn2(self.conv2(x))
-        return self.relu(x + shortcut)  # type: ignore[no-any-return]
+        return self.relu(x + shortcut)
 
 
 class Bottleneck(nn.Module):
@@ -83,7 +83,7 @@ class Bottleneck(nn.Module):
         x = self.relu1(self.bn1(self.conv1(x)))
         x = self.relu2(self.bn2(self.conv2(x)))
         x = self.bn3(self.conv3(x))
-        return self.relu(x + shortcut)  # type: ignore[no-any-return]
+        return self.relu(x + shortcut)
 
 
 class ResNetD(nn.Module):
@@ -105,6 +105,7 @@ class ResNetD(nn.Module):
         ValueError: if the width is odd or below 2, or the output stride is none of the three.
 
     Example:
+        >>> import torch
         >>> backbone = ResNetD(BasicBlock, (2, 2, 2, 2), width=8, output_stride=8)
         >>> backbone(torch.zeros(1, 3, 64, 96)).shape
         torch.Size([1, 64, 8, 12])
@@ -154,7 +155,7 @@ class ResNetD(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map images ``(N, 3, H, W)`` to the last features ``(N, C, ⌈H / output_stride⌉, ⌈W / output_stride⌉)``."""
         x = self.maxpool(self.stem(image))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))  # type: ignore[no-any-return]
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
 
 def _stem(width: int) -> nn.Sequential:

@@ -45,7 +45,7 @@ class Traced(Truncated):
         return {**self.__dict__, "_programs": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        super().__setstate__(state)
         self._programs[self._taps] = self._compile(self._taps)
 
 
