@@ -1,9 +1,26 @@
 """Removing what is dead, physically and exactly."""
 
+from tailor.compaction.cuts import Cut
 from tailor.compaction.inplace import AliasError
 from tailor.compaction.module import Compacted
+from tailor.compaction.norms import fold_norms
 from tailor.compaction.record import Compaction
 from tailor.compaction.shrink import compact
 from tailor.compaction.trace import UntraceableError
+from tailor.compaction.tracer import OtherSizesError
+from tailor.compaction.training import carry_over, compact_in_training, dead_groups, freeze
 
-__all__ = ["AliasError", "Compacted", "Compaction", "UntraceableError", "compact"]
+__all__ = [
+    "AliasError",
+    "Compacted",
+    "Compaction",
+    "Cut",
+    "OtherSizesError",
+    "UntraceableError",
+    "carry_over",
+    "compact",
+    "compact_in_training",
+    "dead_groups",
+    "fold_norms",
+    "freeze",
+]

@@ -73,13 +73,11 @@ def compact(
     except AliasError as error:
         traced = trace(module, example, opaque)
         record = Compaction(notes=[f"left as it is: {error}"])
-    if isinstance(module, Network):
-        _widen_outputs(traced.graph)
     small = Compacted(traced.root, traced.graph)
     record = record.between(before, widths(small), module, small)
     small.record = record
-    _dress(small, module)
-    _verify(small, traced.output, example)
+    dress(small, module)
+    verify(small, traced.output, example)
     _LOG.log(logging.WARNING if record.nothing else logging.INFO, "%s: %s", type(module).__name__, record)
     return small
 
@@ -100,14 +98,17 @@ def _shrink(traced: Traced, round_to: int, for_training: bool) -> Compaction:
     return Compaction(cuts=cuts)
 
 
-def _dress(small: Compacted, module: nn.Module) -> None:
-    """Modes of the original, and what a network of ours says of itself."""
+def dress(small: Compacted, module: nn.Module) -> Compacted:
+    """Give a graph the modes of the module that it was made of, and what a network of ours says of itself."""
     modes = {name: layer.training for name, layer in module.named_modules()}
     for name, layer in small.named_modules():
         layer.training = modes.get(name, module.training)
     for name in ("tasks", "taps"):
         if hasattr(module, name):
             setattr(small, name, copy.deepcopy(getattr(module, name)))
+    if isinstance(module, Network):
+        _widen_outputs(small.graph)
+    return small
 
 
 def _widen_outputs(graph: fx.Graph) -> None:
@@ -122,7 +123,8 @@ def _widen_outputs(graph: fx.Graph) -> None:
 
 
 @torch.no_grad()
-def _verify(small: Compacted, expected: Any, example: Example) -> None:
+def verify(small: Compacted, expected: Any, example: Example) -> None:
+    """Raise ``RuntimeError`` where a graph's outputs for the example are not the module's."""
     modes = {layer: layer.training for layer in small.modules()}
     small.eval()
     found = small(*example_arguments(example))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tailor.compaction.cuts import Cut
 from tailor.compaction.module import Compacted
 from tailor.compaction.shrink import compact
 from tailor.compaction.trace import Example
@@ -53,52 +54,91 @@ def carry_over(optimizer: Optimizer, module: nn.Module, small: Compacted, axis: 
     """
     names = {parameter: name for name, parameter in module.named_parameters()}
     left = dict(small.named_parameters())
-    taken = set()
+    scales = _scales(module, small, axis)
     for group in optimizer.param_groups:
-        parameters = []
-        for old in group["params"]:
+        olds, group["params"] = group["params"], []
+        for old in olds:
             name = names.get(old)
             new = old if name is None else left.get(name)
-            if name is not None:
-                state = optimizer.state.pop(old, None)
+            state = optimizer.state.pop(old, None)
             if new is None:
                 continue
-            parameters.append(new)
+            group["params"].append(new)
             if name is not None and state is not None:
-                optimizer.state[new] = _cut_state(state, old, small, name, new, axis)
-            taken.add(new)
-        group["params"] = parameters
-    new = [parameter for parameter in left.values() if parameter not in taken and not _was_left_out(parameter, module)]
-    fresh = [left[name] for name in left.keys() - set(names.values()) if left[name] in set(new)]
+                state = _cut_state(state, old, small.record.cuts.get(name))
+                if scales.get(name, 1.0) != 1.0:
+                    state["group_scale"] = float(state.get("group_scale", 1.0)) * scales[name]
+            if state is not None:
+                optimizer.state[new] = state
+    known = set(names.values())
+    fresh = [parameter for name, parameter in left.items() if name not in known and parameter.requires_grad]
     if fresh:
-        _home_for_vectors(optimizer)["params"] += fresh
+        _home_of_vectors(optimizer)["params"] += fresh
 
 
-def _was_left_out(parameter: nn.Parameter, module: nn.Module) -> bool:
-    return not parameter.requires_grad or not any(p.requires_grad for p in module.parameters())
+def _scales(module: nn.Module, small: Compacted, axis: Axis) -> dict[str, float]:
+    """For each weight, the root of how many times larger its groups were."""
+    before, after = ({f"{v.name}.weight": v.size for v in channel_groups(m, axis, GROUPED)} for m in (module, small))
+    return {name: (before[name] / size) ** 0.5 for name, size in after.items() if name in before}
 
 
-def _home_for_vectors(optimizer: Optimizer) -> dict[str, Any]:
+def _home_of_vectors(optimizer: Optimizer) -> dict[str, Any]:
     free = [group for group in optimizer.param_groups if group.get("penalty") is None] or optimizer.param_groups
     vectors = [group for group in free if group["params"] and all(p.ndim < 2 for p in group["params"])]
     home: dict[str, Any] = (vectors or free)[-1]
     return home
 
 
-def _cut_state(
-    state: Mapping[str, Any], old: Tensor, small: Compacted, name: str, new: Tensor, axis: Axis
-) -> dict[str, Any]:
-    cut = small.record.cuts.get(name)
+def _cut_state(state: Mapping[str, Any], old: Tensor, cut: Cut | None) -> dict[str, Any]:
+    """What is left of a parameter's state; tensors that are neither of its shape nor numbers go if it was cut."""
     kept = {}
     for key, value in state.items():
-        if not isinstance(value, Tensor) or value.numel() == 1:
+        if cut is None or not isinstance(value, Tensor) or value.numel() == 1:
             kept[key] = value
         elif value.shape == old.shape:
-            kept[key] = value if cut is None else cut(value)
-        elif cut is None:
-            kept[key] = value
-    if cut is not None and old.ndim > 1:
-        along = 0 if axis == "out" else 1
-        size = [tensor.numel() / (tensor.shape[along] * _groups(small, name)) for tensor in (old, new)]
-        kept["group_scale"] = float(state.get("group_scale", 1.0)) * (size[0] / size[1]) ** 0.5
+            kept[key] = cut(value)
     return kept
+
+
+def dead_groups(module: nn.Module, axis: Axis = "in") -> dict[str, Tensor]:
+    """For each weight of which some groups are 0, which ones; ``(groups,)`` bool by parameter name."""
+    dead = {f"{view.name}.weight": ~view.alive for view in channel_groups(module, axis, GROUPED)}
+    return {name: groups for name, groups in dead.items() if groups.any()}
+
+
+def freeze(
+    module: nn.Module, groups: Mapping[str, Tensor], optimizer: Optimizer | None = None, axis: Axis = "in"
+) -> None:
+    """Let groups of weights stay 0, whatever the optimizer would have them do, in place.
+
+    Their gradients are 0 from now on, before clipping and all else, and so is what momentum remembers of them. Hooks
+    do not outlive a checkpoint: store ``groups`` in it, and freeze again after loading.
+
+    Args:
+        module: where the weights are.
+        groups: as :func:`dead_groups` gives them.
+        optimizer: its state of these groups is zeroed; leave it out after loading a checkpoint.
+        axis: which channels the groups are.
+    """
+    for view in channel_groups(module, axis, GROUPED):
+        dead = groups.get(f"{view.name}.weight")
+        if dead is None:
+            continue
+        frozen = torch.zeros_like(view.parameter, dtype=torch.bool)
+        blocks = grouped(frozen, view.axis, view.conv_groups)
+        blocks[dead.view(blocks.shape[:2]).to(frozen.device)] = True
+        freeze_entries(view.parameter, frozen, optimizer)
+
+
+def freeze_entries(parameter: Tensor, frozen: Tensor, optimizer: Optimizer | None = None) -> None:
+    """Let some entries of a parameter be 0 and stay so, in place; ``frozen`` is a bool tensor of its shape."""
+    with torch.no_grad():
+        parameter.masked_fill_(frozen, 0)
+        if parameter.grad is not None:
+            parameter.grad.masked_fill_(frozen, 0)
+    if parameter.requires_grad:
+        parameter.register_hook(lambda gradient: gradient.masked_fill(frozen, 0))
+    state = optimizer.state.get(parameter, {}) if optimizer is not None else {}
+    for value in state.values():
+        if isinstance(value, Tensor) and value.shape == parameter.shape:
+            value.masked_fill_(frozen, 0)
