@@ -1,8 +1,9 @@
 """The ``tailor`` command; nothing is computed here."""
 
+import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn
 
@@ -11,8 +12,10 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, lazy_insta
 
 from tailor import __version__
 from tailor.config import EXECUTION, RunConfig
+from tailor.data import SOURCES
 from tailor.models import Architecture
-from tailor.selection import DeepestActive, SelectionRule
+from tailor.selection import RULES, DeepestActive, SelectionRule
+from tailor.sparsity import PENALTIES
 from tailor.tasks import Task
 
 _FIELDS = tuple(field.name for field in fields(RunConfig))
@@ -28,16 +31,25 @@ DESCRIPTION = """One network for several tasks, each task with just what it need
 """
 
 
+_KINDS: dict[str, Iterable[type]] = {
+    "data": SOURCES.values(),
+    "rule": RULES.values(),
+    "penalty": PENALTIES.values(),
+}
+"""What may stand behind the options that name a class."""
+
+
 class _Parser(ArgumentParser):
-    """Says what there is where a name is unknown."""
+    """Says in a few lines what is wrong and what there is; the whole usage is for ``--help``."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if "Expected a dot import path string" in message:
-            key = message.split('"')[1]
-            message = (
-                f"{message.strip()}\n  see --{key}.help and 'known subclasses' in --help, or give package.module.Class"
-            )
-        super().error(message, ex)
+        unknown = re.search(r'key "([\w.]+)":\s+Expected a dot import path string: (\S+)', message)
+        if unknown:
+            key, name = unknown.groups()
+            known = ", ".join(kind.__name__ for kind in _KINDS.get(key.split(".")[-1], ()))
+            message = f"--{key}: unknown name {name!r} – there are {known}, or the dotted path of a class of yours"
+        print(f"error: {message.strip()}\nsee {self.prog.replace(' [options]', '')} --help", file=sys.stderr)
+        raise SystemExit(2) from ex
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -75,7 +75,7 @@ class TrainingModule(pl.LightningModule):
         losses = self._losses(batch, "train")
         for name, loss in losses.items():
             if not torch.isfinite(loss):
-                raise TrainingDivergedError(name, float(loss), self.current_epoch, batch_idx, self.recipe.lr)
+                raise TrainingDivergedError(name, loss.item(), self.current_epoch, batch_idx, self.recipe.lr)
         return self.balancing({name: self.tasks[name].weight * loss for name, loss in losses.items()})
 
     def on_validation_epoch_start(self) -> None:
