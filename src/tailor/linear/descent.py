@@ -97,6 +97,47 @@ def weigh(
 
 
 @compiled
+def rotated_step(
+    W: Array,
+    slopes: Array,
+    squares: Array,
+    basis: Array,
+    bends: Array,
+    group: float,
+    j: int,
+    pull: Array,
+    curvature: Array,
+    new: Array,
+) -> None:  # pragma: no cover - compiled
+    """Write the new row j to `new`, from a model with the curvature h I + Q, h the largest of the row's columns.
+
+    In the eigenbasis of Q that model is diagonal. `curvature` ends as h plus Q's largest eigenvalue.
+    """
+    columns = len(slopes)
+    most = 0.0
+    for c in range(columns):
+        most = max(most, squares[c, j])
+    turned = np.empty(columns)
+    highest = 0.0
+    for k in range(columns):
+        here = 0.0
+        slope = 0.0
+        for c in range(columns):
+            here += basis[c, k] * W[c, j]
+            slope += basis[c, k] * slopes[c]
+        curvature[k] = max(most + bends[k], 1e-300)
+        highest = max(highest, curvature[k])
+        pull[k] = curvature[k] * here - slope
+    block_minimum(pull, curvature, group, 0.0, turned)
+    for c in range(columns):
+        value = 0.0
+        for k in range(columns):
+            value += basis[c, k] * turned[k]
+        new[c] = value
+    curvature[:] = highest
+
+
+@compiled
 def descend(
     W: Array,
     G: Array,
@@ -112,7 +153,9 @@ def descend(
     weights: Array,
     means: Array,
     Q: Array,
-    majorizer: Array,
+    basis: Array,
+    bends: Array,
+    rotated: bool,
     group: float,
     single: float,
     max_sweeps: int,
@@ -139,7 +182,10 @@ def descend(
         weights: Curvature of the losses, flat.
         means: Weighted means of the features `(C, m)`.
         Q: Quadratic penalty `(C, C)`.
-        majorizer: Diagonal that dominates Q `(C,)`.
+        basis: Orthonormal columns `(C, C)`, used if `rotated`.
+        bends: Curvature that Q adds `(C,)`: a diagonal that dominates it, or if `rotated` its eigenvalues in `basis`.
+        rotated: Whether to take the steps in Q's eigenbasis, where strong ties between tasks cost no extra passes;
+            ‖wⱼ‖₂ is the same there, ‖wⱼ‖₁ is not, so that `single` must be 0.
         group: Weight of ‖wⱼ‖₂.
         single: Weight of ‖wⱼ‖₁.
         max_sweeps: Number of passes at most.
@@ -150,6 +196,7 @@ def descend(
     """
     columns, features = W.shape
     coupled = np.any(Q != 0.0)
+    slopes = np.empty(columns)
     pull = np.empty(columns)
     curvature = np.empty(columns)
     new = np.empty(columns)
@@ -168,9 +215,14 @@ def descend(
                     r = residual[starts[c] : starts[c] + samples]
                     for i in range(samples):
                         gradient += x[i] * r[i]
-                curvature[c] = max(squares[c, j] + majorizer[c], 1e-300)
-                pull[c] = curvature[c] * W[c, j] - gradient
-            block_minimum(pull, curvature, group, single, new)
+                slopes[c] = gradient
+            if rotated:
+                rotated_step(W, slopes, squares, basis, bends, group, j, pull, curvature, new)
+            else:
+                for c in range(columns):
+                    curvature[c] = max(squares[c, j] + bends[c], 1e-300)
+                    pull[c] = curvature[c] * W[c, j] - slopes[c]
+                block_minimum(pull, curvature, group, single, new)
             alive[j] = False
             mended = 0.0
             for c in range(columns):

@@ -70,7 +70,7 @@ class MixedPenalty:
     def at(self, alpha: float) -> MixedPenalty:
         """The same penalty with another α (what is cached about Q is shared)."""
         moved = replace(self, alpha=alpha)
-        for name in ("is_quadratic", "inverse", "majorizer"):
+        for name in ("is_quadratic", "spectrum", "inverse", "majorizer"):
             moved.__dict__[name] = getattr(self, name)
         return moved
 
@@ -80,12 +80,18 @@ class MixedPenalty:
         return bool(np.any(self.quadratic))
 
     @cached_property
+    def spectrum(self) -> tuple[Array, Array]:
+        """Eigenvalues of Q, ascending and not below 0, and its eigenvectors as columns."""
+        values, vectors = np.linalg.eigh(self.quadratic)
+        return np.maximum(values, 0.0), np.ascontiguousarray(vectors)
+
+    @cached_property
     def inverse(self) -> Array | None:
         """Q⁻¹ where Q is well enough conditioned for it to serve in a bound, else None."""
         if not self.is_quadratic:
             return None
-        spectrum = np.linalg.eigvalsh(self.quadratic)
-        return np.asarray(np.linalg.inv(self.quadratic)) if spectrum[0] > 1e-10 * spectrum[-1] else None
+        values, _ = self.spectrum
+        return np.asarray(np.linalg.inv(self.quadratic)) if values[0] > 1e-10 * values[-1] else None
 
     @cached_property
     def majorizer(self) -> Array:
@@ -93,7 +99,7 @@ class MixedPenalty:
         rows = np.abs(self.quadratic).sum(axis=1)
         if not self.is_quadratic:
             return rows
-        largest = np.full(len(rows), np.linalg.eigvalsh(self.quadratic)[-1])
+        largest = np.full(len(rows), self.spectrum[0][-1])
         return rows if rows.sum() <= largest.sum() else largest
 
     def sparse(self, W: Array) -> float:

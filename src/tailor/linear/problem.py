@@ -50,7 +50,7 @@ class TaskInfo:
             return (self.loss.encode(y, f"task {self.name!r}")[0] - self.shift) / self.scale
         unknown = ~np.isin(y, self.classes)
         if unknown.any():
-            raise ValueError(f"task {self.name!r}: label {y[unknown][0]!r} is none of the classes {self.classes!r}")
+            raise ValueError(f"task {self.name!r}: label {y[unknown].tolist()[0]!r} is none of the classes {self.classes.tolist()}")
         codes = np.searchsorted(self.classes, y)
         if self.columns.stop - self.columns.start == 1:
             return codes[None, :].astype(np.float64)
@@ -212,7 +212,7 @@ class Problem:
 
 
 def _warn_degenerate(name: Name, classes: Labels | None) -> None:
-    seen = f"only the class {classes[0]!r}" if classes is not None else "no event"
+    seen = f"only the class {classes.tolist()[0]!r}" if classes is not None else "no event"
     warnings.warn(
         f"task {name!r} has {seen}: it cannot tell which features matter, gets coefficients 0 and always predicts that",
         UserWarning,

@@ -134,7 +134,7 @@ class Solver:
             # Steps that mend less than the gradient's own rounding are noise.
             floor = 1e-15 * float(np.abs(gradient).max()) * len(self.W)
             if gap > 0.3 * previous:
-                decay *= 0.1
+                decay = max(0.1 * decay, 1e-3)
             previous = gap
             goal, bend, sweeps = self.set.minimize_model(
                 penalty,

@@ -101,6 +101,7 @@ class WorkingSet:
         Returns:
             The minimizer `(C, m)`, the change of the profiled intercepts `(C,)`, and the number of passes.
         """
+        rotated = penalty.is_quadratic and penalty.l1_ratio == 0
         goal, pull = W.copy(), penalty.pull(W)
         begin = self._begin()
         means, squares = np.zeros_like(W), np.empty_like(W)
@@ -121,7 +122,9 @@ class WorkingSet:
             curvature,
             means,
             penalty.quadratic,
-            penalty.majorizer,
+            penalty.spectrum[1],
+            penalty.spectrum[0] if rotated else penalty.majorizer,
+            rotated,
             penalty.alpha * (1 - penalty.l1_ratio),
             penalty.alpha * penalty.l1_ratio,
             budget,

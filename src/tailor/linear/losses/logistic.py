@@ -25,7 +25,7 @@ class Logistic(Loss):
         classes, codes = np.unique(y, return_inverse=True)
         if len(classes) > 2:
             raise ValueError(
-                f"{where}: the logistic loss needs two classes, got {len(classes)} ({classes[:4]!r} …); "
+                f"{where}: the logistic loss needs two classes, got {len(classes)} ({classes[:4].tolist()} …); "
                 "use 'multinomial' for more classes or 'squared' for numbers"
             )
         return codes.astype(np.float64)[None, :], classes

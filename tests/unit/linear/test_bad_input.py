@@ -1,0 +1,161 @@
+"""What users get wrong, or data hold in store."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+from tailor.linear import MixedMultiTaskLasso, simulate
+
+
+@pytest.mark.parametrize(("regressions", "classifications"), [(3, 0), (0, 3), (1, 0), (0, 1)])
+def test_one_kind_of_task_works(regressions, classifications):
+    data = simulate(regressions, classifications, samples=50, features=20, active=3)
+    model = MixedMultiTaskLasso(0.1).fit_tasks(data.Xs, data.ys)
+    assert model.dual_gap_ <= 1e-6
+    assert model.get_support()[data.support].all()
+
+
+def test_a_task_with_one_class_warns_and_spoils_nothing():
+    data = simulate(2, 2, samples=50, features=20, active=3)
+    ys = [*data.ys[:3], np.ones(50)]
+    losses = ["squared", "squared", "logistic", "logistic"]
+    with pytest.warns(UserWarning, match="task 3 has only the class"):
+        model = MixedMultiTaskLasso(0.1, losses=losses).fit_tasks(data.Xs, ys)
+    without = MixedMultiTaskLasso(0.1, losses=losses[:3]).fit_tasks(data.Xs[:3], ys[:3])
+    np.testing.assert_allclose(model.coef_[:3], without.coef_, atol=1e-4)
+    assert not model.coef_[3].any()
+    assert set(model.predict(data.Xs[3], task=3)) == {1.0}
+    assert model.predict_proba(data.Xs[3])[3].shape == (50, 1)
+
+
+def test_no_event_in_a_poisson_task_warns():
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    with pytest.warns(UserWarning, match="no event"):
+        model = MixedMultiTaskLasso(0.1, losses="poisson").fit(X, np.zeros(30))
+    assert 0 < model.predict(X).max() < 0.1
+
+
+def test_constant_features_and_constant_labels():
+    random = np.random.default_rng(0)
+    X = np.c_[random.normal(size=(40, 3)), np.full(40, 1e6 + 0.1), np.zeros(40)]
+    Y = np.c_[X[:, 0], np.full(40, 0.1)]
+    model = MixedMultiTaskLasso(0.01, losses="squared").fit(X, Y)
+    assert not model.coef_[:, 3:].any()
+    np.testing.assert_allclose(model.predict(X)[:, 1], 0.1)
+
+
+def test_far_more_features_than_samples():
+    data = simulate(2, 2, samples=20, features=3000, active=3)
+    model = MixedMultiTaskLasso(0.05).fit_tasks(data.Xs, data.ys)
+    assert model.dual_gap_ <= 1e-6
+
+
+def test_nan_in_x_is_named():
+    X = pd.DataFrame(np.zeros((5, 2)), columns=["age", "dose"])
+    X.loc[3, "dose"] = np.nan
+    with pytest.raises(ValueError, match=r"row 3, feature 'dose'.*impute"):
+        MixedMultiTaskLasso().fit(X, np.arange(5.0))
+
+
+def test_nan_in_y_is_unobserved():
+    random = np.random.default_rng(0)
+    X, y = random.normal(size=(40, 4)), random.normal(size=40)
+    y[::4] = np.nan
+    seen = ~np.isnan(y)
+    a, b = MixedMultiTaskLasso(0.01).fit(X, y), MixedMultiTaskLasso(0.01).fit(X[seen], y[seen])
+    np.testing.assert_array_equal(a.coef_, b.coef_)
+    assert a.score(X, y) == b.score(X[seen], y[seen])
+
+
+def test_a_task_without_any_label_is_named():
+    X = np.random.default_rng(0).normal(size=(6, 2))
+    with pytest.raises(ValueError, match="task 1 has no observed label"):
+        MixedMultiTaskLasso().fit(X, np.c_[np.arange(6.0), np.full(6, np.nan)])
+
+
+def test_unknown_task_at_predict():
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    model = MixedMultiTaskLasso(0.1).fit(X, X[:, 0], task=["a", "b"] * 10)
+    with pytest.raises(ValueError, match=r"unknown task 'c'.*\['a', 'b'\]"):
+        model.predict(X, task="c")
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [-1, 1], ["ill", "well"], [False, True], [3, 7]])
+def test_labels_are_encoded_and_remembered(labels):
+    random = np.random.default_rng(0)
+    X = random.normal(size=(60, 3))
+    y = np.array(labels)[(X[:, 0] > 0).astype(int)]
+    model = MixedMultiTaskLasso(0.05).fit(X, y)
+    assert set(model.predict(X)) == set(labels)
+    assert (model.predict(X) == y).mean() > 0.9
+    assert list(model.task_classes_[0]) == sorted(labels)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-4])
+def test_separable_classes_stay_finite(alpha):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    model = MixedMultiTaskLasso(alpha).fit(X, X[:, 0] > 0)
+    assert np.isfinite(model.coef_).all()
+    assert model.dual_gap_ <= 1e-6
+    assert model.score(X, X[:, 0] > 0) > 0.9
+
+
+@pytest.mark.parametrize("features", [5, 80])
+def test_alpha_zero_is_the_unpenalized_fit(features):
+    random = np.random.default_rng(0)
+    X = random.normal(size=(50, features))
+    y = X[:, :5] @ np.ones(5) + random.normal(size=50)
+    counts = random.poisson(2.0, size=50)
+    model = MixedMultiTaskLasso(0.0, losses=["squared", "poisson"]).fit(X, np.c_[y, counts])
+    A = np.c_[np.ones(50), X]
+    residual = y - A @ np.linalg.lstsq(A, y)[0]
+    np.testing.assert_allclose(y - model.predict(X)[:, 0], residual, atol=1e-6)
+    assert model.dual_gap_ <= 1e-6
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"alpha": -1.0}, "alpha must be at least 0"),
+        ({"l1_ratio": 2.0}, "l1_ratio must lie in"),
+        ({"losses": "hinge"}, "unknown loss 'hinge'"),
+        ({"losses": ["squared"]}, "losses has 1 entries, but there are 2 tasks"),
+        ({"losses": {"z": "squared"}}, "unknown task 'z'"),
+        ({"loss_weights": "fair"}, "expected 'balanced'"),
+        ({"loss_weights": [1.0, -1.0]}, "got -1.0"),
+        ({"ridge": -0.1}, "ridge must be at least 0"),
+        ({"similarity": 1.0, "graph": np.ones((3, 3))}, "shape"),
+        ({"similarity": 1.0, "graph": 1 - np.eye(2)}, "positive semidefinite"),
+        ({"similarity": 1.0, "alpha": 0.0}, "needs ridge > 0"),
+        ({"tol": 0.0}, "tol must be positive"),
+        ({"losses": "poisson"}, "counts ≥ 0"),
+        ({"task_feature": "nobody"}, "is a name"),
+        ({"task_feature": 9}, "out of range"),
+    ],
+)
+def test_parameters_that_make_no_sense(parameters, message):
+    random = np.random.default_rng(0)
+    X = random.normal(size=(30, 3))
+    with pytest.raises(ValueError, match=message):
+        MixedMultiTaskLasso(**{"alpha": 0.1, **parameters}).fit(X, random.normal(size=(30, 2)))
+
+
+def test_running_out_of_passes_warns_with_the_gap():
+    data = simulate(3, 3, samples=50, features=100, active=10)
+    with pytest.warns(ConvergenceWarning, match="relative duality gap"):
+        MixedMultiTaskLasso(0.01, max_iter=1).fit_tasks(data.Xs, data.ys)
+
+
+def test_alpha_max_gives_nothing_and_a_little_less_something():
+    from tailor.linear import mixed_path
+
+    data = simulate(3, 3, samples=50, features=100, active=10)
+    top = mixed_path(data.Xs, data.ys, n_alphas=1).alphas[0]
+    with warnings.catch_warnings():
+        assert MixedMultiTaskLasso(top * 1.0001).fit_tasks(data.Xs, data.ys).get_support().sum() == 0
+        assert MixedMultiTaskLasso(top * 0.99).fit_tasks(data.Xs, data.ys).get_support().sum() >= 1

@@ -1,0 +1,126 @@
+"""Plots, the report and the command line."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from tailor.linear import (
+    MixedMultiTaskLassoCV,
+    breast_cancer,
+    plot_coefficients,
+    plot_cv,
+    plot_path,
+    plot_stability,
+    simulate,
+    stability_selection,
+)
+from tailor.linear.cli import main
+
+mpl.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def table():
+    data = simulate(1, 1, samples=60, features=6, active=2)
+    frame = pd.DataFrame(np.vstack(data.Xs), columns=[f"gene{j}" for j in range(6)])
+    frame["task"] = ["dose"] * 60 + ["ill"] * 60
+    frame["y"] = np.concatenate(data.ys)
+    return frame
+
+
+@pytest.fixture(scope="module")
+def fitted(table):
+    X, y, task = table.drop(columns=["task", "y"]), table["y"], table["task"]
+    model = MixedMultiTaskLassoCV(n_alphas=8, cv=3).fit(X, y, task=task)
+    return model, stability_selection(X, y, task, n_pairs=2, n_alphas=6)
+
+
+def test_plots_draw_into_the_axes_given_and_give_them_back(fitted):
+    model, stability = fitted
+    for draw in (
+        lambda ax: plot_path(model.path_, model.coef_names_, ax),
+        lambda ax: plot_cv(model, ax),
+        lambda ax: plot_coefficients(model, ax),
+        lambda ax: plot_stability(stability, ax),
+    ):
+        ax = Figure().add_subplot()
+        assert draw(ax) is ax
+        assert ax.has_data()
+
+
+def test_the_curves_are_the_numbers(fitted):
+    model, _ = fitted
+    lines = plot_path(model.path_, ax=Figure().add_subplot()).lines
+    drawn = {tuple(line.get_ydata()) for line in lines}
+    norms = model.path_.row_norms
+    assert drawn == {tuple(norms[:, j]) for j in range(6) if norms[:, j].any()}
+    assert [line.get_label() for line in plot_cv(model, Figure().add_subplot()).lines][:2] == [
+        "regression (1)",
+        "classification (1)",
+    ]
+
+
+class _Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.links = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href") and value and value[0] != "#"]
+
+
+def test_report_from_a_long_table(table, tmp_path, capsys):
+    table.to_csv(tmp_path / "t.csv", index=False)
+    out = tmp_path / "out"
+    options = ["--task-column", "task", "--target", "y", "--alphas", "6", "--folds", "3", "--pairs", "2"]
+    assert main(["report", str(tmp_path / "t.csv"), *options, "--out", str(out)]) == 0
+    page = (out / "report.html").read_text(encoding="utf-8")
+    parser = _Tags()
+    parser.feed(page)
+    assert parser.tags.count("svg") == 4
+    assert not parser.links  # nothing to fetch
+    assert 'name="viewport"' in page
+    assert "gene" in page
+    result = json.loads((out / "result.json").read_text())
+    assert set(result["training_scores"]) == {"dose", "ill"}
+    coefficients = pd.read_csv(out / "coefficients.csv", index_col=0)
+    assert list(coefficients.columns) == ["dose", "ill"]
+    assert "report.html" in capsys.readouterr().out
+
+
+def test_fit_on_a_wide_table(table, tmp_path):
+    wide = table.drop(columns=["task"]).assign(sign=table["y"] > 0)
+    wide.to_csv(tmp_path / "t.csv", index=False)
+    arguments = ["--target", "y", "sign", "--alpha", "0.1", "--losses", "y=huber", "--out", str(tmp_path)]
+    assert main(["fit", str(tmp_path / "t.csv"), *arguments]) == 0
+    assert json.loads((tmp_path / "result.json").read_text())["alpha"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target", "nobody"], "no column 'nobody'"),
+        ([], "--target"),
+        (["--target", "y"], "feature 'task' is no number"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said(table, tmp_path, capsys, arguments, message):
+    table.to_csv(tmp_path / "t.csv", index=False)
+    assert main(["cv", str(tmp_path / "t.csv"), *arguments, "--out", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_embedded_table_is_the_default():
+    X, labels = breast_cancer()
+    assert X.shape == (569, 20)
+    assert labels.shape == (569, 11)
+    assert set(labels["diagnosis"]) == {"benign", "malignant"}
+    assert not set(X.columns) & set(labels.columns)
