@@ -153,5 +153,6 @@ _MOVES: dict[str, Callable[..., Wire | None]] = {
     "squeeze": reshaping.squeeze,
     "unsqueeze": reshaping.unsqueeze,
     "expand": reshaping.expand,
+    "index_select": reshaping.index_select,
     "getitem": reshaping.pick,
 }

@@ -7,7 +7,7 @@ from torch import Tensor, fx, nn
 
 from tailor.compaction.constants import weight_by_group
 from tailor.compaction.demand import Demand
-from tailor.compaction.wire import Wiring
+from tailor.compaction.wire import Kind, Wiring
 
 Keep = dict[fx.Node, Tensor]
 
@@ -46,7 +46,7 @@ class _Classes:
         calls: dict[str, list[fx.Node]] = {}
         for node, wire in self.wiring.wires.items():
             here = self.start[node] + torch.arange(wire.channels)
-            for source, index in wire.links:
+            for source, index in wire.links if wire.kind is not Kind.GATHERED else ():
                 pairs.append(torch.stack([here, self.start[source] + index])[:, index >= 0])
             if self.wiring.has_widths(node):
                 calls.setdefault(str(node.target), []).append(node)
@@ -96,6 +96,10 @@ def _grow_once(classes: _Classes, round_to: int) -> bool:
     before = classes.alive.clone()
     for node in classes.wiring.present:
         classes.fill(node, 1)
+    for node, wire in classes.wiring.wires.items():
+        if wire.kind is Kind.GATHERED:
+            source, index = wire.links[0]
+            classes.add(source, index[classes.kept(node)])
     for node, _ in classes.wiring.readers():
         source = node.all_input_nodes[0]
         if not classes.kept(node).any():

@@ -99,6 +99,14 @@ def unsqueeze(wiring: Wiring, node: fx.Node, source: fx.Node, dim: int) -> Wire 
     return wiring.through(node, source, Kind.MOVED, wiring[source].axis + (dim % rank <= wiring[source].axis))
 
 
+def index_select(wiring: Wiring, _: fx.Node, source: fx.Node, dim: int, index: Any) -> Wire | None:
+    """Some channels, by a buffer of their numbers: what compaction itself puts before a reader."""
+    if source not in wiring or dim != wiring[source].axis or not isinstance(index, fx.Node) or index.op != "get_attr":
+        return None
+    chosen = operator.attrgetter(str(index.target))(wiring.root).cpu()
+    return Wire(Kind.GATHERED, dim, len(chosen), [(source, chosen)])
+
+
 def expand(wiring: Wiring, node: fx.Node, source: fx.Node, *sizes: Any) -> Wire | None:
     """Dimensions of size 1 repeated; that of the channels is left (-1)."""
     if len(sizes) == 1 and isinstance(sizes[0], tuple | list):

@@ -13,6 +13,7 @@ from tailor.compaction.analysis import drop_checks_of_channels, wire_graph
 from tailor.compaction.branches import cut_dead_branch
 from tailor.compaction.constants import constants
 from tailor.compaction.demand import demand
+from tailor.compaction.gather import gathers, insert_gathers
 from tailor.compaction.inplace import AliasError, make_writes_visible, remove_dead_code
 from tailor.compaction.keep import keep
 from tailor.compaction.module import Compacted, widen
@@ -29,6 +30,7 @@ def compact(
     example: Example,
     round_to: int = 1,
     *,
+    gather: bool = True,
     for_training: bool = False,
     opaque: Sequence[str] = (),
 ) -> Compacted:
@@ -45,6 +47,8 @@ def compact(
         module: any module that :mod:`torch.fx` can trace; stays as it is.
         example: one input, ``(N, C, H, W)`` as a rule, or a tuple of the arguments of ``forward``.
         round_to: channel counts are kept at multiples of this, by keeping dead channels.
+        gather: a layer that reads at most three quarters of a stream's channels, of which other layers read the
+            rest, gets its channels picked out first; that was measured to be faster.
         for_training: remove only what stays dead in training while zero weights are frozen: constants, which norms
             and biases go on learning, are neither folded nor cut.
         opaque: names of submodules not to look into; they stay whole, and so does what they read.
@@ -69,7 +73,7 @@ def compact(
     try:
         make_writes_visible(traced.graph, traced.root)
         remove_dead_code(traced.graph)
-        record = _shrink(traced, round_to, for_training)
+        record = _shrink(traced, round_to, gather, for_training)
     except AliasError as error:
         traced = trace(module, example, opaque)
         record = Compaction(notes=[f"left as it is: {error}"])
@@ -82,7 +86,7 @@ def compact(
     return small
 
 
-def _shrink(traced: Traced, round_to: int, for_training: bool) -> Compaction:
+def _shrink(traced: Traced, round_to: int, gather: bool, for_training: bool) -> Compaction:
     while True:
         wiring = wire_graph(traced.root, traced.graph)
         drop_checks_of_channels(wiring)
@@ -93,7 +97,9 @@ def _shrink(traced: Traced, round_to: int, for_training: bool) -> Compaction:
     if known is not None:
         fold_constants(wiring, known, wanted)
     kept = keep(wiring, wanted, round_to)
-    cuts = cut_layers(wiring, kept)
+    chosen = gathers(wiring, known, wanted, kept, round_to) if gather else {}
+    cuts = cut_layers(wiring, kept, chosen)
+    insert_gathers(wiring, kept, chosen)
     cut_graph(wiring, kept)
     return Compaction(cuts=cuts)
 

@@ -10,6 +10,7 @@ from tailor.compaction.branches import add_to_bias
 from tailor.compaction.constants import Constants, weight_by_group
 from tailor.compaction.cuts import Cut, grouped
 from tailor.compaction.demand import Demand, read_channels
+from tailor.compaction.gather import positions
 from tailor.compaction.inplace import remove_dead_code
 from tailor.compaction.keep import Keep
 from tailor.compaction.wire import Kind, Wiring
@@ -49,7 +50,7 @@ def _zero_inputs(layer: Any, inputs: Tensor) -> None:
         weight[mask] = 0
 
 
-def cut_layers(wiring: Wiring, kept: Keep) -> dict[str, Cut]:
+def cut_layers(wiring: Wiring, kept: Keep, gathered: Keep) -> dict[str, Cut]:
     """Cut every layer and tensor, in place; the cut of each parameter by name."""
     cuts: dict[str, Cut] = {}
     done: set[str] = set()
@@ -65,7 +66,7 @@ def cut_layers(wiring: Wiring, kept: Keep) -> dict[str, Cut]:
             done.add(name)
             source = node.all_input_nodes[0]
             width = (source.meta["value"].shape or (0,))[wire.axis]
-            there = kept.get(source, torch.ones(width, dtype=torch.bool))
+            there = gathered.get(node, kept.get(source, torch.ones(width, dtype=torch.bool)))
             cut = {f"{name}.{k}": c for k, c in _layer_cuts(wiring.module(node), there, here).items()}
             _apply(wiring.root, cut)
         else:
@@ -124,6 +125,8 @@ def _apply(root: nn.Module, cuts: dict[str, Cut]) -> None:
 def cut_graph(wiring: Wiring, kept: Keep) -> None:
     """Bring slices and concatenations in line with what stays, in place."""
     for node, wire in wiring.wires.items():
+        if wire.kind is Kind.GATHERED and kept[node].any():
+            _cut_index(wiring, node, kept)
         if wire.kind is not Kind.MOVED or not kept[node].any():
             continue
         if isinstance(node.args[0], list | tuple):
@@ -134,6 +137,14 @@ def cut_graph(wiring: Wiring, kept: Keep) -> None:
             node.op, node.target, node.kwargs = "call_function", torch.narrow, {}
             node.args = (source, wire.axis, start, int(kept[node].sum()))
     remove_dead_code(wiring.graph)
+
+
+def _cut_index(wiring: Wiring, node: fx.Node, kept: Keep) -> None:
+    source, index = wiring[node].links[0]
+    path, _, name = str(node.all_input_nodes[1].target).rpartition(".")
+    holder = wiring.root.get_submodule(path)
+    chosen = positions(kept[source])[index[kept[node]]]
+    setattr(holder, name, chosen.to(getattr(holder, name).device))
 
 
 def _cut_concatenation(node: fx.Node, kept: Keep) -> None:

@@ -19,6 +19,7 @@ class Kind(Enum):
     SPATIAL = auto()  # within a channel, and a constant channel keeps its value
     PADDED = auto()  # within a channel, and only a channel of zeros keeps its value
     OWN = auto()  # within a channel, and nothing is known of its values
+    GATHERED = auto()  # some channels, picked out: they may go though their source stays
     MOVED = auto()  # channels go to other places
     TENSOR = auto()  # a parameter or buffer that a pointwise operation reads
 

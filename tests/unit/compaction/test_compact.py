@@ -130,7 +130,22 @@ def test_linear_after_flatten_loses_the_channels_pixels():
 def test_groups_of_a_convolution_stay_equally_wide(groups, ins, outs):
     net = randomized(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=groups), nn.Conv2d(8, 2, 1)))
     net[2].weight[:, [0, 7]] = 0  # two whole groups of 8; one half of two of 4, which can't go; a quarter of both of 2
-    assert shrunk(net).record.after == {"0": (3, ins), "1": (ins, outs), "2": (outs, 2)}
+    assert shrunk(net, gather=False).record.after == {"0": (3, ins), "1": (ins, outs), "2": (outs, 2)}
+
+
+@torch.no_grad()
+def test_reader_of_few_channels_of_a_stream_gathers_them():
+    net = residual()
+    net[1].conv1.weight[:, :5] = 0
+    small = shrunk(net)
+    assert small.record.after["1.conv1"] == (3, 8)
+    assert small.record.after["0"] == (3, 8)
+    assert shrunk(net, round_to=4).record.after["1.conv1"] == (4, 8)
+    assert shrunk(net, gather=False).record.nothing
+    small.get_submodule("1.conv1").weight[:, 1] = 0  # and once more, with the gathering in place
+    again = compact(small, IMAGE)
+    assert again.record.after["1.conv1"] == (2, 8)
+    torch.testing.assert_close(again(IMAGE), small(IMAGE), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(("round_to", "width"), [(1, 3), (2, 4), (8, 8)])
