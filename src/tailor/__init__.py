@@ -7,23 +7,45 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tailor import balancing, data, evaluation, methods, models, runs, selection, sparsity, tasks, training
+    from tailor import (
+        balancing,
+        compaction,
+        data,
+        evaluation,
+        linear,
+        methods,
+        models,
+        report,
+        runs,
+        selection,
+        sparsity,
+        tasks,
+        training,
+    )
+    from tailor.compaction import compact
     from tailor.models import Network, taps
     from tailor.runs import lomt
 
 __version__ = "0.1.0"
 
-_ROOMS = ("balancing", "data", "evaluation", "methods", "models", "runs", "selection", "sparsity", "tasks", "training")
-_NAMES = {"Network": "tailor.models", "taps": "tailor.models", "lomt": "tailor.runs"}
+_ROOMS = (
+    *("balancing", "compaction", "data", "evaluation", "linear", "methods", "models", "report", "runs"),
+    *("selection", "sparsity", "tasks", "training"),
+)
+_NAMES = {"Network": "models", "compact": "compaction", "lomt": "runs", "taps": "models"}
 
 __all__ = [
     "Network",
     "balancing",
+    "compact",
+    "compaction",
     "data",
     "evaluation",
+    "linear",
     "lomt",
     "methods",
     "models",
+    "report",
     "runs",
     "selection",
     "sparsity",
@@ -37,7 +59,7 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"tailor.{name}")
     if name in _NAMES:
-        return getattr(importlib.import_module(_NAMES[name]), name)
+        return getattr(importlib.import_module(f"tailor.{_NAMES[name]}"), name)
     raise AttributeError(f"module 'tailor' has no attribute {name!r}")
 
 
