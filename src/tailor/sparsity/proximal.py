@@ -67,6 +67,9 @@ class Proximal(Optimizer):
             pairs = zip(saved, self.param_groups, strict=True)
             state_dict = {**state_dict, "param_groups": [_with_keys(new, old) for new, old in pairs]}
         super().load_state_dict(state_dict)
+        # torch copies what it loads; whoever holds a penalty, to change λ as training goes, must keep holding it.
+        for group, loaded in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            group["penalty"] = loaded["penalty"]
 
 
 def _with_keys(saved: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +80,6 @@ def _with_keys(saved: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]
         if penalty is None or type(penalty).name != stored.get("name"):
             penalty = _build(stored)
         else:
-            # In place: whoever holds the penalty, to change λ as training goes, keeps holding it.
             penalty.load_state_dict(stored)
         group["penalty"] = penalty
     return group
