@@ -5,7 +5,7 @@ from tailor.compaction.inplace import AliasError
 from tailor.compaction.module import Compacted
 from tailor.compaction.norms import fold_norms
 from tailor.compaction.record import Compaction
-from tailor.compaction.shrink import compact
+from tailor.compaction.shrink import as_graph, compact
 from tailor.compaction.trace import UntraceableError
 from tailor.compaction.tracer import OtherSizesError
 from tailor.compaction.training import carry_over, compact_in_training, dead_groups, freeze
@@ -17,6 +17,7 @@ __all__ = [
     "Cut",
     "OtherSizesError",
     "UntraceableError",
+    "as_graph",
     "carry_over",
     "compact",
     "compact_in_training",

@@ -86,6 +86,17 @@ def compact(
     return small
 
 
+def as_graph(module: nn.Module, example: Example, opaque: Sequence[str] = ()) -> Compacted:
+    """A module as the graph that it was traced to, with nothing removed but what has no effect on the outputs."""
+    traced = trace(module, example, opaque)
+    try:
+        make_writes_visible(traced.graph, traced.root)
+        remove_dead_code(traced.graph)
+    except AliasError:  # who reads what can't be told, but all that is done is in order
+        traced = trace(module, example, opaque)
+    return dress(Compacted(traced.root, traced.graph), module)
+
+
 def _shrink(traced: Traced, round_to: int, gather: bool, for_training: bool) -> Compaction:
     while True:
         wiring = wire_graph(traced.root, traced.graph)

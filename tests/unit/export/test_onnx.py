@@ -1,0 +1,58 @@
+"""ONNX files give what the network gives, at other sizes too."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tailor.compaction import compact
+from tailor.export import onnx, program
+from tailor.models import Network, backbone
+from tailor.tasks import Classification, Depth, Segmentation
+
+onnxruntime = pytest.importorskip("onnxruntime")
+EXAMPLE = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    tasks = [Segmentation("seg", 3), Depth("depth"), Classification("room", 4)]
+    taps = {"seg": "layer2.0.conv1", "depth": "layer1.0.conv2", "room": "layer2.0.conv1"}
+    net = Network(backbone("resnetd18", width=8), tasks, taps, "light").eval()
+    for layer in net.backbone.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data[:, 2::3] = 0
+    return compact(net, EXAMPLE)
+
+
+def test_file_agrees_at_other_sizes(network, tmp_path):
+    mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
+    made = onnx(network, tmp_path / "new" / "net.onnx", EXAMPLE, (mean, std), images=[torch.rand(3, 96, 32)])
+    assert made.outputs == ("seg", "depth", "room")
+    assert [isinstance(size, str) for size in made.inputs["image"]] == [True, False, True, True]
+    assert max(made.errors.values()) < 1e-4
+    assert (1, 3, 96, 32) in made.sizes
+    assert "relative error" in str(made)
+    session = onnxruntime.InferenceSession(made.path, providers=["CPUExecutionProvider"])
+    image = torch.rand(3, 3, 64, 96)
+    found = session.run(None, {"image": image.numpy()})
+    with torch.no_grad():
+        wanted = network((image - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None])
+    for a, b in zip(wanted.values(), found, strict=True):
+        np.testing.assert_allclose(a.numpy(), b, atol=1e-4)
+
+
+def test_program_agrees(network):
+    made = program(network, EXAMPLE)
+    image = torch.rand(3, 3, 64, 96)
+    with torch.no_grad():
+        for name, output in made.module()(image).items():
+            torch.testing.assert_close(output, network(image)[name], rtol=1e-4, atol=1e-5)
+
+
+def test_fixed_sizes_are_said(tmp_path):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 30 * 62, 2)).eval()
+    made = onnx(net, tmp_path / "net.onnx", EXAMPLE)
+    assert [isinstance(size, str) for size in made.inputs["input"]] == [True, False, False, False]
+    assert made.outputs == ("output",)
