@@ -28,15 +28,15 @@ class RunConfig:
     """
 
     out: str = "runs/demo"
-    data: Source = field(default_factory=lambda: lazy_instance(Scenes))
+    data: Source = field(default_factory=lambda: lazy_instance(Scenes, train=800, batch_size=20))
     tasks: list[str] = field(default_factory=list)
-    network: Architecture = field(default_factory=lambda: Architecture(width=16, decoder_width=32))
+    network: Architecture = field(default_factory=lambda: Architecture(width=16, output_stride=16, decoder_width=32))
     study: Study = field(
         default_factory=lambda: Study(
-            trials=2, rule=lazy_instance(DeepestActive), penalty=lazy_instance(GroupLasso, weight=1e-3)
+            trials=2, rule=lazy_instance(DeepestActive), penalty=lazy_instance(GroupLasso, weight=3e-3)
         )
     )
-    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10))
+    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=8, lr=3e-3))
     threads: int = 0
     accelerator: str = "auto"
 
