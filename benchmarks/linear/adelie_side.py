@@ -17,7 +17,7 @@ class Mixed(ad.glm.glm_base, ad.adelie_core.glm.GlmBase64):
     """Least squares on the first rows, weighted logistic loss on the others."""
 
     def __init__(self, y, weights, first) -> None:
-        ad.glm.glm_base.__init__(self, y, weights, np.float64)
+        ad.glm.glm_base.__init__(self, y, weights, ad.adelie_core.glm.GlmBase64, np.float64)
         ad.adelie_core.glm.GlmBase64.__init__(self, "mixed", self.y, self.weights)
         self.first = first
 

@@ -27,6 +27,7 @@ from sklearn.linear_model import MultiTaskLasso
 from tailor.linear import mixed_path, simulate
 
 TASKS, FEATURES, ALPHAS, RATIO = 20, 2000, 20, 0.05
+SAMPLES = np.tile(np.linspace(100, 500, 10).astype(int), 2)
 
 
 def seconds(function) -> tuple[float, object]:
@@ -38,7 +39,7 @@ def seconds(function) -> tuple[float, object]:
 
 def mixed(repeats: int, adelie: str | None, setting: dict) -> dict:
     """10 regression and 10 classification tasks, each with its own X."""
-    data = simulate(10, 10, samples=np.tile(np.linspace(100, 500, 10).astype(int), 2), features=FEATURES, **setting)
+    data = simulate(10, 10, samples=SAMPLES, features=FEATURES, **setting)
     options = {"n_alphas": ALPHAS, "alpha_min_ratio": RATIO, "loss_weights": "mtlcomb"}
     mixed_path(data.Xs, data.ys, **options | {"n_alphas": 2})  # compiles
     times = []
@@ -159,10 +160,22 @@ def _timed(data) -> dict:
     }
 
 
-R_COMMAND = """R -e 'install.packages("remotes"); remotes::install_github("transbioZI/MTLComb"); library(MTLComb);
- # Xs, ys: lists of the matrices and labels (classes as -1/1) saved by this script's simulation
- print(system.time(MTLComb_Train(Xs, ys, nlambda = 20, lambda.min.ratio = 0.05, opts = list(init = 0, tol = 1e-6,
- maxIter = 10000))))'"""
+R_COMMAND = """python benchmarks/linear/speed.py --parts --save-for-r /tmp/mtlcomb
+R -e 'remotes::install_github("transbioZI/MTLComb"); library(MTLComb)
+      read <- function(kind) lapply(0:19, function(t) as.matrix(read.csv(sprintf("/tmp/mtlcomb/%s%d.csv", kind, t), header = FALSE)))
+      Xs <- lapply(read("X"), scale); ys <- read("y")
+      print(system.time(MTLComb_Train(Xs, ys, nlambda = 20, lambda_ratio = 0.05,
+                                      opts = list(init = 0, tol = 1e-6, maxIter = 10000))))'
+(argument names as of version 0.1; ?MTLComb_Train tells if they have changed)"""  # noqa: E501
+
+
+def save_for_r(folder: Path) -> None:
+    """The first mixed setting as CSV files, classes as -1 and 1."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = simulate(10, 10, samples=SAMPLES, features=FEATURES, active=50, common=1.0, noise=0.1)
+    for t, (X, y) in enumerate(zip(data.Xs, data.ys, strict=True)):
+        np.savetxt(folder / f"X{t}.csv", X, delimiter=",", fmt="%.10g")
+        np.savetxt(folder / f"y{t}.csv", y if t < 10 else 2 * y - 1, delimiter=",", fmt="%.10g")
 
 
 def main() -> None:
@@ -172,9 +185,12 @@ def main() -> None:
         "--skglm", action="store_true", help="time skglm's MultiTaskLasso, too (it compiles for minutes)"
     )
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--parts", nargs="+", default=["mixed", "same_x", "growth"])
+    parser.add_argument("--parts", nargs="*", default=["mixed", "same_x", "growth"])
+    parser.add_argument("--save-for-r", type=Path, metavar="FOLDER", help="write the mixed problem as CSV files for R")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    if arguments.save_for_r:
+        save_for_r(arguments.save_for_r)
     result = {
         "date": date.today().isoformat(), "machine": f"{platform.processor() or platform.machine()}, one thread",
         "versions": {"numpy": np.__version__, "numba": numba.__version__, "scikit-learn": sklearn.__version__},

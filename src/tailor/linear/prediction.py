@@ -237,7 +237,9 @@ class MixedLinearModel(BaseEstimator):
             raise ValueError(f"task must have one entry a row of X ({matrix.shape[0]}), got shape {labels.shape}")
         unknown = ~np.isin(labels, np.asarray(self.task_names_))
         if unknown.any():
-            raise ValueError(f"unknown task {labels[unknown].tolist()[0]!r}: the model was fitted on {self.task_names_}")
+            raise ValueError(
+                f"unknown task {labels[unknown].tolist()[0]!r}: the model was fitted on {self.task_names_}"
+            )
         return matrix, labels
 
     def _linear(self, matrix: Any) -> Array:

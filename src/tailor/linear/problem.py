@@ -50,7 +50,9 @@ class TaskInfo:
             return (self.loss.encode(y, f"task {self.name!r}")[0] - self.shift) / self.scale
         unknown = ~np.isin(y, self.classes)
         if unknown.any():
-            raise ValueError(f"task {self.name!r}: label {y[unknown].tolist()[0]!r} is none of the classes {self.classes.tolist()}")
+            raise ValueError(
+                f"task {self.name!r}: label {y[unknown].tolist()[0]!r} is none of the classes {self.classes.tolist()}"
+            )
         codes = np.searchsorted(self.classes, y)
         if self.columns.stop - self.columns.start == 1:
             return codes[None, :].astype(np.float64)

@@ -84,7 +84,8 @@ def finite(y: Labels, where: str, loss: str) -> Array:
     try:
         values = np.asarray(y, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        msg = f"{where}: the {loss} loss needs numbers, got {y[:1].tolist()[0]!r}; use 'logistic' or 'multinomial' for labels"
+        first = y[:1].tolist()[0]
+        msg = f"{where}: the {loss} loss needs numbers, got {first!r}; use 'logistic' or 'multinomial' for labels"
         raise ValueError(msg) from error
     if not np.isfinite(values).all():
         bad = values[~np.isfinite(values)][0]
