@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from tailor.data import Samples, Source
 from tailor.tasks import Classification, Depth, Edges, Segmentation
+
+# A busy neighbour is no failure.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 COUNTS = {"train": 24, "validation": 8, "test": 8}
 
