@@ -1,11 +1,12 @@
 """The group lasso, ℓ1/ℓ2: the penalty of LOMT."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from tailor.sparsity.penalty import Metric, Penalty, norms, root_size
+from tailor.sparsity.penalty import Layer, Penalty, norms, root_size
 from tailor.sparsity.pieces import MEMBERS
 from tailor.sparsity.secular import shrink_
 
@@ -39,20 +40,17 @@ class GroupLasso(Penalty):
         rows, columns = weights.shape[-2:]
         new = weights.detach().clone(memory_format=torch.contiguous_format).view(1, -1, rows, columns)
         flat = None if metric is None else metric.detach().reshape(new.shape)
-        self.prox_(new, step, None if flat is None else lambda cut: cut(flat))
+        self.prox_([Layer(new, step, None if flat is None else lambda cut: cut(flat).clone())])
         return new.view(weights.shape)
 
-    def prox_(
-        self, weights: Tensor, step: float | Tensor, metric: Metric | None, start: Tensor | None = None
-    ) -> Tensor:
-        """See :meth:`Penalty.prox_`."""
-        threshold = step * self.weight * root_size(weights)
-        if metric is not None and self.weight > 0:
-            return shrink_(weights, metric, threshold, start)
-        norm = norms(weights)
-        new = (norm - threshold).clamp_(min=0)
-        weights.mul_(torch.where(new > 0, new / norm, 0.0).to(weights.dtype)[..., None, None])
-        return new.to(weights.dtype)
+    def prox_(self, layers: Sequence[Layer]) -> list[Tensor]:
+        """See :meth:`Penalty.prox_`; all layers have a metric, or none has."""
+        prices = [self.weight * root_size(layer.weights) for layer in layers]
+        if all(layer.metric is not None for layer in layers) and self.weight > 0:
+            return shrink_(layers, prices)
+        for layer, price in zip(layers, prices, strict=True):
+            _scale(layer.weights, layer.step * price)
+        return [layer.weights.new_zeros(layer.weights.shape[:2]) for layer in layers]
 
     def distance(self, weights: Tensor, gradient: Tensor) -> Tensor:
         """‖∇ + λ sqrt(|g|) W / ‖W‖‖ of a live group, max(‖∇‖ − λ sqrt(|g|), 0) of a dead one."""
@@ -60,3 +58,10 @@ class GroupLasso(Penalty):
         norm = norms(weights)
         direction = weights / norm.clamp(min=torch.finfo(torch.float64).tiny)[..., None, None]
         return torch.where(norm > 0, norms(gradient + price * direction), (norms(gradient) - price).clamp(min=0))
+
+
+def _scale(weights: Tensor, threshold: float | Tensor) -> None:
+    """The proximal operator in the identity metric, in place: W · max(1 − τ / ‖W‖, 0)."""
+    norm = norms(weights)
+    new = (norm - threshold).clamp_(min=0)
+    weights.mul_(torch.where(new > 0, new / norm, 0.0).to(weights.dtype)[..., None, None])

@@ -1,11 +1,12 @@
 """Group MCP: a penalty that spares large groups."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from tailor.sparsity.penalty import Metric, Penalty, norms, root_size
+from tailor.sparsity.penalty import Layer, Penalty, norms, root_size
 from tailor.sparsity.pieces import MEMBERS, PIECE
 
 STEPS = 200
@@ -70,17 +71,15 @@ class GroupMCP(Penalty):
         flat = (norms(W) > self.gamma * self.weight * root_size(W)) & (~inside | (free < cost))
         return torch.where(flat[..., None, None], W, U).to(weights.dtype)
 
-    def prox_(
-        self, weights: Tensor, step: float | Tensor, metric: Metric | None, start: Tensor | None = None
-    ) -> Tensor:
-        """See :meth:`Penalty.prox_`."""
-        del start
-        D = None if metric is None else metric(lambda whole: whole)
-        each = max(1, 4 * PIECE * weights.shape[1] // max(weights.numel(), 1))
-        for first in range(0, weights.shape[1], each):
-            part = weights[:, first : first + each]
-            part.copy_(self.prox(part, step, None if D is None else D[:, first : first + each]))
-        return torch.zeros(weights.shape[:2], dtype=weights.dtype, device=weights.device)
+    def prox_(self, layers: Sequence[Layer]) -> list[Tensor]:
+        """See :meth:`Penalty.prox_`; it works in float64, on some channels after the other."""
+        for weights, step, metric, _ in layers:
+            D = None if metric is None else metric(lambda whole: whole)
+            each = max(1, PIECE * weights.shape[1] // max(weights.numel(), 1))
+            for first in range(0, weights.shape[1], each):
+                part = weights[:, first : first + each]
+                part.copy_(self.prox(part, step, None if D is None else D[:, first : first + each]))
+        return [layer.weights.new_zeros(layer.weights.shape[:2]) for layer in layers]
 
     def distance(self, weights: Tensor, gradient: Tensor) -> Tensor:
         """‖∇ + p'(‖W‖) W / ‖W‖‖ of a live group, max(‖∇‖ − λ sqrt(|g|), 0) of a dead one."""

@@ -1,10 +1,9 @@
 """What every penalty on groups of weights is: a value, a proximal operator, a distance to its subdifferential."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
-import torch
 from torch import Tensor
 
 from tailor.sparsity.pieces import Cut, total
@@ -12,6 +11,22 @@ from tailor.sparsity.pieces import Cut, total
 # The diagonal metric of a part of the weights, a new tensor: metrics that are cheap to compute anew are never held
 # for a whole layer. The part is given as a function that cuts it from a tensor of the weights' shape.
 Metric = Callable[[Cut], Tensor]
+
+
+class Layer(NamedTuple):
+    """What a proximal step works on.
+
+    Attributes:
+        weights: ``(blocks, channels, rows, columns)``; one group is ``[block, channel]``.
+        step: the step size.
+        metric: the metric of any part of the weights; None is the identity.
+        start: what the last proximal step returned for this layer; None at first.
+    """
+
+    weights: Tensor
+    step: float | Tensor
+    metric: Metric | None = None
+    start: Tensor | None = None
 
 
 class Penalty(ABC):
@@ -60,23 +75,19 @@ class Penalty(ABC):
             loss + penalty.
         """
 
-    def prox_(
-        self, weights: Tensor, step: float | Tensor, metric: Metric | None, start: Tensor | None = None
-    ) -> Tensor:
-        """The proximal operator in place, for optimizers.
+    def prox_(self, layers: Sequence[Layer]) -> list[Tensor]:
+        """The proximal operator in place and on several layers at once, for optimizers.
 
         Args:
-            weights: ``(blocks, channels, rows, columns)``, one group is ``[block, channel]``; overwritten.
-            step: as in :meth:`prox`.
-            metric: the metric of any part of the weights; None is the identity.
-            start: what the last call returned for these groups, a guess to start from.
+            layers: the weights, which are overwritten, and in which metric, with which step.
 
         Returns:
-            The groups' new norms, ``(blocks, channels)``: the next call's ``start``. Zeros where none are needed.
+            What each layer's next proximal step starts from, ``(…, blocks, channels)``; zeros where a penalty has no
+            use for that.
         """
-        del start
-        weights.copy_(self.prox(weights, step, None if metric is None else metric(lambda whole: whole)))
-        return torch.zeros(weights.shape[:-2], dtype=weights.dtype, device=weights.device)
+        for weights, step, metric, _ in layers:
+            weights.copy_(self.prox(weights, step, None if metric is None else metric(lambda whole: whole)))
+        return [layer.weights.new_zeros(layer.weights.shape[:2]) for layer in layers]
 
     def state_dict(self) -> dict[str, Any]:
         """Name and numbers, ready for JSON and ``torch.load(weights_only=True)``."""

@@ -1,6 +1,6 @@
 """A layer's groups in pieces of memory that stay in a core's cache from one operation to the next."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch import Tensor
 MEMBERS = (-2, -1)
 Cut = Callable[[Tensor], Tensor]
 # Weights in one piece: few enough to stay in cache, many enough to be worth their launches.
-PIECE = 1 << 16
+PIECE = 1 << 18
 ROWS = 2
 
 
@@ -34,6 +34,7 @@ class Pieces:
         starts = range(0, length, self._each)
         self.cuts: list[Cut] = [self._cut(start, min(self._each, length - start)) for start in starts]
         self.parts = [cut(weights) for cut in self.cuts]
+        self._short_runs = _short_runs(weights)
 
     def _cut(self, start: int, length: int) -> Cut:
         return lambda whole: whole.narrow(self.dim, start, length)
@@ -41,7 +42,7 @@ class Pieces:
     def spread(self, numbers: Tensor) -> list[Tensor]:
         """One number a group, ready to broadcast over each of the pieces."""
         ready = numbers[..., None, None]
-        if _short_runs(self.weights):
+        if self._short_runs:
             # Kernel windows, nine weights in a row that share their number, would be the innermost loop of every
             # operation; written out for one row they join the loop over channels.
             ready = ready.expand(*numbers.shape, 1, self.weights.shape[-1]).contiguous()
@@ -49,11 +50,21 @@ class Pieces:
             return [ready] * len(self.parts)
         return list(ready.split(self._each, self.dim))
 
-    def join(self, sums: Iterable[Tensor]) -> Tensor:
-        """Sums of each piece's groups as sums of the whole's."""
-        if self.dim == ROWS:
-            return torch.stack(list(sums)).sum(0)
-        return torch.cat(list(sums), self.dim)
+    def part_total(self, values: Tensor) -> Tensor:
+        """Sums of one piece's groups, as :meth:`join` wants them."""
+        return values.sum(-2) if self._short_runs else values.sum(MEMBERS)
+
+    def join(self, sums: Sequence[Tensor]) -> Tensor:
+        """Sums of the pieces' groups as sums of the whole's."""
+        if len(sums) == 1:
+            whole = sums[0]
+        else:
+            whole = torch.stack(list(sums)).sum(0) if self.dim == ROWS else torch.cat(list(sums), self.dim)
+        return whole.sum(-1) if self._short_runs else whole
+
+    def total(self, values: Iterable[Tensor]) -> Tensor:
+        """Sums over the members of every group, of values that come in pieces."""
+        return self.join([self.part_total(part) for part in values])
 
 
 def total(values: Tensor) -> Tensor:

@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 from torch.optim.optimizer import ParamsT
 
-from tailor.sparsity.groups import Axis
-from tailor.sparsity.penalty import Penalty
-from tailor.sparsity.proximal import Proximal, dense_gradient, prox_
+from tailor.sparsity.groups import Axis, grouped
+from tailor.sparsity.penalty import Layer, Penalty
+from tailor.sparsity.pieces import Cut
+from tailor.sparsity.proximal import WIDE, Proximal, buckets, dense_gradient, prox_
 
 FUSED_DEVICES = ("cpu", "cuda")
 
@@ -108,10 +109,10 @@ class ProxAdamW(Proximal):
             if group["penalty"] is None:
                 self._gradient_step(group, weights)
                 continue
-            # One by one: the proximal step finds the weight and its moments still in cache.
-            for weight in weights:
-                self._gradient_step(group, [weight])
-                self._proximal_step(group, weight)
+            # The proximal step finds weights and moments still in cache.
+            for bucket in buckets(weights):
+                self._gradient_step(group, bucket)
+                self._proximal_step(group, bucket)
         return loss
 
     def _gradient_step(self, group: dict[str, Any], weights: list[Tensor]) -> None:
@@ -150,12 +151,24 @@ class ProxAdamW(Proximal):
             state["step"] = step.to(weight.device)
         return state
 
-    def _proximal_step(self, group: dict[str, Any], weight: Tensor) -> None:
+    def _proximal_step(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+        layers = [self._layer(group, weight) for weight in weights]
+        for weight, memory in zip(weights, prox_(group, layers), strict=True):
+            self.state[weight]["prox"] = memory
+
+    def _layer(self, group: dict[str, Any], weight: Tensor) -> Layer:
         state = self.state[weight]
         moment = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
+        second = grouped(moment, group["axis"], group["conv_groups"])
+        wide = moment.dtype if moment.dtype in WIDE else torch.float32
         # In float64: 1 − β₂ᵗ loses half of float32's digits at first. A metric and its step may be scaled alike, so
         # the correction of v's bias goes into two numbers instead of all weights.
         root = (1 - group["betas"][1] ** state["step"].double()).sqrt()
         if weight.device.type == "cpu":
             root = root.item()
-        state["norms"] = prox_(weight, group, group["lr"] * root, moment, group["eps"] * root, state.get("norms"))
+        eps, start = group["eps"] * root, state.get("prox")
+
+        def metric(cut: Cut) -> Tensor:
+            return cut(second).to(wide).sqrt().add_(eps)
+
+        return Layer(weight, group["lr"] * root, metric, None if start is None else start.to(wide))

@@ -9,8 +9,8 @@ from torch.optim.optimizer import ParamsT
 from torch.optim.sgd import sgd
 
 from tailor.sparsity.groups import Axis
-from tailor.sparsity.penalty import Penalty
-from tailor.sparsity.proximal import Proximal, dense_gradient, prox_
+from tailor.sparsity.penalty import Layer, Penalty
+from tailor.sparsity.proximal import Proximal, buckets, dense_gradient, prox_
 
 
 class ProxSGD(Proximal):
@@ -102,8 +102,8 @@ class ProxSGD(Proximal):
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if weights:
                 self._gradient_step(group, weights)
-            for weight in weights if group["penalty"] is not None else []:
-                prox_(weight, group, group["lr"], None, 0.0, None)
+            for bucket in buckets(weights) if group["penalty"] is not None else ():
+                prox_(group, [Layer(weight, group["lr"]) for weight in bucket])
         return loss
 
     def _gradient_step(self, group: dict[str, Any], weights: list[Tensor]) -> None:

@@ -1,15 +1,20 @@
 """What makes an optimizer proximal: the parameter groups' keys, and the step that sets groups of weights to zero."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tailor.sparsity.groups import AXES, Axis, grouped
+from tailor.sparsity.groups import AXES, grouped
 from tailor.sparsity.penalties import PENALTIES
-from tailor.sparsity.penalty import Penalty
+from tailor.sparsity.penalty import Layer, Penalty
 
+WIDE = (torch.float32, torch.float64)
+# Weights to work on at once: their gradient step leaves them in the last cache, and small layers share the launches
+# of what is computed once a group.
+BUCKET = 1 << 22
 KEYS = ("penalty", "axis", "conv_groups")
 
 
@@ -94,39 +99,39 @@ def _build(stored: dict[str, Any]) -> Penalty:
     return kind(**{key: value for key, value in stored.items() if key != "name"})
 
 
-def prox_(
-    weight: Tensor,
-    group: dict[str, Any],
-    step: float | Tensor,
-    second_moment: Tensor | None,
-    eps: float,
-    start: Tensor | None,
-) -> Tensor:
-    """The proximal step of one parameter in the metric sqrt(second moment) + eps, piece by piece.
+def buckets(weights: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Parameters in portions to work on at once: of one dtype and device, and not too many to stay in cache."""
+    bucket: list[Tensor] = []
+    for weight in weights:
+        alike = all((other.dtype, other.device) == (weight.dtype, weight.device) for other in bucket[:1])
+        if bucket and not (alike and sum(other.numel() for other in bucket) + weight.numel() <= BUCKET):
+            yield bucket
+            bucket = []
+        bucket.append(weight)
+    if bucket:
+        yield bucket
+
+
+def prox_(group: dict[str, Any], layers: Sequence[Layer]) -> list[Tensor]:
+    """The proximal step of some parameters of one group, alike in dtype and device.
 
     Args:
-        weight: the parameter after the gradient step; overwritten.
-        group: its parameter group.
-        step: the step size.
-        second_moment: of the weight's shape; None is the identity metric.
-        eps: what is added to its root.
-        start: what the last call returned for this parameter.
+        group: their parameter group.
+        layers: the parameters after the gradient step, which are overwritten, in their own shapes.
 
     Returns:
-        The norms of its groups, ``(blocks, channels)``.
+        What the next step of each starts from, in the parameters' dtype.
     """
-    penalty: Penalty = group["penalty"]
-    layout: tuple[Axis, int] = (group["axis"], group["conv_groups"])
-    W = grouped(weight, *layout)
-    v = None if second_moment is None else grouped(second_moment, *layout)
-    metric = None if v is None else lambda cut: cut(v).sqrt().add_(eps)
-    if weight.dtype in (torch.float32, torch.float64):
-        return penalty.prox_(W, step, metric, start)
-    wide = W.float()
-    wide_metric = None if metric is None else lambda cut: metric(cut).float()
-    norms = penalty.prox_(wide, step, wide_metric, None if start is None else start.float())
-    W.copy_(wide)
-    return norms.to(weight.dtype)
+    axis, conv_groups = group["axis"], group["conv_groups"]
+    # A weight that is narrower than float32 is worked on as a float32 copy.
+    wide = [layer.weights if layer.weights.dtype in WIDE else layer.weights.float() for layer in layers]
+    memories = group["penalty"].prox_(
+        [layer._replace(weights=grouped(work, axis, conv_groups)) for layer, work in zip(layers, wide, strict=True)]
+    )
+    for layer, work in zip(layers, wide, strict=True):
+        if work is not layer.weights:
+            layer.weights.copy_(work)
+    return [memory.to(layer.weights.dtype) for memory, layer in zip(memories, layers, strict=True)]
 
 
 def dense_gradient(weight: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailor.sparsity import GroupLasso
+from tailor.sparsity.penalty import Layer
 
 
 def bisected(weights: torch.Tensor, metric: torch.Tensor, tau: float) -> torch.Tensor:
@@ -49,7 +50,9 @@ def test_agrees_with_bisection_over_wild_ranges(seed, members, decades, scale, t
     start = None if warm is None else torch.full((1, 40), warm if warm != "near" else 1.0)
     if warm == "near":
         start = expected.norm(dim=(1, 2)).float()[None] * (1 + 0.01 * torch.randn(1, 40).clamp(-3, 3))
-    norms = penalty.prox_(U, 1.0, lambda cut: cut(D[None]), start)
+    start = None if start is None else torch.stack([start, torch.zeros_like(start)])
+    (memory,) = penalty.prox_([Layer(U, 1.0, lambda cut: cut(D[None]).clone(), start)])
+    norms = memory[0]
     # On the threshold itself, rounding of τ decides.
     clear = ((D.double() * W).norm(dim=(1, 2)) / tau - 1).abs() > 1e-6
     assert torch.equal((norms[0] == 0)[clear], (expected.norm(dim=(1, 2)) == 0)[clear])

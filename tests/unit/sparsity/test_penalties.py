@@ -5,6 +5,7 @@ import torch
 
 from tailor.sparsity import PENALTIES, GroupLasso, GroupMCP, Penalty
 from tailor.sparsity.penalties import PENALTIES as LISTED
+from tailor.sparsity.penalty import Layer
 
 
 class Ridge(Penalty):
@@ -79,7 +80,7 @@ def test_in_place_equals_out_of_place_in_any_layout(penalty, shape):
     stored = torch.randn(shape[0], shape[2], shape[1], shape[3], generator=generator)
     W, D = stored.transpose(1, 2), torch.rand(stored.shape, generator=generator).transpose(1, 2) + 0.1
     expected = penalty.prox(W.contiguous(), 0.2, D.contiguous())
-    penalty.prox_(W, 0.2, lambda cut: cut(D).clone())
+    penalty.prox_([Layer(W, 0.2, lambda cut: cut(D).clone())])
     torch.testing.assert_close(stored.transpose(1, 2), expected, rtol=1e-6, atol=1e-7)
 
 
