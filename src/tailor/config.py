@@ -33,7 +33,10 @@ class RunConfig:
     network: Architecture = field(default_factory=lambda: Architecture(width=16, output_stride=16, decoder_width=32))
     study: Study = field(
         default_factory=lambda: Study(
-            trials=2, rule=lazy_instance(DeepestActive), penalty=lazy_instance(GroupLasso, weight=3e-3)
+            trials=2,
+            rule=lazy_instance(DeepestActive),
+            penalty=lazy_instance(GroupLasso, weight=3e-3),
+            strength={"seg": 6e-3, "normals": 1.5e-3},
         )
     )
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=8, lr=3e-3))
