@@ -8,7 +8,7 @@ from torch import Tensor
 # The last two dimensions of a tensor of groups are the members of one group.
 MEMBERS = (-2, -1)
 Cut = Callable[[Tensor], Tensor]
-# Weights in one piece: few enough to stay in cache, many enough to be worth their launches.
+# Weights in one piece, for each thread: few enough to stay in cache, many enough to be worth their launches.
 PIECE = 1 << 18
 ROWS = 2
 
@@ -29,7 +29,7 @@ class Pieces:
         self.weights = weights
         self.dim = max(range(3), key=lambda dim: (weights.shape[dim] > 1, weights.stride(dim)))
         length = weights.shape[self.dim]
-        count = -(-weights.numel() // PIECE) if weights.device.type == "cpu" else 1
+        count = -(-weights.numel() // (PIECE * torch.get_num_threads())) if weights.device.type == "cpu" else 1
         self._each = -(-length // max(1, min(count, length)))
         starts = range(0, length, self._each)
         self.cuts: list[Cut] = [self._cut(start, min(self._each, length - start)) for start in starts]

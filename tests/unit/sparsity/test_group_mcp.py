@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from tailor.sparsity import GroupLasso, GroupMCP
 
 
-def least_cost(penalty, W, D, step):
+def least_cost(penalty, weights, metric, step):
     """The least cost over 0, W and the nearest points of 600 spheres, by bisection on their multipliers."""
+    W, D = weights, metric
     radius = torch.linspace(0, W.norm().item(), 602, dtype=torch.float64)[1:-1, None, None]
     low, high = torch.zeros_like(radius), (D * W).norm() / radius
     for _ in range(200):
