@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from tailor.linear.compiled import compiled
 from tailor.linear.losses.base import Array
 
 
@@ -36,19 +37,33 @@ class Design(ABC):
         """X̃ᵀθ of each row of `theta` `(k, n)`, as `(k, p)`."""
 
 
+@compiled
+def _centred(X: Array, centre: Array, weights: Array) -> tuple[Array, Array]:  # pragma: no cover - compiled
+    """X − 1 centreᵀ in one pass, and the weighted sum of its squares by column `(p,)`."""
+    samples, features = X.shape
+    result = np.empty((samples, features))
+    squares = np.zeros(features)
+    for i in range(samples):
+        for j in range(features):
+            value = X[i, j] - centre[j]
+            result[i, j] = value
+            squares[j] += weights[i] * value * value
+    return result, squares
+
+
 class DenseDesign(Design):
     """A standardized copy in row order, which suits both a gradient over all features and the gathering of few."""
 
     def __init__(self, X: Array, weights: Array, standardize: bool) -> None:
         self.samples = len(X)
         self.centre = weights @ X
-        self.matrix = X - self.centre
-        deviation = np.sqrt(np.einsum("i,ij,ij->j", weights, self.matrix, self.matrix))
+        self.matrix, squares = _centred(np.ascontiguousarray(X), self.centre, weights)
+        deviation = np.sqrt(squares)
         constant = deviation <= 1e-13 * np.abs(self.centre) + 1e-300
         self.scale = np.where(constant, 1.0, deviation) if standardize else np.ones_like(deviation)
-        if standardize:
-            self.matrix /= self.scale
-        self.matrix[:, constant] = 0.0
+        factors = np.where(constant, 0.0, 1.0 / self.scale)
+        if standardize or constant.any():
+            self.matrix *= factors
 
     def columns(self, features: npt.NDArray[np.intp]) -> Array:
         """Standardized features as dense rows."""

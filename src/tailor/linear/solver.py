@@ -73,6 +73,7 @@ class Solver:
         self.alpha_max = float(penalty.dual_norms(self.gradient).max(initial=0.0))
         self._alpha = self.alpha_max
         self._before = (self.alpha_max, self.gradient)
+        self._rows_before = np.zeros((problem.columns, problem.features))
 
     def solve(self, alpha: float) -> Solution:
         """The optimum at `alpha`, from the current coefficients."""
@@ -85,6 +86,8 @@ class Solver:
         expected = self.penalty.dual_norms(self._foresee(alpha))
         self._prune(expected, alpha)
         self._admit(expected, 0.98 * alpha)
+        earlier_rows = self._everywhere()
+        self._stride(penalty)
         iterations, gap, inner, earlier = 0, np.inf, 0.5, self.gradient
         while True:
             iterations += self._solve_on_set(penalty, inner * target, self.max_iter - iterations)
@@ -104,7 +107,7 @@ class Solver:
                 if inner < 1e-6:
                     self._warn(alpha, gap)
                     break
-        self._before, self._alpha = (self._alpha, earlier), alpha
+        self._before, self._rows_before, self._alpha = (self._alpha, earlier), earlier_rows, alpha
         alive = np.flatnonzero(np.any(self.W != 0, axis=0))
         return Solution(
             alpha, self.set.indices[alive], self.W[:, alive], self.intercepts.copy(), objective, gap, iterations
@@ -181,6 +184,19 @@ class Solver:
         if before <= last or not last > alpha:
             return self.gradient
         return self.gradient + (self.gradient - gradient) * ((last - alpha) / (before - last))
+
+    def _stride(self, penalty: MixedPenalty) -> None:
+        """Go on in the direction of the last step along the path, if that lowers the objective."""
+        last, (before, _) = self._alpha, self._before
+        if before <= last or not last > penalty.alpha:
+            return
+        alive = np.any(self.W != 0, axis=0)
+        share = (last - penalty.alpha) / (before - last)
+        change = share * alive * (self.W - self._rows_before[:, self.set.indices])
+        z, shift, theta = settle(self.problem, self.z + self.set.forward(change))
+        here = self.problem.value(self.z) + penalty.value(self.W)
+        if self.problem.value(z) + penalty.value(self.W + change) < here:
+            self.W, self.z, self.theta, self.intercepts = self.W + change, z, theta, self.intercepts + shift
 
     def _admit(self, norms: Array, limit: float) -> bool:
         """Let features outside whose dual norm exceeds `limit` join, the worst first."""
