@@ -66,7 +66,7 @@ def test_the_config_of_a_run_makes_the_same_run(run, capsys):
 def test_another_config_is_refused_and_nothing_is_touched(run, capsys):
     before = (run / "config.yaml").read_text()
     said = error_of(["run", *TINY, "--recipe.lr=0.1", f"--out={run}"], capsys)
-    assert "recipe.lr was 0.002, now 0.1" in said
+    assert "recipe.lr was 0.003, now 0.1" in said
     assert (run / "config.yaml").read_text() == before
 
 

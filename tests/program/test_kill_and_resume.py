@@ -33,22 +33,24 @@ def numbers(out):
     return found
 
 
+def kill_after(process, out, stages, delay):
+    """Kill the process some moments after so many stages have ended: in the midst of a later one."""
+    while process.poll() is None and len(list(out.rglob("result.json"))) < stages:
+        time.sleep(0.02)
+    time.sleep(delay)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 @pytest.mark.slow
 def test_a_killed_run_ends_as_an_unbroken_one(tmp_path):
-    begin = time.monotonic()
     with start(tmp_path / "whole") as process:
         assert process.wait() == 0, process.stderr.read().decode()
-    duration = time.monotonic() - begin
     draw = random.Random(0)
-    killed = 0
-    for _ in range(4):
+    for stages in (0, 2, 5):
         with start(tmp_path / "broken") as process:
-            try:
-                process.wait(duration * draw.uniform(0.3, 0.7))
-            except subprocess.TimeoutExpired:
-                os.kill(process.pid, signal.SIGKILL)
-                killed += 1
-    assert killed >= 1
+            kill_after(process, tmp_path / "broken", stages, draw.uniform(0, 1))
+            assert process.returncode == -signal.SIGKILL
     with start(tmp_path / "broken") as process:
         assert process.wait() == 0, process.stderr.read().decode()
     assert numbers(tmp_path / "broken") == numbers(tmp_path / "whole")
