@@ -149,12 +149,13 @@ def _build(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Pat
         _hang_tensors(root, graph, tensors)
         network = Compacted(root, graph)
         network.load_state_dict(dict(tensors), assign=True)
-        network.tasks = [task_from_dict(state) for state in config["tasks"]]
+        says: Any = network  # attributes that no module declares
+        says.tasks = [task_from_dict(state) for state in config["tasks"]]
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{folder / CONFIG} and {folder / WEIGHTS} do not fit together: {error}") from error
-    network.taps = {name: tuple(taps) for name, taps in config["taps"].items()}
+    says.taps = {name: tuple(taps) for name, taps in config["taps"].items()}
     normalization = config["normalization"]
-    network.normalization = None if normalization is None else (normalization["mean"], normalization["std"])
+    says.normalization = None if normalization is None else (normalization["mean"], normalization["std"])
     return network.eval()
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tailor.compaction import Compacted
 from tailor.compaction.inplace import remove_dead_code
 from tailor.compaction.shrink import as_graph
 from tailor.compaction.trace import Example, example_arguments
-from tailor.compaction.tracer import expect
+from tailor.compaction.tracer import OtherSizesError, expect
 
 Normalization = tuple[Sequence[float], Sequence[float]]
 TOLERANCE = 1e-3
@@ -59,20 +59,32 @@ def program(module: nn.Module, example: Example, normalization: Normalization | 
         UntraceableError: as :func:`tailor.compact`.
         RuntimeError: torch.export gives up even for fixed sizes.
     """
-    arguments = example_arguments(example)
+    graph = _graph(module, example, normalization)
+    for _, exported in _programs(graph, example_arguments(example)):
+        return exported
+    raise AssertionError("the last try raises")
+
+
+def _programs(graph: Compacted, arguments: tuple[Any, ...]) -> Iterator[tuple[tuple[int, ...], Any]]:
+    """Free dimensions and program, from the freest on: a format that can't follow takes the next.
+
+    Raises:
+        RuntimeError: torch.export can't make even the last, of fixed sizes.
+    """
     arguments = tuple(_several(value) for value in arguments)
-    graph = _plain(module, example, normalization)
-    free = torch.export.Dim.AUTO
-    reasons = []
-    for dims in ((0, 2, 3), (0,), ()):
-        shapes = tuple({d: free for d in dims if isinstance(v, Tensor) and d < v.dim()} for v in arguments)
+    plain = _without_checks(graph)
+    for dims in ((0, 2, 3), (0,), ()) if _sizes_are_free(graph, arguments) else ((0,), ()):
+        shapes = tuple(
+            {d: torch.export.Dim.AUTO for d in dims if d < v.dim()} if isinstance(v, Tensor) else None
+            for v in arguments
+        )
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return torch.export.export(graph, arguments, dynamic_shapes=shapes, strict=False)
-        except Exception as error:  # noqa: BLE001 - the exporter raises whatever it meets; a narrower try follows
-            reasons.append(str(error).splitlines()[0])
-    raise RuntimeError(f"torch.export can't export {type(module).__name__}: {reasons[-1]}")
+                yield dims, torch.export.export(plain, arguments, dynamic_shapes=shapes, strict=False)
+        except Exception as error:
+            if not dims:
+                raise RuntimeError(f"torch.export can't follow the network: {str(error).splitlines()[0]}") from error
 
 
 def onnx(
@@ -87,7 +99,7 @@ def onnx(
     Args:
         module: a network, compacted or not, or any traceable module; in eval mode from here on as a copy.
         path: of the file.
-        example: an input ``(N, C, H, W)``, or a tuple of them.
+        example: an input ``(N, C, H, W)``, which the file calls ``image``; or a tuple of them.
         normalization: mean and standard deviation to put inside; the file's images then are RGB in [0, 1]. The
             example and ``images`` are taken as the file will get them.
         images: real inputs to check with, beside random ones of the example's size and, where sizes are free, others.
@@ -99,20 +111,32 @@ def onnx(
         RuntimeError: the file does not agree with the network.
     """
     path = Path(path)
-    exported = program(module, example, normalization)
-    reference = _plain(module, example, normalization)
+    graph = _graph(module, example, normalization)
     arguments = example_arguments(example)
+    reference = _without_checks(graph)
     names = _output_names(reference)
     inputs = [str(node.target) for node in reference.graph.nodes if node.op == "placeholder"]
+    inputs = ["image"] if len(inputs) == 1 else inputs
     path.parent.mkdir(parents=True, exist_ok=True)
+    for dims, exported in _programs(graph, arguments):
+        try:
+            _write(exported, path, inputs, names)
+        except Exception as error:
+            if not dims:
+                raise RuntimeError(f"{path} can't be written: {str(error).splitlines()[0]}") from error
+        else:
+            break
+    return _check(path, reference, arguments, names, list(images))
+
+
+def _write(exported: Any, path: Path, inputs: list[str], outputs: tuple[str, ...]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = torch.onnx.export(
-            exported, dynamo=True, verbose=False, opset_version=OPSET, input_names=inputs, output_names=list(names)
+            exported, dynamo=True, verbose=False, opset_version=OPSET, input_names=inputs, output_names=list(outputs)
         )
         assert made is not None
         made.save(str(path))
-    return _check(path, reference, arguments, names, list(images))
 
 
 def _check(
@@ -156,6 +180,8 @@ class _Normalized(nn.Module):
 
     def __init__(self, network: nn.Module, normalization: Normalization) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
         self.network = network
         mean, std = (torch.tensor(list(values)).view(1, -1, 1, 1) for values in normalization)
         self.register_buffer("mean", mean)
@@ -165,19 +191,40 @@ class _Normalized(nn.Module):
         return self.network((image - self.mean) / self.std)
 
 
-def _plain(module: nn.Module, example: Example, normalization: Normalization | None) -> fx.GraphModule:
-    """The network as a graph module in eval mode, without checks of sizes, which exporters can't follow."""
+def _graph(module: nn.Module, example: Example, normalization: Normalization | None) -> Compacted:
+    """The network as a graph of its own, in eval mode."""
     inner = copy.deepcopy(module).eval()
     if normalization is not None:
         inner = _Normalized(inner, normalization).eval()
-    graph = inner if isinstance(inner, Compacted) else as_graph(inner, example)
-    for node in list(graph.graph.nodes):
+    return inner if isinstance(inner, Compacted) else as_graph(inner, example)
+
+
+def _sizes_are_free(graph: Compacted, arguments: tuple[Any, ...]) -> bool:
+    """Whether larger maps, even and odd ones, take the same way through the network's code."""
+    for more in (32, 33):
+        larger = [
+            a.new_zeros(*a.shape[:2], *(size + more for size in a.shape[2:])) if isinstance(a, Tensor) else a
+            for a in arguments
+        ]
+        try:
+            with torch.no_grad():
+                graph(*larger)
+        except OtherSizesError:
+            return False
+        except RuntimeError:
+            if more == 32:
+                return False
+    return True
+
+
+def _without_checks(graph: Compacted) -> fx.GraphModule:
+    """A graph module without checks of sizes, which exporters can't follow."""
+    operations = copy.deepcopy(graph.graph)
+    for node in list(operations.nodes):
         if node.target is expect:
-            graph.graph.erase_node(node)
-        elif node.op == "placeholder" and str(node.target).startswith("inputs"):
-            node.target = node.name = str(node.target).replace("inputs_0", "image")
-    remove_dead_code(graph.graph)
-    return fx.GraphModule(graph, graph.graph).eval()
+            operations.erase_node(node)
+    remove_dead_code(operations)
+    return fx.GraphModule(graph, operations).eval()
 
 
 def _several(value: Any) -> Any:

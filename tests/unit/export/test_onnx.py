@@ -54,5 +54,26 @@ def test_program_agrees(network):
 def test_fixed_sizes_are_said(tmp_path):
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 30 * 62, 2)).eval()
     made = onnx(net, tmp_path / "net.onnx", EXAMPLE)
-    assert [isinstance(size, str) for size in made.inputs["input"]] == [True, False, False, False]
+    assert [isinstance(size, str) for size in made.inputs["image"]] == [True, False, False, False]
     assert made.outputs == ("output",)
+
+
+class PadsOdd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3, padding=1)
+
+    def forward(self, image):
+        return self.conv(nn.functional.pad(image, (0, 1)) if image.shape[-1] % 2 else image)
+
+
+def test_sizes_that_code_decides_on_are_fixed(tmp_path):
+    made = onnx(PadsOdd(), tmp_path / "net.onnx", EXAMPLE)
+    assert [isinstance(size, str) for size in made.inputs["image"]] == [True, False, False, False]
+
+
+def test_deeplab(tmp_path):
+    net = Network(backbone("resnetd18", width=8), [Depth("depth")], {"depth": "layer1.0.conv2"}).eval()
+    made = onnx(net, tmp_path / "net.onnx", EXAMPLE)
+    assert [isinstance(size, str) for size in made.inputs["image"]] == [True, False, False, False]  # dilations
+    assert made.errors["depth"] < 1e-4
