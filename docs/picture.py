@@ -12,13 +12,13 @@ WIDTH, SCALE = 1100, 1.5
 
 
 def main(run: str, picture: str) -> None:
-    """Photograph the gallery of ``run/report.html`` into ``picture``."""
+    """Photograph the first image of the gallery of ``run/report.html`` into ``picture``."""
     page_file = (Path(run) / "report.html").resolve()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": 900}, device_scale_factor=SCALE)
         page.goto(page_file.as_uri())
-        page.locator("#gallery").screenshot(path=picture)
+        page.locator("#gallery article").first.screenshot(path=picture, timeout=120_000)
         browser.close()
 
 
