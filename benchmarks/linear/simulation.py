@@ -6,6 +6,7 @@ on the training data. Recovery is the share of the 50 true features among a meth
 fits by the norm of a feature's row, for the others by |coefficient| or importance, task by task).
 
 Run: OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/linear/simulation.py [--repeats 10] [--out FILE]
+Run again with the same --out, it goes on where it ended.
 """
 
 # ruff: noqa: ANN001, ANN201, ANN202, D103 - a script, read top to bottom
@@ -123,15 +124,20 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    found: dict = defaultdict(lambda: defaultdict(list))
+    found: dict = defaultdict(dict)
+    if arguments.out and arguments.out.exists():  # go on where an earlier run ended
+        for n, figures in json.loads(arguments.out.read_text())["values"].items():
+            found[n].update(figures)
     for repeat in range(arguments.repeats):  # all sizes of a repeat before the next: a broken run has them all
         for n in arguments.samples:
+            if all(len(found[f"{n}"].get(f"{name}|R2", ())) > repeat for name in arguments.methods):
+                continue
             options = {"features": FEATURES, "active": ACTIVE, "noise": 0.5}
             train = simulate(*KINDS, samples=n, seed=repeat, common=arguments.common, **options)
             test = simulate(*KINDS, samples=500, seed=1000 + repeat, coefs=train.coefs, **options)
             for name in arguments.methods:
                 for figure, value in scores(*METHODS[name](train), test).items():
-                    found[f"{n}"][f"{name}|{figure}"].append(float(value))
+                    found[f"{n}"].setdefault(f"{name}|{figure}", []).append(float(value))
             print(f"n = {n}, repeat {repeat} done", flush=True)
             if arguments.out:
                 keep(arguments, found)
@@ -150,7 +156,7 @@ def table(found, methods) -> str:
     lines = ["| n | method | R² | AUC | recovery | repeats |", "|---|---|---|---|---|---|"]
     for n, figures in found.items():
         for name in methods:
-            cells = [figures[f"{name}|{figure}"] for figure in ("R2", "AUC", "recovery")]
+            cells = [figures.get(f"{name}|{figure}", []) for figure in ("R2", "AUC", "recovery")]
             if all(cells):
                 shown = " | ".join(f"{np.mean(c):.3f} ± {np.std(c):.3f}" for c in cells)
                 lines.append(f"| {n} | {name} | {shown} | {len(cells[0])} |")

@@ -142,6 +142,7 @@ def same_x(repeats: int, with_skglm: bool) -> dict:
 def growth() -> dict:
     """How time grows with the number of features and of tasks."""
     by_features, by_tasks = {}, {}
+    _timed(simulate(2, 2, features=50, active=5))  # loads what is compiled
     for p in (1000, 3000, 10_000, 30_000, 100_000):
         data = simulate(5, 5, samples=100, features=p, active=20, common=1.0, noise=0.3)
         by_features[p] = _timed(data)

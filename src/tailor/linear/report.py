@@ -115,22 +115,22 @@ def _pictures(model: MixedMultiTaskLassoCV, stability: StabilitySelection | None
         (
             "Cross-validation",
             "Score on held-out folds; the band is one standard error.",
-            svg(lambda ax: plot_cv(model, ax), (7, 4), "cv"),
+            svg(lambda ax: plot_cv(model, ax), (5.4, 3.6), "cv"),
         ),
         (
             "What each task uses",
             "Standardized coefficients, each task scaled to its largest.",
-            svg(lambda ax: plot_coefficients(model, ax), (7, tall), "map"),
+            svg(lambda ax: plot_coefficients(model, ax), (5.4, tall), "map"),
         ),
         (
             "Regularization path",
             "Features enter, for all tasks at once, as α falls.",
-            svg(lambda ax: plot_path(model.path_, names, ax), (7, 4), "path"),
+            svg(lambda ax: plot_path(model.path_, names, ax), (5.4, 3.6), "path"),
         ),
     ]
     if stability is not None:
         caption = "How often each feature is selected on random halves of the data."
-        pictures.append(("Stability", caption, svg(lambda ax: plot_stability(stability, ax), (7, 4), "stability")))
+        pictures.append(("Stability", caption, svg(lambda ax: plot_stability(stability, ax), (5.4, 3.6), "stability")))
     return pictures
 
 
