@@ -139,6 +139,8 @@ def freeze_entries(parameter: Tensor, frozen: Tensor, optimizer: Optimizer | Non
     if parameter.requires_grad:
         parameter.register_hook(lambda gradient: gradient.masked_fill(frozen, 0))
     state = optimizer.state.get(parameter, {}) if optimizer is not None else {}
-    for value in state.values():
+    for key, value in list(state.items()):
         if isinstance(value, Tensor) and value.shape == parameter.shape:
             value.masked_fill_(frozen, 0)
+        elif isinstance(value, Tensor) and value.numel() > 1:
+            del state[key]  # a memory of what the weights were, such as the proximal step's

@@ -39,9 +39,12 @@ class TaskStratifiedKFold:
 
     def split(self, X: Any, y: Any, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Train and test rows of each fold; `groups` is the task of each row, if there are tasks."""
+        del X
         labels = np.asarray(y)
         strata = self._strata(labels.reshape(len(labels), -1), groups)
-        fold = np.empty(X.shape[0] if hasattr(X, "shape") else len(X), dtype=int)
+        if len(labels) < self.n_splits:
+            raise ValueError(f"cannot make {self.n_splits} folds of n_samples={len(labels)}")
+        fold = np.empty(len(labels), dtype=int)
         random = check_random_state(self.random_state)
         start = 0
         for stratum in np.unique(strata):

@@ -16,10 +16,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tailor.linear import MixedMultiTaskLasso, TaskStratifiedKFold, simulate
+from tailor.linear import MixedMultiTaskLasso, MixedMultiTaskLassoCV, TaskStratifiedKFold, simulate
 
 
-@parametrize_with_checks([MixedMultiTaskLasso(alpha=0.1)])
+@parametrize_with_checks([MixedMultiTaskLasso(alpha=0.1), MixedMultiTaskLassoCV(n_alphas=4, cv=3, alpha_min_ratio=0.1)])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
