@@ -1,5 +1,6 @@
 """The recipes that papers describe, as generators of resumable stages."""
 
+from tailor.methods.path import Path
 from tailor.methods.select import choose
 from tailor.methods.stage import Method, Preview, Result, Stage
 from tailor.methods.study import Study
@@ -11,6 +12,7 @@ __all__ = [
     "BACKWARD",
     "METHODS",
     "Method",
+    "Path",
     "Preview",
     "Result",
     "Stage",

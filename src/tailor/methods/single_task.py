@@ -11,6 +11,11 @@ def single_task(workshop: Workshop, study: Study) -> Method:
     networks = []
     for task in workshop.task_names:
         for seed in study.seeds:
-            result = yield Train(f"single_task/{task}/seed-{seed}", "single_task", {task: workshop.end}, seed)
+            result = yield dense(workshop, task, seed)
             networks.append(result)
     return networks
+
+
+def dense(workshop: Workshop, task: str, seed: int) -> Train:
+    """The training of one of them."""
+    return Train(f"single_task/{task}/seed-{seed}", "single_task", {task: workshop.end}, seed)

@@ -6,6 +6,7 @@ from tailor.methods.compare import Compare
 from tailor.methods.lomt import lomt
 from tailor.methods.multi_task import multi_task
 from tailor.methods.single_task import single_task
+from tailor.methods.sparse_shared import sparse_lomt, sparse_multi_task
 from tailor.methods.stage import Method, Result
 from tailor.methods.study import Study
 from tailor.methods.workshop import Workshop
@@ -14,6 +15,8 @@ METHODS: dict[str, Callable[[Workshop, Study], Method]] = {
     "single_task": single_task,
     "multi_task": multi_task,
     "lomt": lomt,
+    "sparse_multi_task": sparse_multi_task,
+    "sparse_lomt": sparse_lomt,
 }
 """Every built-in method by its name; a new one is a new file and one line here."""
 

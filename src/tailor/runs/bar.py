@@ -1,6 +1,6 @@
 """The one bar that a person watches during a run."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -12,17 +12,17 @@ class Bar:
     """Shows the stage, the number of stages, what it is doing, and the time that the whole run has left.
 
     Args:
-        works: the cost of every stage in order, in any unit that is proportional to time.
+        works: the cost of every stage by its name, in order, in any unit that is proportional to time.
         ended: the stages that had ended before; the time left is judged by the others.
         shown: False keeps silent.
     """
 
-    def __init__(self, works: list[float], ended: list[bool], shown: bool = True) -> None:
+    def __init__(self, works: Mapping[str, float], ended: Collection[str], shown: bool = True) -> None:
         # A stage without a cost of its own still moves the bar a little.
-        least = max(works, default=1.0) * 0.01 or 1.0
-        self.works = [max(work, least) for work in works]
-        self.total = sum(self.works)
-        done = sum(work for work, over in zip(self.works, ended, strict=True) if over)
+        least = max(works.values(), default=1.0) * 0.01 or 1.0
+        self.works = {name: max(work, least) for name, work in works.items()}
+        self.total = sum(self.works.values())
+        done = sum(self.works[name] for name in ended)
         self._bar = tqdm(
             total=100.0,
             initial=100.0 * done / self.total,
@@ -33,22 +33,23 @@ class Bar:
             disable=not shown,
         )
         self._done = done
-        self._index, self._name = 0, ""
+        self._name = ""
 
     @contextmanager
-    def stage(self, index: int, name: str) -> Iterator[None]:
-        """Show stage ``index`` (from 0) while it runs, and count it as done if it ends well."""
-        self._index, self._name = index, name
+    def stage(self, name: str) -> Iterator[None]:
+        """Show a stage while it runs, and count it as done if it ends well."""
+        self._name = name
         self(0.0, "")
         yield
         self(1.0, "")
-        self._done += self.works[index]
+        self._done += self.works[name]
 
     def __call__(self, done: float, text: str) -> None:
         """The present stage is ``done`` (0 … 1) through."""
-        label = f"[{self._index + 1}/{len(self.works)}] {self._name}"
+        place = list(self.works).index(self._name) + 1
+        label = f"[{place}/{len(self.works)}] {self._name}"
         self._bar.set_description_str(f"{label} · {text}" if text else label, refresh=False)
-        finished = self._done + done * self.works[self._index]
+        finished = self._done + done * self.works[self._name]
         self._bar.update(100.0 * finished / self.total - self._bar.n)
 
     def __enter__(self) -> Self:

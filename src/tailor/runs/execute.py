@@ -35,26 +35,25 @@ def execute(
     """
     with _disk_full_said(folder), folder.locked(config):
         planned = plan(method(), workshop)
-        ended = [folder.result(line.stage.name) is not None for line in planned]
-        with Bar([line.preview.work for line in planned], ended, show_progress) as bar:
+        works = {line.stage.name: line.preview.work for line in planned}
+        ended = [name for name in works if folder.result(name) is not None]
+        with Bar(works, ended, show_progress) as bar:
             return _run(folder, method(), workshop, bar)
 
 
 def _run(folder: RunFolder, stages: Method, workshop: Workshop, bar: Bar) -> list[Result]:
-    index = 0
     try:
         stage = next(stages)
         while True:
             place = folder.stages / stage.name
             result = folder.result(stage.name)
             if result is None:
-                with bar.stage(index, stage.name):
+                with bar.stage(stage.name):
                     result = stage.run(workshop, place, bar)
                     folder.write_result(stage.name, result)
             # A checkpoint serves a broken-off stage alone.
             (place / CHECKPOINT).unlink(missing_ok=True)
             stage = stages.send(result)
-            index += 1
     except StopIteration as end:
         networks: list[Result] = end.value
         return networks

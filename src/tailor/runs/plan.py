@@ -21,15 +21,16 @@ class Planned:
 
 
 def plan(method: Method, workshop: Workshop) -> list[Planned]:
-    """All stages of ``method`` in order; what a stage would decide is replaced by its preview."""
-    planned: list[Planned] = []
+    """All stages of ``method`` in order, each once; what a stage would decide is replaced by its preview."""
+    planned: dict[str, Planned] = {}
     try:
         stage = next(method)
         while True:
-            planned.append(Planned(stage, stage.preview(workshop)))
-            stage = method.send(planned[-1].preview.result)
+            if stage.name not in planned:
+                planned[stage.name] = Planned(stage, stage.preview(workshop))
+            stage = method.send(planned[stage.name].preview.result)
     except StopIteration:
-        return planned
+        return list(planned.values())
 
 
 def describe(planned: list[Planned], workshop: Workshop) -> str:

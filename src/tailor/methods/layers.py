@@ -1,0 +1,25 @@
+"""Which layer each task needs: sparse single-task trainings and the rule that reads them."""
+
+from collections.abc import Generator, Mapping
+
+from tailor.methods.select import Select
+from tailor.methods.single_task import dense
+from tailor.methods.stage import Result, Stage
+from tailor.methods.strength import penalty_for
+from tailor.methods.study import Study
+from tailor.methods.train import Train
+from tailor.methods.workshop import Workshop
+
+
+def layers(workshop: Workshop, study: Study) -> Generator[Stage, Result, Mapping[str, str]]:
+    """Train every task alone with group sparsity, several times; returns the tap that each task needs."""
+    sparse: dict[str, list[Result]] = {}
+    for task in workshop.task_names:
+        penalty = yield from penalty_for(study, dense(workshop, task, study.seeds[0]))
+        sparse[task] = []
+        for trial in range(study.trials):
+            result = yield Train(f"sparse/{task}/trial-{trial}", "sparse", {task: workshop.end}, trial, penalty)
+            sparse[task].append(result)
+    selected = yield Select("select", study.rule, sparse)
+    taps: Mapping[str, str] = selected["taps"]
+    return taps
