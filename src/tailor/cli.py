@@ -43,10 +43,12 @@ class _Parser(ArgumentParser):
     """Says in a few lines what is wrong and what there is; the whole usage is for ``--help``."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        unknown = re.search(r'key "([\w.]+)":\s+Expected a dot import path string: (\S+)', message)
+        unknown = re.search(r'key "([\w.]+)":.*?Expected a dot import path string: (\S+)', message, re.DOTALL)
         if unknown:
             key, name = unknown.groups()
             known = ", ".join(kind.__name__ for kind in _KINDS.get(key.split(".")[-1], ()))
+            words = re.search(r"Expected a typing.Literal\['(\w+)'\]", message)
+            known += f", {words[1]}" if words else ""
             message = f"--{key}: unknown name {name!r} – there are {known}, or the dotted path of a class of yours"
         print(f"error: {message.strip()}\nsee {self.prog.replace(' [options]', '')} --help", file=sys.stderr)
         raise SystemExit(2) from ex
@@ -143,7 +145,9 @@ def _select(options: Namespace) -> None:
     from tailor.runs import RunFolder, select
 
     for task, selection in select(RunFolder(options.folder), options.rule).items():
-        print(f"{task}: {selection['tap']} – {selection['reason']}")
+        first, last = selection["interval"] or (None, None)
+        spread = f" (trials by themselves: {first} … {last})" if first != last else ""
+        print(f"{task}: {selection['tap']}{spread} – {selection['reason']}")
 
 
 def _report_parser() -> ArgumentParser:

@@ -8,7 +8,6 @@ from tailor.data import Scenes, Source
 from tailor.methods.study import Study
 from tailor.models import Architecture
 from tailor.selection import DeepestActive
-from tailor.sparsity import GroupLasso
 from tailor.training.recipe import Recipe
 
 
@@ -35,8 +34,6 @@ class RunConfig:
         default_factory=lambda: Study(
             trials=2,
             rule=lazy_instance(DeepestActive),
-            penalty=lazy_instance(GroupLasso, weight=3e-3),
-            strength={"seg": 6e-3, "normals": 1.5e-3},
         )
     )
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=8, lr=3e-3))

@@ -56,6 +56,7 @@ class Need:
         tap: the chosen layer, or none before selection.
         agree: how many trials choose it, or none if not known.
         trials: how many there are.
+        interval: the shallowest and the deepest choice of a trial, where trials disagree.
         runner_up: the second choice, or none.
         reason: of the rule, in words.
         picture: the raster, or none where no sparse training has ended.
@@ -66,6 +67,7 @@ class Need:
     tap: str | None
     agree: int | None
     trials: int
+    interval: tuple[str, str] | None
     runner_up: str | None
     reason: str
     picture: Markup | None
@@ -91,6 +93,7 @@ def needs(run: Run) -> list[Need]:
                 tap=tap,
                 agree=_agreement(chosen, trials),
                 trials=trials,
+                interval=_interval(chosen),
                 runner_up=str(chosen["runner_up"]) if chosen.get("runner_up") else None,
                 reason=_sentence(str(chosen.get("reason") or "")),
                 picture=raster(task, layers, tap) if layers else None,
@@ -107,6 +110,11 @@ def _agreement(chosen: Mapping[str, Any], trials: int) -> int | None:
         return per_trial.count(chosen.get("tap"))
     stability = chosen.get("stability")
     return round(stability * trials) if isinstance(stability, int | float) else None
+
+
+def _interval(chosen: Mapping[str, Any]) -> tuple[str, str] | None:
+    first, last = chosen.get("interval") or (None, None)
+    return (str(first), str(last)) if first != last else None
 
 
 def _sentence(words: str) -> str:

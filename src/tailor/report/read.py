@@ -16,6 +16,9 @@ from tailor.report.comparison import Comparison
 
 Arrays = dict[str, np.ndarray]
 
+PATHS = "path/"
+"""What names of stages begin with that search λ."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -49,6 +52,7 @@ class Run:
         path: the run folder.
         config: text of ``config.yaml``.
         trainings: training stages that have begun, by name.
+        paths: results of the stages that searched λ and have ended, by task or method.
         selection: the result of the stage ``select``, if it has ended.
         comparison: the result of the stage ``compare``, if it has ended.
         gallery: arrays of ``gallery.npz``, if there.
@@ -58,6 +62,7 @@ class Run:
     path: Path
     config: str = ""
     trainings: list[Training] = field(default_factory=list)
+    paths: dict[str, dict[str, Any]] = field(default_factory=dict)
     selection: dict[str, Any] | None = None
     comparison: Comparison | None = None
     gallery: Arrays | None = None
@@ -101,6 +106,8 @@ def read(folder: Path) -> Run:
     trainings, others = [], {}
     for place in sorted(found, key=_natural):
         name = place.relative_to(stages).as_posix()
+        if name.startswith(PATHS) and name.count("/") > 1:
+            continue  # a step of a path is no network of the run
         result = _json(place / "result.json", problems)
         history = _history(place / "metrics.csv", problems)
         if history or result.get("pattern"):
@@ -113,6 +120,7 @@ def read(folder: Path) -> Run:
         path=folder,
         config=_config(config, problems),
         trainings=trainings,
+        paths={name.removeprefix(PATHS): result for name, result in others.items() if name.startswith(PATHS)},
         selection=others.get("select"),
         comparison=Comparison.from_dict(compared) if compared else None,
         gallery=_gallery(stages / "compare" / "gallery.npz", problems),

@@ -15,6 +15,7 @@ from tailor.report.gains import gains
 from tailor.report.gallery import gallery
 from tailor.report.names import duration, plural, unbroken
 from tailor.report.network import networks, tap_table
+from tailor.report.paths import paths
 from tailor.report.patterns import needs
 from tailor.report.read import Run, read
 from tailor.report.scatter import scatter
@@ -67,6 +68,7 @@ def _contents(run: Run) -> dict[str, Any]:
         "gains": gains(found) if found else None,
         "networks": networks(run),
         "taps": tap_table(run),
+        "paths": paths(run),
         "needs": needs(run),
         "gallery": gallery(run),
         "learning": learning(run),

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from tailor.sparsity import Pattern
@@ -19,6 +19,8 @@ class Selection:
         runner_up: what most of the other trials choose by themselves; None where there's none.
         per_trial: what each trial chooses by itself; None where it leaves no layer.
         reason: one sentence on why it came out so, and what to do where it's no good answer.
+        interval: the shallowest and the deepest choice of a trial by itself, the same twice where all agree; None
+            where no trial leaves a layer. Where trials disagree, this is what is known of the task, not the tap.
     """
 
     tap: str | None
@@ -26,9 +28,16 @@ class Selection:
     runner_up: str | None
     per_trial: tuple[str | None, ...]
     reason: str
+    interval: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "per_trial", tuple(self.per_trial))
+        object.__setattr__(self, "interval", tuple(self.interval) if self.interval else None)
+
+    @property
+    def votes(self) -> dict[str, int]:
+        """How many trials choose each layer by themselves."""
+        return dict(Counter(choice for choice in self.per_trial if choice is not None).most_common())
 
     @classmethod
     def among(cls, tap: str | None, per_trial: Sequence[str | None], reason: str) -> "Selection":
@@ -40,7 +49,7 @@ class Selection:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**asdict(self), "per_trial": list(self.per_trial)}
+        return {**asdict(self), "per_trial": list(self.per_trial), "interval": list(self.interval or ()) or None}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> "Selection":
@@ -80,11 +89,24 @@ class SelectionRule(ABC):
                 "no layer of the patterns is ranked, all are stems or shortcuts: say which ones are with "
                 "tailor.sparsity.pattern(..., ranked=...)"
             )
-        return self.choose(patterns)
+        selection = self.choose(patterns)
+        return replace(selection, interval=_interval(selection.per_trial, patterns[0]))
 
     @abstractmethod
     def choose(self, patterns: Sequence[Pattern]) -> Selection:
         """As :meth:`select`, with patterns that are checked."""
+
+
+def _interval(choices: Sequence[str | None], pattern: Pattern) -> tuple[str, str] | None:
+    """The shallowest and the deepest choice, by where their last layer comes in execution order."""
+    names = [layer.name for layer in pattern.layers]
+
+    def place(choice: str) -> int:
+        inside = [index for index, name in enumerate(names) if name == choice or name.startswith(f"{choice}.")]
+        return max(inside, default=-1)
+
+    found = sorted((choice for choice in choices if choice is not None), key=place)
+    return (found[0], found[-1]) if found else None
 
 
 def _same_network(patterns: Sequence[Pattern]) -> None:

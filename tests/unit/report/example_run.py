@@ -201,6 +201,34 @@ def write_trainings(folder, tasks, methods, seeds, trials, named=None, epochs=8)
         write_json(folder / "stages/select/result.json", {"taps": taps, "selections": selections})
 
 
+def write_paths(folder, tasks):
+    """What the stages leave that search λ: at last one λ too strong, one in between."""
+    for task in tasks:
+        points = [
+            {"strength": strength, "start": start, "excess": excess, "sparsity": dead, "deepest": deepest, "epochs": 2}
+            for strength, start, excess, dead, deepest in (
+                (1e-4, None, -0.004, 0.0, "layer4.1.conv2"),
+                (4e-4, 0, 0.009, 0.41, "layer4.0.conv2"),
+                (8e-4, 1, 0.31, 0.78, "layer2.0.conv2"),
+                (5.7e-4, 1, 0.018, 0.55, taps_of([task])[task]),
+            )
+        ]
+        result = {
+            "stage": f"path/{task}",
+            "tasks": [task],
+            "strength": 5.7e-4,
+            "chosen": 3,
+            "reason": "λ 5.7e-04 is the strongest within 2.0%",
+            "tolerance": 0.02,
+            "dense": {task: 0.6},
+            "epochs": 8,
+            "points": points,
+        }
+        write_json(folder / f"stages/path/{task}/result.json", result)
+        write_json(folder / f"stages/path/{task}/step-0/point.json", points[0])
+        (folder / f"stages/path/{task}/step-0/metrics.csv").write_text("epoch,train_loss/seg\n1,0.5\n")
+
+
 def compared(tasks, methods, seeds, named=None, scale=1.0):
     """What the stage ``compare`` leaves."""
     rows = []
@@ -287,6 +315,7 @@ def write_run(
     config = {"data": {"class_path": "Scenes", "init_args": {"size": [48, 64]}}, "tasks": list(tasks)}
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     write_trainings(folder, tasks, methods, seeds, trials)
+    write_paths(folder, tasks if trials else ())
     write_json(folder / "stages/compare/result.json", compared(tasks, methods, seeds, scale=scale))
     write_gallery(folder, tasks, methods)
     return folder

@@ -57,6 +57,15 @@ def test_all_trials_must_agree():
     assert chosen.stability == pytest.approx(2 / 3)
     assert chosen.runner_up == "layer2.conv2"
     assert chosen.per_trial == ("layer2.conv2", "layer1.conv2", "layer1.conv2")
+    assert chosen.interval == ("layer1.conv2", "layer2.conv2")
+    assert chosen.votes == {"layer1.conv2": 2, "layer2.conv2": 1}
+
+
+def test_the_interval_follows_depth_and_not_the_alphabet():
+    ten = [blocks(*[(1, 1)] * alive, *[(0, 0)] * (12 - alive)) for alive in (11, 3, 7)]
+    assert DeepestActive().select(ten).interval == ("layer2.conv2", "layer10.conv2")
+    assert DeepestActive(at="block").select(ten).interval == ("layer2", "layer10")
+    assert DeepestActive().select([blocks((0, 0))]).interval is None
 
 
 def test_order_of_trials_does_not_matter_for_the_tap():
