@@ -14,7 +14,7 @@ from tailor.methods.train import BACKWARD
 from tailor.methods.workshop import Workshop
 from tailor.selection import SelectionRule
 from tailor.sparsity import GroupLasso, Point, Step, StrengthPath, pattern
-from tailor.training import Progress, fit, write_atomically
+from tailor.training import CHECKPOINT, Progress, fit, write_atomically
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,10 @@ class Path(Stage):
             "tolerance": self.search.tolerance,
             "dense": losses,
             "epochs": sum(one["epochs"] for one in tried),
-            "points": [{key: value for key, value in one.items() if key != "pattern"} for one in tried],
+            "points": [
+                {key: value for key, value in one.items() if key not in ("pattern", "seconds")} for one in tried
+            ],
+            "seconds": round(sum(one["seconds"] for one in tried), 1),
         }
 
     def preview(self, workshop: Workshop) -> Preview:
@@ -118,6 +121,7 @@ class Path(Stage):
             "pattern": alive.to_dict(),
         }
         write_atomically(place / "point.json", json.dumps(point, indent=1))
+        (place / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _point(tried: Result) -> Point:
