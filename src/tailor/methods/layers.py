@@ -4,7 +4,7 @@ from collections.abc import Generator, Mapping
 
 from tailor.methods.select import Select
 from tailor.methods.single_task import dense
-from tailor.methods.stage import Result, Stage
+from tailor.methods.stage import Method, Result, Stage
 from tailor.methods.strength import penalty_for
 from tailor.methods.study import Study
 from tailor.methods.train import Train
@@ -13,13 +13,19 @@ from tailor.methods.workshop import Workshop
 
 def layers(workshop: Workshop, study: Study) -> Generator[Stage, Result, Mapping[str, str]]:
     """Train every task alone with group sparsity, several times; returns the tap that each task needs."""
-    sparse: dict[str, list[Result]] = {}
+    trials: dict[str, list[Result]] = {}
     for task in workshop.task_names:
-        penalty = yield from penalty_for(study, dense(workshop, task, study.seeds[0]))
-        sparse[task] = []
-        for trial in range(study.trials):
-            result = yield Train(f"sparse/{task}/trial-{trial}", "sparse", {task: workshop.end}, trial, penalty)
-            sparse[task].append(result)
-    selected = yield Select("select", study.rule, sparse)
+        trials[task] = yield from sparse(workshop, study, task)
+    selected = yield Select("select", study.rule, trials)
     taps: Mapping[str, str] = selected["taps"]
     return taps
+
+
+def sparse(workshop: Workshop, study: Study, task: str) -> Method:
+    """One task alone, its decoder at the end of a backbone whose groups die: a network a trial."""
+    penalty = yield from penalty_for(study, dense(workshop, task, study.seeds[0]))
+    networks = []
+    for trial in range(study.trials):
+        result = yield Train(f"sparse/{task}/trial-{trial}", "sparse", {task: workshop.end}, trial, penalty)
+        networks.append(result)
+    return networks

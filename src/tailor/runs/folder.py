@@ -41,7 +41,7 @@ class RunFolder:
             RunFolderError: where the folder holds something else – another run, or no run – or where another
                 process works here.
         """
-        self._claim(json.loads(json.dumps(config)))
+        self.claim(config)
         with (self.path / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,7 +87,13 @@ class RunFolder:
         names = sorted(str(file.parent.relative_to(self.stages)) for file in self.stages.rglob("result.json"))
         return {name: result for name in names if (result := self.result(name)) is not None}
 
-    def _claim(self, config: dict[str, Any]) -> None:
+    def claim(self, config: Mapping[str, Any]) -> None:
+        """Take the folder for ``config``, or see that it is that config's already; several processes may.
+
+        Raises:
+            RunFolderError: where the folder holds something else: another run, or no run.
+        """
+        config = json.loads(json.dumps(config))
         file = self.path / "config.yaml"
         if file.exists():
             differences = _differences(yaml.safe_load(file.read_text()), config)

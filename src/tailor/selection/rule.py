@@ -92,6 +92,9 @@ class SelectionRule(ABC):
         selection = self.choose(patterns)
         return replace(selection, interval=_interval(selection.per_trial, patterns[0]))
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in vars(self).items())})"
+
     @abstractmethod
     def choose(self, patterns: Sequence[Pattern]) -> Selection:
         """As :meth:`select`, with patterns that are checked."""

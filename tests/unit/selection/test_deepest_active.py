@@ -169,3 +169,7 @@ def test_on_a_real_network_the_tap_is_one_of_its_modules():
     tapped = network[1](network[0](x))
     rest = network[2](tapped) - tapped
     torch.testing.assert_close(rest[0], rest[1])
+
+
+def test_a_rule_says_what_it_is_and_so_a_run_can_be_recognized():
+    assert repr(DeepestActive(threshold=0.05)) == "DeepestActive(threshold=0.05, at='conv')"

@@ -1,0 +1,260 @@
+"""The whole evidence on NYU-Depth-v2: every network of the protocol, three seeds, one command.
+
+    python benchmarks/nyuv2.py --root DIR            # again = continue; several at once share the work
+    python benchmarks/nyuv2.py --root DIR --only multi_task,lomt
+    python benchmarks/nyuv2.py --table               # what the committed results say, without data
+
+Every network's result is one JSON file under --results the moment it ends (config, seed, versions, losses and metrics
+of validation and test); weights stay under --out. A result that is there already, from whichever machine, is not
+trained again. λ and taps are chosen on validation alone; the test split is touched once for each network, at its end.
+"""
+
+import argparse
+import fcntl
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tailor.data import NYUv2
+from tailor.evaluation import Row, Table, delta_m, evaluate, latency, paired_interval
+from tailor.methods import METHODS, Method, Result, Stage, Study, Train, Workshop
+from tailor.methods.environment import environment
+from tailor.methods.layers import sparse
+from tailor.methods.multi_task import multi_task
+from tailor.methods.single_task import dense
+from tailor.models import Architecture, Network
+from tailor.runs import RunFolder
+from tailor.tasks import Depth, Edges, Normals, Segmentation
+from tailor.training import Recipe
+
+SEEDS, TRIALS = (0, 1, 2), 3
+TASKS = [Segmentation("seg", 13), Depth("depth"), Normals("normals"), Edges("edges")]
+SHARED = ("multi_task", "lomt", "sparse_multi_task", "sparse_lomt")
+POLL = 20.0
+"""Seconds until a process that waits for another one's network looks again."""
+
+
+def options() -> argparse.Namespace:
+    """The command line; its defaults are the protocol for a machine without a GPU."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--root", help="folder of the data set")
+    add("--out", default="runs/nyuv2-protocol", help="weights and checkpoints")
+    add("--results", default="benchmarks/results/nyuv2/96x128", help="one JSON file a network; to be committed")
+    add("--only", default="", help="methods, comma-separated: single_task, sparse, " + ", ".join(SHARED))
+    add("--combinations", action="store_true", help="also all pairs and triples of tasks, one seed")
+    add("--table", action="store_true", help="train nothing; write the tables of the results that are there")
+    add("--size", type=int, nargs=2, default=(96, 128), metavar=("HEIGHT", "WIDTH"))
+    add("--backbone", default="resnetd18")
+    add("--width", type=int, default=32)
+    add("--decoder-width", type=int, default=64)
+    add("--epochs", type=int, default=30)
+    add("--precision", default="32-true", choices=("32-true", "bf16-mixed"))
+    add("--accelerator", default="cpu", choices=("cpu", "gpu"))
+    add("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+def protocol(given: argparse.Namespace) -> dict[str, Any]:
+    """What makes results comparable; a folder with another one is refused."""
+    return {
+        "data": {"name": "NYU-Depth-v2", "size": list(given.size), "classes": 13, "validation": 95, "batch_size": 16},
+        "network": asdict(architecture(given)),
+        "recipe": asdict(Recipe(epochs=given.epochs, precision=given.precision)),
+        "study": {"seeds": list(SEEDS), "trials": TRIALS, "path": asdict(Study().path), "rule": repr(Study().rule)},
+    }
+
+
+def architecture(given: argparse.Namespace) -> Architecture:
+    """Output stride 8, as the paper has it."""
+    return Architecture(given.backbone, given.width, 8, "deeplab", given.decoder_width)
+
+
+def make_workshop(given: argparse.Namespace) -> Workshop:
+    """Data, networks, recipe."""
+    data = NYUv2(given.root, size=tuple(given.size), batch_size=16, classes=13)
+    data.setup()
+    network, recipe = architecture(given), Recipe(epochs=given.epochs, precision=given.precision)
+    stages = RunFolder(given.out).stages
+    return Workshop(data, data.tasks, network.make_backbone, network.make_decoder(), recipe, stages, given.accelerator)
+
+
+def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Method]]]:
+    """(method, generator of its stages) of everything that can go on by itself, most wanted first."""
+    study = Study(seeds=SEEDS, trials=TRIALS)
+    for seed in SEEDS:
+        for task in workshop.task_names:
+            yield "single_task", partial(alone, dense(workshop, task, seed))
+        for task in workshop.task_names if seed == SEEDS[0] else ():
+            yield "sparse", partial(sparse, workshop, study, task)
+        yield "multi_task", partial(multi_task, workshop, replace(study, seeds=(seed,)))
+    for method in SHARED[1:]:
+        yield method, partial(METHODS[method], workshop, study)
+    for count in (2, 3) if given.combinations else ():
+        for names in combinations(workshop.task_names, count):
+            for method in SHARED[:2]:
+                yield method, partial(combination, workshop, study, names, method)
+
+
+def alone(stage: Stage) -> Method:
+    """A single stage."""
+    return [(yield stage)]
+
+
+def combination(workshop: Workshop, study: Study, names: tuple[str, ...], method: str) -> Method:
+    """One network for some of the tasks, the taps as all of them have them."""
+    stages = METHODS[method](workshop, study)
+    stage = next(stages)
+    while not (isinstance(stage, Train) and stage.method == method):
+        stage = stages.send((yield stage))
+    taps = {name: stage.taps[name] for name in names}
+    return [(yield Train(f"combinations/{'+'.join(names)}/{method}/seed-0", f"{method}/{'+'.join(names)}", taps, 0))]
+
+
+def work(workshop: Workshop, given: argparse.Namespace, results: RunFolder) -> None:
+    """Go on wherever something can go on, until everything has ended; other processes may do the same."""
+    wanted = set(filter(None, given.only.split(",")))
+    while True:
+        waiting = [
+            walk(make(), workshop, results) for name, make in lines(workshop, given) if name in wanted or not wanted
+        ]
+        if not any(waiting):
+            return
+        time.sleep(POLL)
+
+
+def walk(stages: Method, workshop: Workshop, results: RunFolder) -> bool:
+    """Run the stages of one line; true where it must wait for a stage that another process is at."""
+    try:
+        stage = next(stages)
+        while True:
+            result = results.result(stage.name)
+            if result is None:
+                with claimed(workshop.stages / stage.name) as mine:
+                    if not mine:
+                        return True
+                    result = results.result(stage.name) or run(stage, workshop, results)
+            stage = stages.send(result)
+    except StopIteration:
+        return False
+
+
+def run(stage: Stage, workshop: Workshop, results: RunFolder) -> Result:
+    """One stage; a network's result gets its test metrics and where it was made."""
+    heavy = RunFolder(workshop.stages.parent)
+    result = heavy.result(stage.name)
+    if result is None:
+        said = [0.0]
+
+        def report(done: float, text: str) -> None:
+            if time.monotonic() - said[0] > 60:
+                said[0] = time.monotonic()
+                print(f"{time.strftime('%H:%M:%S')} {stage.name} {done:4.0%} {text}", flush=True)
+
+        result = stage.run(workshop, workshop.stages / stage.name, report)
+        heavy.write_result(stage.name, result)
+    if isinstance(stage, Train):
+        network = workshop.trained(stage.name, stage.taps)
+        learned = [task for task in workshop.tasks if task.name in stage.taps]
+        loader = workshop.source.test_dataloader()
+        result = result | {"test": evaluate(network, loader, learned, workshop.device)}
+    result = result | {"environment": environment()}
+    results.write_result(stage.name, result)
+    print(f"{time.strftime('%H:%M:%S')} {stage.name} ended", flush=True)
+    return result
+
+
+@contextmanager
+def claimed(place: Path) -> Iterator[bool]:
+    """Whether this process may work at a stage; the claim ends with the process."""
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / ".claim").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+def table(given: argparse.Namespace, results: RunFolder) -> str:
+    """What the results say: mean ± std over seeds, Δm with its paired interval, cost and latency."""
+    found: dict[str, dict[int, dict[str, Result]]] = defaultdict(lambda: defaultdict(dict))
+    for name, result in results.results().items():
+        if result.get("method") in ("single_task", *SHARED):
+            found[result["method"]][result["seed"]][name] = result
+    metrics = {m: {seed: merged(parts) for seed, parts in seeds.items()} for m, seeds in found.items()}
+    single = {seed: one for seed, one in metrics.get("single_task", {}).items() if len(one) == len(TASKS)}
+    deltas = {
+        method: {seed: delta_m(one, single[seed], TASKS) for seed, one in seeds.items() if seed in single}
+        for method, seeds in metrics.items()
+        if method != "single_task"
+    }
+    networks = timed(given, found)
+    rows = []
+    for method in (name for name in ("single_task", *SHARED) if name in metrics):
+        parts = list(next(iter(found[method].values())).values())
+        rows.append(
+            Row(
+                f"{method} ({len(metrics[method])} seeds)",
+                list(metrics[method].values()),
+                list(deltas.get(method, {}).values()),
+                sum(part["parameters"] for part in parts),
+                sum(part["macs"] for part in parts),
+                networks.get(method),
+            )
+        )
+    text = [Table(TASKS, rows).to_markdown(), ""]
+    for one, other in (("lomt", "multi_task"), ("sparse_lomt", "multi_task"), ("sparse_lomt", "lomt")):
+        pairs = [
+            deltas[one][seed] - deltas[other][seed] for seed in deltas.get(one, {}) if seed in deltas.get(other, {})
+        ]
+        if pairs:
+            interval = paired_interval(pairs)
+            text.append(
+                f"Δm of {one} minus {other}: {interval.mean:+.2f} points, 95 % interval {interval.low:+.2f} … "
+                f"{interval.high:+.2f} ({len(pairs)} pairs of one seed)"
+            )
+    return "\n".join(text) + "\n"
+
+
+def merged(parts: dict[str, Result]) -> dict[str, dict[str, float]]:
+    """The metrics of one seed, of however many networks."""
+    return {task: values for part in parts.values() for task, values in part["test"].items()}
+
+
+def timed(given: argparse.Namespace, found: dict[str, dict[int, dict[str, Result]]]) -> dict[str, Any]:
+    """Latency of one network of each multi-task method, all in turn; weights do not matter for that."""
+    design, example = architecture(given), torch.zeros(1, 3, *given.size)
+    taps = {m: next(iter(next(iter(seeds.values())).values()))["taps"] for m, seeds in found.items() if m in SHARED}
+    models = {
+        method: Network(design.make_backbone(), TASKS, where, design.make_decoder(), example)
+        for method, where in taps.items()
+    }
+    return latency(models, example, repeats=30) if models else {}
+
+
+def main() -> None:
+    """Train what is missing, then write the table."""
+    given = options()
+    torch.set_num_threads(given.threads)
+    results = RunFolder(given.results)
+    results.claim(protocol(given))
+    if not given.table:
+        RunFolder(given.out).claim(protocol(given))
+        work(make_workshop(given), given, results)
+    text = table(given, results)
+    (results.path / "table.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
