@@ -1,5 +1,6 @@
 """Which part of a tensor is left: the same cut serves a weight, its gradient and its optimizer's state."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -31,6 +32,17 @@ class Cut:
         return tensor.contiguous(
             memory_format=torch.channels_last if last or channels_last else torch.contiguous_format
         )
+
+    def back(self, part: Tensor, shape: Sequence[int]) -> Tensor:
+        """A tensor of ``shape`` that holds ``part`` where it was cut from, and 0 elsewhere."""
+        if self.columns is not None:
+            wide = part.new_zeros(len(part), *shape[1:])
+            wide[torch.arange(len(part), device=part.device)[:, None], self.columns.to(part.device)] = part
+            part = wide
+        for axis, index in self.axes.items():
+            wide = part.new_zeros(*part.shape[:axis], shape[axis], *part.shape[axis + 1 :])
+            part = wide.index_copy_(axis, index.to(part.device), part)
+        return part
 
 
 def grouped(rows: Tensor, columns: Tensor, groups: int) -> Cut:

@@ -18,6 +18,7 @@ class Compaction:
         after: the same for the layers that are left.
         parameters: how many numbers there were, and are.
         cuts: for each parameter and buffer that became smaller, the part that is left; all other ones are whole.
+        gone: parameters and buffers that took part in the outputs, by name, of which nothing is left.
         notes: what should be said, such as why nothing could be done.
     """
 
@@ -25,6 +26,7 @@ class Compaction:
     after: Widths = field(default_factory=dict)
     parameters: tuple[int, int] = (0, 0)
     cuts: dict[str, Cut] = field(default_factory=dict)
+    gone: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
 
     @property

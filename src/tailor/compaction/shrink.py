@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -73,16 +74,19 @@ def compact(
     try:
         make_writes_visible(traced.graph, traced.root)
         remove_dead_code(traced.graph)
+        used = Compacted(traced.root, traced.graph).state_dict().keys()
         record = _shrink(traced, round_to, gather, for_training)
     except AliasError as error:
         traced = trace(module, example, opaque)
-        record = Compaction(notes=[f"left as it is: {error}"])
+        used, record = {}.keys(), Compaction(notes=[f"left as it is: {error}"])
     small = Compacted(traced.root, traced.graph)
     record = record.between(before, widths(small), module, small)
+    record = replace(record, gone=tuple(sorted(used - small.state_dict().keys())))
     small.record = record
     dress(small, module)
     verify(small, traced.output, example)
-    _LOG.log(logging.WARNING if record.nothing else logging.INFO, "%s: %s", type(module).__name__, record)
+    quiet = for_training or not record.nothing
+    _LOG.log(logging.INFO if quiet else logging.WARNING, "%s: %s", type(module).__name__, record)
     return small
 
 

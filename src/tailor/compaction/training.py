@@ -11,7 +11,7 @@ from tailor.compaction.cuts import Cut
 from tailor.compaction.module import Compacted
 from tailor.compaction.shrink import compact
 from tailor.compaction.trace import Example
-from tailor.sparsity.groups import Axis, channel_groups, grouped
+from tailor.sparsity.groups import Axis, GroupView, channel_groups, grouped
 
 GROUPED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 
@@ -41,10 +41,11 @@ def compact_in_training(
 def carry_over(optimizer: Optimizer, module: nn.Module, small: Compacted, axis: Axis = "in") -> None:
     """Give an optimizer the parameters of the compacted module instead of the module's, in place.
 
-    State of a parameter's shape is cut as the parameter was, numbers stay, anything else starts anew. The group lasso
-    weighs a group by the root of its size, so that ``group_scale`` in a parameter's state says what to
-    multiply its penalty with for the weight that the group had at first. Parameters that the optimizer has from
-    elsewhere stay; new ones (constants that were folded) join the group that holds vectors.
+    State of a parameter's shape is cut as the parameter was, numbers stay, anything else starts anew. Penalties
+    weigh a group by the root of its size: where a penalized group became smaller, ``group_size`` in the parameter's
+    state keeps the size that it had at first, and where a grouped convolution lost whole groups, ``conv_groups`` how
+    many are left; proximal optimizers heed both. Parameters that the optimizer has from elsewhere stay; new ones
+    (constants that were folded) join the group that holds vectors.
 
     Args:
         optimizer: any optimizer of torch, or one that keeps its state as they do.
@@ -54,7 +55,7 @@ def carry_over(optimizer: Optimizer, module: nn.Module, small: Compacted, axis: 
     """
     names = {parameter: name for name, parameter in module.named_parameters()}
     left = dict(small.named_parameters())
-    scales = _scales(module, small, axis)
+    before, after = ({f"{v.name}.weight": v for v in channel_groups(m, axis, GROUPED)} for m in (module, small))
     for group in optimizer.param_groups:
         olds, group["params"] = group["params"], []
         for old in olds:
@@ -64,11 +65,11 @@ def carry_over(optimizer: Optimizer, module: nn.Module, small: Compacted, axis: 
             if new is None:
                 continue
             group["params"].append(new)
-            if name is not None and state is not None:
-                state = _cut_state(state, old, small.record.cuts.get(name))
-                if scales.get(name, 1.0) != 1.0:
-                    state["group_scale"] = float(state.get("group_scale", 1.0)) * scales[name]
-            if state is not None:
+            if name is not None:
+                state = _cut_state(state or {}, old, small.record.cuts.get(name))
+                if group.get("penalty") is not None and name in after:
+                    state |= _groups_at_first(group, state, before[name], after[name])
+            if state:
                 optimizer.state[new] = state
     known = set(names.values())
     fresh = [parameter for name, parameter in left.items() if name not in known and parameter.requires_grad]
@@ -76,10 +77,16 @@ def carry_over(optimizer: Optimizer, module: nn.Module, small: Compacted, axis: 
         _home_of_vectors(optimizer)["params"] += fresh
 
 
-def _scales(module: nn.Module, small: Compacted, axis: Axis) -> dict[str, float]:
-    """For each weight, the root of how many times larger its groups were."""
-    before, after = ({f"{v.name}.weight": v.size for v in channel_groups(m, axis, GROUPED)} for m in (module, small))
-    return {name: (before[name] / size) ** 0.5 for name, size in after.items() if name in before}
+def _groups_at_first(
+    group: Mapping[str, Any], state: Mapping[str, Any], before: GroupView, after: GroupView
+) -> dict[str, int]:
+    """What the state of a penalized weight says of its groups, where its parameter group does not fit any more."""
+    said = {}
+    if after.size != state.get("group_size", before.size):
+        said["group_size"] = int(state.get("group_size", before.size))
+    if after.conv_groups != state.get("conv_groups", group.get("conv_groups", 1)):
+        said["conv_groups"] = after.conv_groups
+    return said
 
 
 def _home_of_vectors(optimizer: Optimizer) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class GroupLasso(Penalty):
 
     def prox_(self, layers: Sequence[Layer]) -> list[Tensor]:
         """See :meth:`Penalty.prox_`; all layers have a metric, or none has."""
-        prices = [self.weight * root_size(layer.weights) for layer in layers]
+        prices = [self.weight * layer.root for layer in layers]
         if all(layer.metric is not None for layer in layers) and self.weight > 0:
             return shrink_(layers, prices)
         for layer, price in zip(layers, prices, strict=True):

@@ -55,30 +55,34 @@ class GroupMCP(Penalty):
 
     def prox(self, weights: Tensor, step: float | Tensor, metric: Tensor | None = None) -> Tensor:
         """See :meth:`Penalty.prox`; the global minimizer, of equally good ones the smaller."""
+        return self._prox(weights, step, metric, root_size(weights))
+
+    def _prox(self, weights: Tensor, step: float | Tensor, metric: Tensor | None, root: float) -> Tensor:
         if self.weight == 0:
             return weights.detach().clone()
         W = weights.detach().double()
         D = torch.ones_like(W) if metric is None else metric.double()
         scale = torch.as_tensor(step, dtype=torch.float64, device=W.device)
-        tau = scale * self.weight * root_size(W)
+        tau = scale * self.weight * root
         theta, inside = _first_root(W, D, tau, scale / self.gamma)
         # W D θ / ((D − s/γ) θ + τ): what a norm of θ asks for; 0 for θ = 0.
         t = theta[..., None, None]
         U = torch.where(t > 0, W * D * t / ((D - scale / self.gamma) * t + tau), 0.0)
-        cost = (D * (U - W).square()).sum(MEMBERS) / 2 + scale * self._price(norms(U), root_size(W))
+        cost = (D * (U - W).square()).sum(MEMBERS) / 2 + scale * self._price(norms(U), root)
         # The other candidate is W itself, where the penalty is flat.
-        free = scale * self.gamma * (self.weight * root_size(W)) ** 2 / 2
-        flat = (norms(W) > self.gamma * self.weight * root_size(W)) & (~inside | (free < cost))
+        free = scale * self.gamma * (self.weight * root) ** 2 / 2
+        flat = (norms(W) > self.gamma * self.weight * root) & (~inside | (free < cost))
         return torch.where(flat[..., None, None], W, U).to(weights.dtype)
 
     def prox_(self, layers: Sequence[Layer]) -> list[Tensor]:
         """See :meth:`Penalty.prox_`; it works in float64, on some channels after the other."""
-        for weights, step, metric, _ in layers:
-            D = None if metric is None else metric(lambda whole: whole)
+        for layer in layers:
+            weights, D = layer.weights, None if layer.metric is None else layer.metric(lambda whole: whole)
             each = max(1, PIECE * weights.shape[1] // max(weights.numel(), 1))
             for first in range(0, weights.shape[1], each):
                 part = weights[:, first : first + each]
-                part.copy_(self.prox(part, step, None if D is None else D[:, first : first + each]))
+                metric = None if D is None else D[:, first : first + each]
+                part.copy_(self._prox(part, layer.step, metric, layer.root))
         return [layer.weights.new_zeros(layer.weights.shape[:2]) for layer in layers]
 
     def distance(self, weights: Tensor, gradient: Tensor) -> Tensor:

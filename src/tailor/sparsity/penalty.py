@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from tailor.sparsity.pieces import Cut, total
@@ -21,12 +22,20 @@ class Layer(NamedTuple):
         step: the step size.
         metric: the metric of any part of the weights; None is the identity.
         start: what the last proximal step returned for this layer; None at first.
+        members: as how large the penalty takes a group, where weights of it that were 0 for good are not stored any
+            more; None: as large as it is.
     """
 
     weights: Tensor
     step: float | Tensor
     metric: Metric | None = None
     start: Tensor | None = None
+    members: int | None = None
+
+    @property
+    def root(self) -> float:
+        """sqrt(|g|), by which the penalty weighs each group."""
+        return root_size(self.weights) if self.members is None else float(self.members) ** 0.5
 
 
 class Penalty(ABC):
@@ -85,8 +94,16 @@ class Penalty(ABC):
             What each layer's next proximal step starts from, ``(…, blocks, channels)``; zeros where a penalty has no
             use for that.
         """
-        for weights, step, metric, _ in layers:
-            weights.copy_(self.prox(weights, step, None if metric is None else metric(lambda whole: whole)))
+        for layer in layers:
+            weights, D = layer.weights, None if layer.metric is None else layer.metric(lambda whole: whole)
+            size = weights.shape[-2] * weights.shape[-1]
+            missing = 0 if layer.members is None else layer.members - size
+            if missing:
+                # What is not stored is 0 and stays so in any metric.
+                weights = F.pad(weights.flatten(-2), (0, missing))[..., None, :]
+                D = None if D is None else F.pad(D.flatten(-2), (0, missing), value=1.0)[..., None, :]
+            new = self.prox(weights, layer.step, D)
+            layer.weights.copy_(new[..., 0, :size].reshape(layer.weights.shape) if missing else new)
         return [layer.weights.new_zeros(layer.weights.shape[:2]) for layer in layers]
 
     def state_dict(self) -> dict[str, Any]:

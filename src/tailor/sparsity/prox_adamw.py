@@ -11,7 +11,7 @@ from torch.optim.optimizer import ParamsT
 from tailor.sparsity.groups import Axis, grouped
 from tailor.sparsity.penalty import Layer, Penalty
 from tailor.sparsity.pieces import Cut
-from tailor.sparsity.proximal import WIDE, Proximal, buckets, dense_gradient, prox_
+from tailor.sparsity.proximal import WIDE, Proximal, buckets, conv_groups_of, dense_gradient, prox_
 
 FUSED_DEVICES = ("cpu", "cuda")
 
@@ -153,13 +153,14 @@ class ProxAdamW(Proximal):
 
     def _proximal_step(self, group: dict[str, Any], weights: list[Tensor]) -> None:
         layers = [self._layer(group, weight) for weight in weights]
-        for weight, memory in zip(weights, prox_(group, layers), strict=True):
+        states = [self.state[weight] for weight in weights]
+        for weight, memory in zip(weights, prox_(group, layers, states), strict=True):
             self.state[weight]["prox"] = memory
 
     def _layer(self, group: dict[str, Any], weight: Tensor) -> Layer:
         state = self.state[weight]
         moment = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
-        second = grouped(moment, group["axis"], group["conv_groups"])
+        second = grouped(moment, group["axis"], conv_groups_of(group, state))
         wide = moment.dtype if moment.dtype in WIDE else torch.float32
         # In float64: 1 − β₂ᵗ loses half of float32's digits at first. A metric and its step may be scaled alike, so
         # the correction of v's bias goes into two numbers instead of all weights.

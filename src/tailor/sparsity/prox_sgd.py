@@ -103,7 +103,8 @@ class ProxSGD(Proximal):
             if weights:
                 self._gradient_step(group, weights)
             for bucket in buckets(weights) if group["penalty"] is not None else ():
-                prox_(group, [Layer(weight, group["lr"]) for weight in bucket])
+                layers = [Layer(weight, group["lr"]) for weight in bucket]
+                prox_(group, layers, [self.state[weight] for weight in bucket])
         return loss
 
     def _gradient_step(self, group: dict[str, Any], weights: list[Tensor]) -> None:

@@ -1,6 +1,6 @@
 """What makes an optimizer proximal: the parameter groups' keys, and the step that sets groups of weights to zero."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -112,21 +112,32 @@ def buckets(weights: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
-def prox_(group: dict[str, Any], layers: Sequence[Layer]) -> list[Tensor]:
+def conv_groups_of(group: Mapping[str, Any], state: Mapping[str, Any]) -> int:
+    """Into how many convolutions a parameter's layer is divided: its group's key, or what compaction left of them."""
+    return int(state.get("conv_groups", group["conv_groups"]))
+
+
+def prox_(group: dict[str, Any], layers: Sequence[Layer], states: Sequence[Mapping[str, Any]]) -> list[Tensor]:
     """The proximal step of some parameters of one group, alike in dtype and device.
 
     Args:
         group: their parameter group.
         layers: the parameters after the gradient step, which are overwritten, in their own shapes.
+        states: their state. Where a compacted network goes on training, it says what its groups were before:
+            ``group_size``, the weights that one had at first, and ``conv_groups``.
 
     Returns:
         What the next step of each starts from, in the parameters' dtype.
     """
-    axis, conv_groups = group["axis"], group["conv_groups"]
     # A weight that is narrower than float32 is worked on as a float32 copy.
     wide = [layer.weights if layer.weights.dtype in WIDE else layer.weights.float() for layer in layers]
     memories = group["penalty"].prox_(
-        [layer._replace(weights=grouped(work, axis, conv_groups)) for layer, work in zip(layers, wide, strict=True)]
+        [
+            layer._replace(
+                weights=grouped(work, group["axis"], conv_groups_of(group, state)), members=state.get("group_size")
+            )
+            for layer, work, state in zip(layers, wide, states, strict=True)
+        ]
     )
     for layer, work in zip(layers, wide, strict=True):
         if work is not layer.weights:

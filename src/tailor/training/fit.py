@@ -105,6 +105,7 @@ def fit(
         )
         resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
         trainer.fit(module, ckpt_path=resume, weights_only=True)
+    module.shrinking.whole()
     return Fitted(history.rows, stopping.reason, time.monotonic() - begin)
 
 

@@ -1,15 +1,18 @@
 """The network, its tasks and its losses as a Lightning module."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from torchmetrics import MetricCollection
 
 from tailor.balancing import BALANCING, Balancing
+from tailor.compaction import Shrinking
 from tailor.data import Source
 from tailor.models import Network
 from tailor.sparsity import Penalty, ProxAdamW, parameter_groups
@@ -37,7 +40,8 @@ class TrainingModule(pl.LightningModule):
         self, network: Network, source: Source, recipe: Recipe, penalty: Penalty | None = None, seed: int = 0
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network: nn.Module = network
+        self.shrinking = Shrinking(network)
         self.source = source
         self.recipe = recipe
         self.penalty = penalty
@@ -50,6 +54,7 @@ class TrainingModule(pl.LightningModule):
         self.epoch: dict[str, float] = {}
         """What the present epoch gave so far: losses by split and task, validation metrics by task."""
         self._totals: dict[str, tuple[float, int]] = {}
+        self._image: Tensor | None = None
 
     def train_dataloader(self) -> Seeded:
         """The training batches; called anew for every epoch, and so the place where an epoch begins.
@@ -72,6 +77,7 @@ class TrainingModule(pl.LightningModule):
         Raises:
             TrainingDivergedError: where a task's loss is not finite.
         """
+        self._image = batch["image"][:1]
         losses = self._losses(batch, "train")
         for name, loss in losses.items():
             if not torch.isfinite(loss):
@@ -101,14 +107,33 @@ class TrainingModule(pl.LightningModule):
         self.balancing.end_epoch()
         return self.epoch
 
+    def on_train_epoch_end(self) -> None:
+        """Every so many epochs, go on with a smaller network; Lightning saves the checkpoint after this."""
+        every, done = self.recipe.compact_every, self.current_epoch + 1
+        if every and done % every == 0 and done < self.recipe.epochs and not self.trainer.should_stop:
+            assert self._image is not None
+            optimizer = self.optimizers(use_pl_optimizer=False)
+            assert isinstance(optimizer, Optimizer)
+            self.network = self.shrinking.shrink(optimizer, self._image)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The weights are those of the network's present shape."""
+        checkpoint["shrinking"] = self.shrinking.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take that shape; the weights are loaded after this, then optimizers are made, then their state loaded."""
+        if "shrinking" in checkpoint:  # older ones have the full shape
+            self.network = self.shrinking.load_state_dict(checkpoint["shrinking"])
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """ProxAdamW (AdamW where nothing is penalized) and the schedule, one step an update."""
         recipe = self.recipe
-        groups = parameter_groups(self.network, self.penalty)
+        groups = parameter_groups(self.shrinking.full, self.penalty)
         learned = list(self.balancing.parameters())
         if learned:
             groups.append({"params": learned, "weight_decay": 0.0})
         optimizer = ProxAdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        self.shrinking.attach(optimizer)
         if recipe.schedule == "constant":
             return {"optimizer": optimizer}
         scheduler = torch.optim.lr_scheduler.OneCycleLR(

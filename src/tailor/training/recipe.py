@@ -23,6 +23,8 @@ class Recipe:
         target_sparsity: stop once this share of the penalized groups is dead; 1 never stops.
         stable_epochs: stop once sparsity has not changed for so many epochs, counted from the first dead group
             on; 0 never stops.
+        compact_every: after so many epochs, and again each time, what is dead by then is removed from the network
+            that is trained, so that later epochs cost less; it stays dead from there on. 0 never does.
     """
 
     epochs: int = 30
@@ -38,6 +40,7 @@ class Recipe:
     patience: int = 0
     target_sparsity: float = 1.0
     stable_epochs: int = 0
+    compact_every: int = 0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "accumulate"):
@@ -46,7 +49,7 @@ class Recipe:
         for name in ("lr",):
             if getattr(self, name) <= 0:
                 raise ValueError(f"recipe.{name} is {getattr(self, name)}: use a positive number")
-        for name in ("weight_decay", "clip", "patience", "stable_epochs"):
+        for name in ("weight_decay", "clip", "patience", "stable_epochs", "compact_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"recipe.{name} is {getattr(self, name)}: use 0 or more")
         for name in ("warmup", "target_sparsity"):
