@@ -25,6 +25,7 @@ DESCRIPTION = """One network for several tasks, each task with just what it need
   tailor run                           the whole method on embedded data: minutes on two cores
   tailor run --dry-run                 what that would do, and how long it would take
   tailor run -c nyuv2.yaml --out DIR   your data; the same command again continues
+  tailor run --no-task-worse-than 1%   choose taps and weights so that no task loses more, on validation
   tailor select DIR                    choose the layers anew, by another rule or threshold
   tailor report DIR                    write the report of a run, ended or not
   tailor taps --backbone resnetd50     where decoders can be attached
@@ -37,6 +38,10 @@ _KINDS: dict[str, Iterable[type]] = {
     "penalty": PENALTIES.values(),
 }
 """What may stand behind the options that name a class."""
+
+
+_SHORT = {"--no-task-worse-than": "--study.no_task_worse_than"}
+"""Options that users know by a shorter name."""
 
 
 class _Parser(ArgumentParser):
@@ -85,12 +90,18 @@ def _read(arguments: Sequence[str]) -> tuple[Callable[[Namespace], None], Namesp
     for name, command_parser in parsers.items():
         command_parser.add_argument("--debug", action="store_true", help="show where an error came from")
         subcommands.add_subcommand(name, command_parser, help=command_parser.description)
-    given = parser.parse_args(list(arguments))
+    given = parser.parse_args([_in_full(argument) for argument in arguments])
     name = given.subcommand
     options = parsers[name].instantiate(given[name])
     if name == "run":
         options.identity = _identity(parsers[name], given[name])
     return commands[name], options
+
+
+def _in_full(argument: str) -> str:
+    """The option in full that stands behind a short one."""
+    option, *value = argument.split("=", 1)
+    return "=".join([_SHORT.get(option, option), *value])
 
 
 def _identity(parser: ArgumentParser, given: Namespace) -> dict[str, Any]:

@@ -155,3 +155,20 @@ def test_help_explains(command, capsys):
         main([*command, "--help"])
     assert end.value.code == 0
     assert len(capsys.readouterr().out.splitlines()) > 8
+
+
+def test_no_task_worse_than_changes_taps_and_weights_on_validation(tmp_path, capsys):
+    out = tmp_path / "run"
+    tiny = [*TINY, "--study.methods=[single_task,lomt]", "--study.taps={seg: layer1.0.conv2, depth: layer2.0.conv2}"]
+    assert (
+        main(["run", *tiny, "--study.taps.edges=layer1.0.conv2", f"--out={out}", "--no-task-worse-than", "0.01%"]) == 0
+    )
+    capsys.readouterr()
+    assert yaml.safe_load((out / "config.yaml").read_text())["study"]["no_task_worse_than"] == "0.01%"
+    rounds = [json.loads(file.read_text()) for file in sorted(out.glob("stages/lomt/seed-0/**/result.json"))]
+    assert all(one["method"] == "lomt" for one in rounds)
+    (row,) = [
+        row for row in json.loads((out / "stages/compare/result.json").read_text())["rows"] if row["method"] == "lomt"
+    ]
+    assert row["stages"][0] in {one["stage"] for one in rounds}
+    assert "use a share such as" in error_of(["run", *TINY, f"--out={out}2", "--no-task-worse-than", "a lot"], capsys)

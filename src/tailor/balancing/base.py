@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 
@@ -22,13 +23,20 @@ class Balancing(nn.Module, ABC):
             raise ValueError("balancing needs at least one task, got none")
         self.tasks = tuple(tasks)
 
-    @abstractmethod
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, losses: Mapping[str, Tensor], priorities: Mapping[str, float] | None = None) -> Tensor:
         """One scalar loss.
 
         Args:
             losses: scalar losses of the tasks that have labels in this batch; others are absent and cost nothing.
+            priorities: factors of the tasks' terms, 1 where none is given. They act after balancing, which would
+                undo a factor of the loss itself where it evens out the scales of losses.
         """
+        terms = self.terms(losses)
+        return torch.stack([(priorities or {}).get(task, 1.0) * term for task, term in terms.items()]).sum()
+
+    @abstractmethod
+    def terms(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each task's part of the one loss, scalars."""
 
     @abstractmethod
     def weights(self) -> dict[str, float]:

@@ -28,14 +28,14 @@ class DWA(Balancing):
         self.register_buffer("batches", torch.zeros(len(tasks)))
         self.register_buffer("means", torch.full((2, len(tasks)), torch.nan))  # epoch before last, last epoch
 
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum; remembers the losses for the next epochs' weights."""
+    def terms(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """wₜ Lₜ; remembers the losses for the next epochs' weights."""
         rows = [self.tasks.index(task) for task in losses]
         values = torch.stack(list(losses.values()))
         if self.training:
             self.total[rows] += values.detach().to(self.total)
             self.batches[rows] += 1
-        return (self._weights()[rows].to(values) * values).sum()
+        return dict(zip(losses, self._weights()[rows].to(values) * values, strict=True))
 
     def end_epoch(self) -> None:
         """Turn the epoch's sums into a mean (NaN for a task without a label) and start anew."""

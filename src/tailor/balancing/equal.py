@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from tailor.balancing.base import Balancing
@@ -16,9 +15,9 @@ class Equal(Balancing):
     tensor(3.)
     """
 
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The sum of the losses."""
-        return torch.stack(list(losses.values())).sum()
+    def terms(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The losses themselves."""
+        return dict(losses)
 
     def weights(self) -> dict[str, float]:
         """One for every task."""

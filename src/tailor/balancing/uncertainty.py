@@ -23,10 +23,11 @@ class Uncertainty(Balancing):
         super().__init__(tasks)
         self.log_variance = nn.ParameterDict({task: nn.Parameter(torch.tensor(float(start))) for task in tasks})
 
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum, over the tasks that are there."""
-        terms = [torch.exp(-self.log_variance[task]) * loss + self.log_variance[task] for task, loss in losses.items()]
-        return torch.stack(terms).sum()
+    def terms(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """exp(−sₜ) Lₜ + sₜ."""
+        return {
+            task: torch.exp(-self.log_variance[task]) * loss + self.log_variance[task] for task, loss in losses.items()
+        }
 
     def weights(self) -> dict[str, float]:
         """exp(−sₜ)."""

@@ -12,13 +12,22 @@ from tailor.methods.workshop import Workshop
 
 
 def layers(workshop: Workshop, study: Study) -> Generator[Stage, Result, Mapping[str, str]]:
-    """Train every task alone with group sparsity, several times; returns the tap that each task needs."""
+    """Train every task alone with group sparsity, several times; returns the tap that each task needs.
+
+    Raises:
+        ValueError: a fixed tap of a task that is not learned.
+    """
+    unknown = [task for task in study.taps if task not in workshop.task_names]
+    if unknown:
+        raise ValueError(f"study.taps fixes a tap for {unknown[0]!r} – the tasks are {', '.join(workshop.task_names)}")
+    searched = [task for task in workshop.task_names if task not in study.taps]
     trials: dict[str, list[Result]] = {}
-    for task in workshop.task_names:
+    for task in searched:
         trials[task] = yield from sparse(workshop, study, task)
+    if not searched:
+        return study.taps
     selected = yield Select("select", study.rule, trials)
-    taps: Mapping[str, str] = selected["taps"]
-    return taps
+    return {task: {**study.taps, **selected["taps"]}[task] for task in workshop.task_names}
 
 
 def sparse(workshop: Workshop, study: Study, task: str) -> Method:

@@ -22,6 +22,10 @@ class Study:
         strength: λ of single tasks that is not the penalty's own, or not to be searched for; under the name of a
             multi-task method ("multi_task", "lomt") that of its shared backbone, where a sparse form of it is trained.
         path: how λ is found where it is not given.
+        taps: fixed taps, task → module, in place of those that the rule would choose.
+        no_task_worse_than: the most that a task may lose in the tailored network, as a share of its dense
+            single-task network's metrics on the validation split, 0.01 or 1%; taps and weights of tasks that lose
+            more are changed until none does. None asks for nothing. On the command line also --no-task-worse-than.
     """
 
     methods: Sequence[str] = ("single_task", "multi_task", "lomt")
@@ -31,12 +35,15 @@ class Study:
     penalty: Penalty | Literal["auto"] = "auto"
     strength: Mapping[str, float] = field(default_factory=dict)
     path: StrengthPath = field(default_factory=StrengthPath)
+    taps: Mapping[str, str] = field(default_factory=dict)
+    no_task_worse_than: float | str | None = None
 
     def __post_init__(self) -> None:
         if self.trials < 1:
             raise ValueError(f"trials is {self.trials}: use 1 or more")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds is {list(self.seeds)}: give one or more, each once")
+        object.__setattr__(self, "no_task_worse_than", _share(self.no_task_worse_than))
 
     def penalty_of(self, name: str) -> Penalty | None:
         """The penalty with the λ of a task or of a method; none where λ is to be found."""
@@ -45,3 +52,17 @@ class Study:
         penalty = copy.copy(self.penalty)
         penalty.weight = self.strength.get(name, penalty.weight)
         return penalty
+
+
+def _share(given: float | str | None) -> float | None:
+    """A share of 1, also from a text such as 1%."""
+    if given is None:
+        return None
+    try:
+        text = str(given).strip()
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise ValueError(f"no_task_worse_than is {given}: use a share such as 0.01, or 1%")
+    return share

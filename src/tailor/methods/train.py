@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,16 +25,18 @@ class Train(Stage):
         taps: where each task's decoder is attached; the keys say which tasks are learned.
         seed: of the initial weights, the order of the images and the augmentation.
         penalty: makes groups of the backbone die, or none.
+        weights: how much a task counts, where that is not once its own weight.
     """
 
     method: str
     taps: Mapping[str, str]
     seed: int
     penalty: Penalty | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
         """Train; weights go to ``weights.pt``, the figures of every epoch to ``metrics.csv``."""
-        network = workshop.network(self.taps, self.seed)
+        network = workshop.network(self.taps, self.seed, self.weights)
         fitted = fit(
             network,
             workshop.source,
@@ -56,6 +58,7 @@ class Train(Stage):
             "taps": dict(self.taps),
             "seed": self.seed,
             "penalty": repr(self.penalty) if self.penalty else None,
+            "weights": dict(self.weights),
             "epochs": len(fitted.history),
             "stopped": fitted.stopped,
             "validation": fitted.history[-1],

@@ -1,5 +1,6 @@
 """What all stages of a run share: data, tasks, and how networks are made and trained."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -69,16 +70,28 @@ class Workshop:
         """Names of the tasks, in order."""
         return list(self._task_by_name)
 
-    def network(self, attach: Mapping[str, str], seed: int = 0) -> Network:
-        """A fresh network for the tasks in ``attach`` (task name → tap), initialized from ``seed``."""
+    def network(self, attach: Mapping[str, str], seed: int = 0, weights: Mapping[str, float] | None = None) -> Network:
+        """A fresh network, initialized from ``seed``.
+
+        Args:
+            attach: task name → tap; the tasks that it learns.
+            seed: of the weights.
+            weights: how much a task counts beyond its own weight, 1 where none is given.
+        """
         seed_everything("network", seed)
         return Network(
             self.backbone(),
-            [self._task_by_name[name] for name in attach],
+            [self._weighted(self._task_by_name[name], (weights or {}).get(name, 1.0)) for name in attach],
             dict(attach),
             decoders=self.decoder,
             example=self.example,
         )
+
+    @staticmethod
+    def _weighted(task: Task, factor: float) -> Task:
+        weighted = copy.copy(task)
+        weighted.weight = task.weight * factor
+        return weighted
 
     def cost(self, attach: Mapping[str, str]) -> Cost:
         """Parameters, and multiply-accumulates of one forward pass, of the network with these taps."""

@@ -18,7 +18,7 @@ class Task(ABC):
     Args:
         name: key of the task's label in a batch and of its output in the network's dict.
         channels: channels that the decoder must produce.
-        weight: factor of the task's loss before any balancing.
+        weight: how much the task counts: factor of its loss after balancing.
 
     Attributes:
         dense: whether outputs are maps ``(N, channels, H, W)`` at the image's resolution; otherwise they are

@@ -82,7 +82,7 @@ class TrainingModule(pl.LightningModule):
         for name, loss in losses.items():
             if not torch.isfinite(loss):
                 raise TrainingDivergedError(name, loss.item(), self.current_epoch, batch_idx, self.recipe.lr)
-        return self.balancing({name: self.tasks[name].weight * loss for name, loss in losses.items()})
+        return self.balancing(losses, {name: self.tasks[name].weight for name in losses})
 
     def on_validation_epoch_start(self) -> None:
         """Start the metrics of the whole split anew."""
