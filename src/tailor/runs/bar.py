@@ -19,8 +19,8 @@ class Bar:
 
     def __init__(self, works: Mapping[str, float], ended: Collection[str], shown: bool = True) -> None:
         # A stage without a cost of its own still moves the bar a little.
-        least = max(works.values(), default=1.0) * 0.01 or 1.0
-        self.works = {name: max(work, least) for name, work in works.items()}
+        self._least = max(works.values(), default=1.0) * 0.01 or 1.0
+        self.works = {name: max(work, self._least) for name, work in works.items()}
         self.total = sum(self.works.values())
         done = sum(self.works[name] for name in ended)
         self._bar = tqdm(
@@ -36,8 +36,11 @@ class Bar:
         self._name = ""
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Show a stage while it runs, and count it as done if it ends well."""
+    def stage(self, name: str, work: float) -> Iterator[None]:
+        """Show a stage while it runs, and count it as done if it ends well; one that was not planned is added."""
+        if name not in self.works:
+            self.works[name] = max(work, self._least)
+            self.total += self.works[name]
         self._name = name
         self(0.0, "")
         yield

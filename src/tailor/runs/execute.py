@@ -48,7 +48,7 @@ def _run(folder: RunFolder, stages: Method, workshop: Workshop, bar: Bar) -> lis
             place = folder.stages / stage.name
             result = folder.result(stage.name)
             if result is None:
-                with bar.stage(stage.name):
+                with bar.stage(stage.name, stage.preview(workshop).work):
                     result = stage.run(workshop, place, bar)
                     folder.write_result(stage.name, result)
             # A checkpoint serves a broken-off stage alone.
