@@ -8,7 +8,8 @@ from torch.optim import Optimizer
 
 from tailor.compaction.expand import carry_back, expand
 from tailor.compaction.module import Compacted
-from tailor.compaction.training import GROUPED, carry_over, compact_in_training
+from tailor.compaction.shrink import compact
+from tailor.compaction.training import GROUPED, carry_over, compact_in_training, dead_groups, freeze
 
 
 class Shrinking:
@@ -34,6 +35,7 @@ class Shrinking:
         self.full = network
         self.small: Compacted | None = None
         self._live: dict[str, Tensor] = {}
+        self._dead: dict[str, Tensor] = {}
         self._shape: tuple[int, ...] = ()
         self._parameters: list[list[Tensor]] = []
 
@@ -47,6 +49,7 @@ class Shrinking:
         self._parameters = [list(group["params"]) for group in optimizer.param_groups]
         if self.small is not None:
             carry_over(optimizer, self.full, self.small)
+            freeze(self.small, self._dead)
 
     def shrink(self, optimizer: Optimizer, example: Tensor) -> nn.Module:
         """Remove what has died since the last time, and freeze it, as :func:`compact_in_training` does.
@@ -56,10 +59,10 @@ class Shrinking:
             example: an input, ``(N, C, H, W)``.
 
         Returns:
-            The network to go on with; the same one where nothing has died.
+            The network to go on with; the same one while nothing is dead.
         """
         live = _live_kernels(self.whole())
-        if all(bool(kernels.all()) for kernels in live.values()) or _same(live, self._live):
+        if all(bool(kernels.all()) for kernels in live.values()):
             return self.network
         if self.small is not None:
             carry_back(optimizer, self.small, self.full, self._parameters)
@@ -89,7 +92,8 @@ class Shrinking:
             _set_kernels(self.full, self._live)
             like = next(self.full.parameters())
             example = torch.zeros(self._shape, dtype=like.dtype, device=like.device)
-            self.small = compact_in_training(self.full, example, torch.optim.SGD(self.full.parameters()))
+            self.small = compact(self.full, example, for_training=True)
+            self._dead = dead_groups(self.small)
         return self.network
 
 
@@ -100,10 +104,6 @@ def _live_kernels(module: nn.Module) -> dict[str, Tensor]:
         for name, layer in module.named_modules()
         if isinstance(layer, GROUPED) and layer._parameters.get("weight") is not None
     }
-
-
-def _same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(live, second[name]) for name, live in first.items())
 
 
 @torch.no_grad()

@@ -109,11 +109,14 @@ class RunFolder:
 
 
 def _differences(old: Any, new: Any, key: str = "") -> list[str]:
-    """``key: old → new`` for every leaf that differs."""
+    """``key: old → new`` for every leaf that differs.
+
+    A value that an older version did not know is no difference as long as it asks for nothing: 0, no, none.
+    """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return [
             line
             for name in dict.fromkeys([*old, *new])
             for line in _differences(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
         ]
-    return [] if old == new else [f"{key} was {old!r}, now {new!r}"]
+    return [] if old == new or (old is None and not new) else [f"{key} was {old!r}, now {new!r}"]

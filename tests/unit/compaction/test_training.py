@@ -8,7 +8,7 @@ from torch import nn
 
 from tailor.compaction import compact, compact_in_training, dead_groups, freeze
 from tailor.compaction.training import freeze_entries
-from tailor.sparsity import ProxAdamW, parameter_groups
+from tailor.sparsity import GroupLasso, GroupMCP, ProxAdamW, ProxSGD, parameter_groups
 
 
 class Net(nn.Module):
@@ -23,7 +23,8 @@ class Net(nn.Module):
 
     def block(self):
         first, second = nn.Conv2d(8, 12, 3, padding=1, bias=False), nn.Conv2d(12, 8, 3, padding=1, bias=False)
-        return nn.Sequential(first, nn.BatchNorm2d(12), nn.ReLU(), second, nn.BatchNorm2d(8))
+        depthwise = nn.Conv2d(12, 12, 3, padding=1, groups=12)
+        return nn.Sequential(first, nn.BatchNorm2d(12), nn.ReLU(), depthwise, nn.ReLU(), second, nn.BatchNorm2d(8))
 
     def forward(self, x):
         x = self.stem(x)
@@ -42,12 +43,12 @@ def kill(net, stage):
     """What a penalty would do: first much, later the last input of a layer, whatever its number is by then."""
     layer = net.get_submodule
     if stage == 0:
-        layer("blocks.0.3").weight[:, :7] = 0
-        layer("blocks.1.3").weight.zero_()
+        layer("blocks.0.5").weight[:, :7] = 0
+        layer("blocks.1.5").weight.zero_()
         layer("blocks.2.0").weight[:, 3:5] = 0
         layer("head.0").weight[:, 10:] = 0
     elif stage == 1:
-        layer("blocks.0.3").weight[:, -1] = 0
+        layer("blocks.0.5").weight[:, -1] = 0
 
 
 def train(net, optimizer, steps, seed):
@@ -79,6 +80,9 @@ OPTIMIZERS = {
     "sgd": lambda net: torch.optim.SGD(net.parameters(), 1e-2, momentum=0.9, nesterov=True),
     "amsgrad": lambda net: torch.optim.AdamW(net.parameters(), 1e-2, amsgrad=True),
     "prox": lambda net: ProxAdamW(parameter_groups(net, None), 1e-2),
+    "lasso": lambda net: ProxAdamW(parameter_groups(net, GroupLasso(3e-3)), 1e-2),
+    "mcp": lambda net: ProxAdamW(parameter_groups(net, GroupMCP(3e-3, 100.0)), 1e-2),
+    "lasso-sgd": lambda net: ProxSGD(parameter_groups(net, GroupLasso(3e-3)), 1e-2, momentum=0.9),
 }
 
 
@@ -98,6 +102,7 @@ def test_equals_a_run_that_freezes(kind):
     for net, optimizer in zip((fast, slow), optimizers, strict=True):
         train(net, optimizer, 3, 9)
     images = torch.randn(2, 3, 6, 6).double()
+    assert fast.get_submodule("blocks.0.3").groups == 4
     assert sum(p.numel() for p in fast.parameters()) < 0.7 * sum(p.numel() for p in slow.parameters())
     for mode in (True, False):
         torch.testing.assert_close(fast.train(mode)(images), slow.train(mode)(images), rtol=1e-9, atol=1e-11)

@@ -36,6 +36,18 @@ def test_another_config_is_refused_by_the_values_that_differ(tmp_path):
     assert folder.config() == CONFIG
 
 
+def test_a_run_of_an_older_version_goes_on_while_what_is_new_is_off(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked(CONFIG):
+        pass
+    newer = {**CONFIG, "recipe": {**CONFIG["recipe"], "compact_every": 0}}
+    with folder.locked(newer):
+        assert folder.config() == CONFIG
+    newer["recipe"]["compact_every"] = 5
+    with pytest.raises(RunFolderError, match=r"compact_every was None, now 5"), folder.locked(newer):
+        pass
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "photo.jpg").write_text("mine")
     with pytest.raises(RunFolderError, match="no run folder"), RunFolder(tmp_path).locked(CONFIG):

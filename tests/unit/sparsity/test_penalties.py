@@ -47,6 +47,19 @@ def test_prox_is_stationary(penalty, step, metric):
 
 
 @pytest.mark.parametrize("penalty", ALL, ids=repr)
+@pytest.mark.parametrize("metric", [True, False], ids=["metric", "identity"])
+def test_weights_that_are_not_stored_count_as_zeros(penalty, metric):
+    W, D = problem()
+    stored, D = W.view(1, 50, 3, 4), D.view(1, 50, 3, 4)
+    whole = torch.cat([stored, torch.zeros(1, 50, 5, 4)], 2).double()
+    whole_D = torch.cat([D, torch.ones(1, 50, 5, 4)], 2).double()
+    expected = penalty.prox(whole, 0.5, whole_D if metric else None)
+    small = stored.clone()
+    penalty.prox_([Layer(small, 0.5, (lambda cut: cut(D)) if metric else None, members=8 * 4)])
+    torch.testing.assert_close(small, expected[:, :, :3], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("penalty", ALL, ids=repr)
 def test_nothing_near_nor_zero_is_better(penalty):
     W, D = problem(1)
     U = penalty.prox(W, 0.5, D)
