@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         balancing,
         compaction,
         data,
+        diagnosis,
         evaluation,
         linear,
         methods,
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = (
-    *("balancing", "compaction", "data", "evaluation", "linear", "methods", "models", "report", "runs"),
-    *("selection", "sparsity", "tasks", "training"),
+    *("balancing", "compaction", "data", "diagnosis", "evaluation", "linear", "methods", "models", "report"),
+    *("runs", "selection", "sparsity", "tasks", "training"),
 )
 _NAMES = {"Network": "models", "compact": "compaction", "lomt": "runs", "taps": "models"}
 
@@ -40,6 +41,7 @@ __all__ = [
     "compact",
     "compaction",
     "data",
+    "diagnosis",
     "evaluation",
     "linear",
     "lomt",

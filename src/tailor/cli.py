@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -27,6 +28,7 @@ DESCRIPTION = """One network for several tasks, each task with just what it need
   tailor run -c nyuv2.yaml --out DIR   your data; the same command again continues
   tailor run --no-task-worse-than 1%   choose taps and weights so that no task loses more, on validation
   tailor select DIR                    choose the layers anew, by another rule or threshold
+  tailor diagnose DIR                  which task loses in multi-task training, why, and what to try
   tailor report DIR                    write the report of a run, ended or not
   tailor taps --backbone resnetd50     where decoders can be attached
 """
@@ -85,8 +87,14 @@ def _read(arguments: Sequence[str]) -> tuple[Callable[[Namespace], None], Namesp
     """The command that was given, and its options with objects in place of their names."""
     parser = _Parser(prog="tailor", description=DESCRIPTION, version=__version__)
     subcommands = parser.add_subcommands(required=True)
-    commands = {"run": _run, "select": _select, "report": _report, "taps": _taps}
-    parsers = {"run": _run_parser(), "select": _select_parser(), "report": _report_parser(), "taps": _taps_parser()}
+    commands = {"run": _run, "select": _select, "diagnose": _diagnose, "report": _report, "taps": _taps}
+    parsers = {
+        "run": _run_parser(),
+        "select": _select_parser(),
+        "diagnose": _diagnose_parser(),
+        "report": _report_parser(),
+        "taps": _taps_parser(),
+    }
     for name, command_parser in parsers.items():
         command_parser.add_argument("--debug", action="store_true", help="show where an error came from")
         subcommands.add_subcommand(name, command_parser, help=command_parser.description)
@@ -159,6 +167,51 @@ def _select(options: Namespace) -> None:
         first, last = selection["interval"] or (None, None)
         spread = f" (trials by themselves: {first} … {last})" if first != last else ""
         print(f"{task}: {selection['tap']}{spread} – {selection['reason']}")
+
+
+def _diagnose_parser() -> ArgumentParser:
+    parser = _Parser(description="Find out which task loses in multi-task training, why, and what to try.")
+    parser.add_argument("folder", type=str, help="a run's folder")
+    parser.add_argument("--threads", type=int, default=0, help="processor threads; 0 leaves the choice to torch")
+    parser.add_argument("--accelerator", type=str, default="auto", help="auto, cpu or gpu")
+    return parser
+
+
+def _diagnose(options: Namespace) -> None:
+    import torch
+
+    from tailor.diagnosis import describe
+    from tailor.methods import Workshop
+    from tailor.runs import RunFolder, diagnose, summary, trained
+
+    folder = RunFolder(options.folder)
+    trained(folder)  # what can't be judged is said before any data is read
+    config = _of_run(folder.path / "config.yaml")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    workshop = Workshop(
+        source=config.data,
+        tasks=_tasks(config),
+        backbone=config.network.make_backbone,
+        decoder=config.network.make_decoder(),
+        recipe=config.recipe,
+        stages=folder.stages,
+        accelerator=options.accelerator,
+    )
+    print(describe(diagnose(folder, workshop)))
+    print(f"\nreport: {summary(folder).report}")
+
+
+def _of_run(file: Path) -> RunConfig:
+    """The config of a run that the command line has made."""
+    if "class_path" not in yaml.safe_load(file.read_text())["data"]:
+        raise ValueError(
+            f"{file.parent} was run from Python, and {file.name} can't make its data again: call "
+            "tailor.runs.diagnose(folder, workshop) from there; see docs/diagnose.md"
+        )
+    parser = _run_parser()
+    options = parser.instantiate(parser.parse_args(["-c", str(file)]))
+    return RunConfig(**{name: options[name] for name in _FIELDS})
 
 
 def _report_parser() -> ArgumentParser:

@@ -1,7 +1,20 @@
 """The run folder: stages in order, each resumable."""
 
+from tailor.runs.diagnose import diagnose
 from tailor.runs.folder import RunFolder, RunFolderError
 from tailor.runs.lomt import Tailored, dry_run, lomt, summary
 from tailor.runs.select import select
+from tailor.runs.trained import Trained, trained
 
-__all__ = ["RunFolder", "RunFolderError", "Tailored", "dry_run", "lomt", "select", "summary"]
+__all__ = [
+    "RunFolder",
+    "RunFolderError",
+    "Tailored",
+    "Trained",
+    "diagnose",
+    "dry_run",
+    "lomt",
+    "select",
+    "summary",
+    "trained",
+]

@@ -1,0 +1,49 @@
+"""The geometric mean of the losses: no task is louder for the scale of its loss."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from tailor.balancing.base import Balancing
+
+SMALLEST = 1e-8
+"""Losses below this are perfect; a logarithm would chase them for ever."""
+
+
+class Geometric(Balancing):
+    """Σ log Lₜ: each gradient is divided by its own loss, so that a loss times 1000 trains the same network.
+
+    The geometric loss strategy of Chennupati, Sistu, Yogamani, Rawashdeh, "MultiNet++" (CVPR workshops 2019, arXiv
+    1904.08492), as a logarithm: the same minima, without a product of many factors. Losses must be positive.
+
+    >>> Geometric(["seg", "depth"])({"seg": torch.tensor(2.0), "depth": torch.tensor(0.5)}).item()
+    0.0
+    """
+
+    total: Tensor
+    batches: Tensor
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        super().__init__(tasks)
+        self.register_buffer("total", torch.zeros(len(tasks)))
+        self.register_buffer("batches", torch.zeros(len(tasks)))
+
+    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The sum of the logarithms, over the tasks that are there; in training, remembers the losses for weights."""
+        values = torch.stack(list(losses.values()))
+        if self.training:
+            rows = [self.tasks.index(task) for task in losses]
+            self.total[rows] += values.detach().to(self.total)
+            self.batches[rows] += 1
+        return values.clamp(min=SMALLEST).log().sum()
+
+    def weights(self) -> dict[str, float]:
+        """1 / the mean loss of the epoch so far; 1 for a task without a label in it."""
+        means = torch.where(self.batches > 0, self.total / self.batches, 1.0)
+        return dict(zip(self.tasks, (1 / means.clamp(min=SMALLEST)).tolist(), strict=True))
+
+    def end_epoch(self) -> None:
+        """Start the epoch's mean anew."""
+        self.total.zero_()
+        self.batches.zero_()

@@ -1,0 +1,266 @@
+"""Why tasks lose in a run's multi-task networks, measured on the networks that it holds."""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+
+from tailor.diagnosis import (
+    Evidence,
+    Gradients,
+    ProbeCurve,
+    Setting,
+    Standing,
+    causes,
+    command,
+    cosines,
+    gradients,
+    norms,
+    places,
+    probe,
+    relative_share,
+    remedies,
+    rules,
+    shares,
+    standings,
+)
+from tailor.diagnosis.probe import RATE, STEPS
+from tailor.methods import Result, Workshop
+from tailor.methods.environment import environment
+from tailor.runs.bar import Bar
+from tailor.runs.folder import RunFolder
+from tailor.runs.trained import Trained, trained
+from tailor.training import write_atomically
+from tailor.training.seeds import Seeded
+
+BATCHES = 8
+"""Training batches over which gradients are compared."""
+SEEDS = (0, 1, 2)
+"""Probes of every task at every tap: their spread says whether a curve is flat."""
+IMAGES = 8
+"""Images a step of a probe."""
+TAPS = 12
+"""The most candidates for taps that are probed, evenly spread over the depth."""
+
+
+def diagnose(folder: RunFolder, workshop: Workshop, show_progress: bool = True) -> dict[str, Any]:
+    """Judge every multi-task network of a run against its single-task networks; writes ``diagnosis.json``.
+
+    All is judged on the training and validation splits; the test split is not touched. Gradients and probes are those
+    of each method's first seed. The same run gives the same figures again.
+
+    Args:
+        folder: of a run with single-task and multi-task networks that have ended.
+        workshop: as the run was made with; :class:`tailor.methods.Workshop`.
+        show_progress: show a bar.
+
+    Returns:
+        The content of ``diagnosis.json``; :func:`tailor.diagnosis.describe` makes text of it.
+
+    Raises:
+        RunFolderError: where there is no run, or networks are missing; says which, and what command adds them.
+    """
+    begin = time.perf_counter()
+    there = trained(folder)
+    workshop.source.setup("fit")
+    judged = {method: _standings(workshop, there, method) for method in there.together}
+    losing = {method: [one.task for one in those if one.loses] for method, those in judged.items()}
+    lost = [name for name in workshop.task_names if any(name in names for names in losing.values())]
+    alone = {}
+    networks = []
+    with Bar([1.0] * (2 * len(judged) + len(lost)), [False] * (2 * len(judged) + len(lost)), show_progress) as bar:
+        for index, task in enumerate(lost):
+            with bar.stage(index, f"probes of {task}, single-task"):
+                alone[task] = _alone(workshop, there, task)
+        for index, method in enumerate(judged):
+            with bar.stage(len(lost) + 2 * index, f"gradients of {method}"):
+                measured = _gradients(workshop, there.together[method][0])
+            with bar.stage(len(lost) + 2 * index + 1, f"probes of {method}"):
+                shared = _shared(workshop, there, method, losing[method])
+            results = there.together[method]
+            found = Found(method, results, judged[method], measured, _weights(workshop, results[0]), shared, alone)
+            networks.append(found.record(folder, there.config))
+    record = {
+        "networks": networks,
+        "missing": list(there.missing),
+        "probes": {"steps": STEPS, "images": IMAGES, "rate": RATE, "seeds": list(SEEDS)},
+        "rules": {name: value for name, value in vars(rules).items() if name.isupper()},
+        "environment": environment(),
+        "seconds": round(time.perf_counter() - begin, 1),
+    }
+    record = _plain(record)
+    write_atomically(folder.path / "diagnosis.json", json.dumps(record, indent=1, allow_nan=False))
+    return record
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured of one method's networks.
+
+    Attributes:
+        method: its name.
+        results: of its trainings, one a seed; the first one's network is measured.
+        standings: of its tasks.
+        gradients: at its shared layers.
+        weights: each loss's factor as the training ended.
+        shared: task that loses → probes on its features.
+        alone: task that loses anywhere → probes on the features of its single-task network.
+    """
+
+    method: str
+    results: Sequence[Result]
+    standings: Sequence[Standing]
+    gradients: Gradients
+    weights: Mapping[str, float]
+    shared: Mapping[str, ProbeCurve]
+    alone: Mapping[str, ProbeCurve]
+
+    def record(self, folder: RunFolder, config: Mapping[str, Any]) -> dict[str, Any]:
+        """All of it, with the verdicts, as JSON takes it."""
+        first = self.results[0]
+        return {
+            "method": self.method,
+            "stage": first["stage"],
+            "seeds": [result["seed"] for result in self.results],
+            "taps": first["taps"],
+            "weights": dict(self.weights),
+            "standings": [asdict(one) | {"loses": one.loses} for one in self.standings],
+            "gradients": self._interplay(),
+            "probes": [
+                {"task": task, "tap": first["taps"][task], "shared": asdict(curve), "alone": asdict(self.alone[task])}
+                for task, curve in self.shared.items()
+            ],
+            "verdicts": [
+                self._verdict(one, folder, config) for one in self.standings if one.loses and one.task in self.shared
+            ],
+        }
+
+    def _interplay(self) -> dict[str, Any]:
+        return {
+            "batches": self.gradients.batches,
+            "images": self.gradients.images,
+            "layers": [{"name": layer.name, "parameters": layer.parameters} for layer in self.gradients.layers],
+            "pairs": [
+                {"tasks": list(pair), "layers": {layer: asdict(spread) for layer, spread in by_layer.items()}}
+                for pair, by_layer in cosines(self.gradients).items()
+            ],
+            "norms": {
+                layer: {task: asdict(spread) for task, spread in by_task.items()}
+                for layer, by_task in norms(self.gradients, self.weights).items()
+            },
+            "shares": shares(self.gradients, self.weights),
+            "relative_share": {
+                task: relative_share(self.gradients, self.weights, task) for task in self.gradients.tasks
+            },
+        }
+
+    def _verdict(self, standing: Standing, folder: RunFolder, config: Mapping[str, Any]) -> dict[str, Any]:
+        task, taps = standing.task, self.results[0]["taps"]
+        evidence = Evidence(standing, self.gradients, self.weights, taps[task], self.shared[task], self.alone[task])
+        setting = Setting.of(config, self.gradients.tasks, taps)
+        from_command_line = isinstance(config.get("data"), Mapping) and "class_path" in config["data"]
+        return {
+            "task": task,
+            "causes": [
+                asdict(cause)
+                | {
+                    "remedies": [
+                        {
+                            "what": remedy.what,
+                            "options": dict(remedy.options),
+                            "command": command(folder.path, remedy) if from_command_line else None,
+                            "call": _call(remedy.options),
+                        }
+                        for remedy in remedies(task, cause, setting)
+                    ]
+                }
+                for cause in causes(evidence)
+            ],
+        }
+
+
+def _call(options: Mapping[str, str]) -> str:
+    changes = ", ".join(f"{key} = {value}" for key, value in options.items())
+    return f"the same call of tailor.lomt with {changes} and another out"
+
+
+def _standings(workshop: Workshop, there: Trained, method: str) -> list[Standing]:
+    names = there.together[method][0]["taps"]
+    return standings([task for task in workshop.tasks if task.name in names], there.together[method], there.alone)
+
+
+def _gradients(workshop: Workshop, result: Result) -> Gradients:
+    """On the batches that an epoch would begin with, augmented as in training, the same ones in every diagnosis."""
+    network = workshop.trained(result["stage"], result["taps"])
+    loader = Seeded(workshop.source.train_dataloader(), "diagnosis", 0)
+    return gradients(network, islice(iter(loader), BATCHES), workshop.device)
+
+
+def _weights(workshop: Workshop, result: Result) -> dict[str, float]:
+    """What the balancing made of each loss, times the task's own weight."""
+    last = result["validation"]
+    return {
+        task.name: task.weight * last[f"weight/{task.name}"] for task in workshop.tasks if task.name in result["taps"]
+    }
+
+
+def _shared(workshop: Workshop, there: Trained, method: str, names: Sequence[str]) -> dict[str, ProbeCurve]:
+    """Probes of the tasks that lose, on the features of the network that they lose in, up to its depth."""
+    if not names:
+        return {}
+    result = there.together[method][0]
+    network = workshop.trained(result["stage"], result["taps"])
+    tasks = [task for task in workshop.tasks if task.name in names]
+    taps = places(network, _candidates(workshop, there))
+    curves = probe(network, tasks, taps, _draw(workshop), workshop.source.val_dataloader(), SEEDS, workshop.device)
+    return {curve.task: curve for curve in curves}
+
+
+def _alone(workshop: Workshop, there: Trained, name: str) -> ProbeCurve:
+    """Probes of a task on the features of its own dense network, over the whole depth."""
+    result = next(one for one in there.alone if name in one["taps"])
+    network = workshop.trained(result["stage"], result["taps"])
+    tasks = [task for task in workshop.tasks if task.name == name]
+    taps = places(network, _candidates(workshop, there))
+    (curve,) = probe(network, tasks, taps, _draw(workshop), workshop.source.val_dataloader(), SEEDS, workshop.device)
+    return curve
+
+
+def _candidates(workshop: Workshop, there: Trained) -> list[str]:
+    """Where a selection rule could attach a task, and where tasks are attached; not too many, in execution order."""
+    in_use = {tap for results in there.together.values() for tap in results[0]["taps"].values()}
+    in_use |= {tap for result in there.alone for tap in result["taps"].values()}
+    ends = [layer["end"] for layer in there.alone[0]["pattern"]["layers"] if layer["ranked"]]
+    choosable = list(dict.fromkeys(ends))
+    if len(choosable) > TAPS:
+        choosable = [choosable[round(index * (len(choosable) - 1) / (TAPS - 1))] for index in range(TAPS)]
+    wanted = in_use | set(choosable)
+    return [tap.name for tap in workshop.candidates if tap.name in wanted]
+
+
+def _draw(workshop: Workshop) -> Any:
+    """Seed → batches of training images as they are, every image once before any comes again."""
+    split = workshop.source.split("train")
+
+    def batches(seed: int) -> Iterator[Mapping[str, torch.Tensor]]:
+        generator = torch.Generator().manual_seed(seed)
+        rounds = math.ceil(STEPS * IMAGES / len(split))
+        order = torch.cat([torch.randperm(len(split), generator=generator) for _ in range(rounds)]).tolist()
+        for step in range(STEPS):
+            yield split.__getitems__(order[step * IMAGES : (step + 1) * IMAGES])
+
+    return batches
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no NaN: what is not finite is none."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

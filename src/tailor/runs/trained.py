@@ -1,0 +1,80 @@
+"""Which networks of a run can be compared, and what to add where one can't."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tailor.methods import Result
+from tailor.methods.compare import BASELINE
+from tailor.runs.folder import RunFolder, RunFolderError
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The dense networks that a run holds.
+
+    Attributes:
+        config: the run's.
+        alone: results of the single-task trainings.
+        together: method → results of its multi-task trainings, by seed.
+        missing: stages that the run's study asks for and that have not ended.
+    """
+
+    config: Mapping[str, Any]
+    alone: tuple[Result, ...]
+    together: Mapping[str, tuple[Result, ...]]
+    missing: tuple[str, ...]
+
+
+def trained(folder: RunFolder) -> Trained:
+    """What ended in a run.
+
+    Raises:
+        RunFolderError: where this is no run folder, or where it holds nothing to compare: says whether to go on with
+            the run, or what to add to its study.
+    """
+    config = folder.config()
+    results = [result for result in folder.results().values() if "validation" in result and "taps" in result]
+    alone = tuple(result for result in results if result["method"] == BASELINE)
+    together: dict[str, list[Result]] = {}
+    for result in results:
+        if len(result["taps"]) > 1:
+            together.setdefault(result["method"], []).append(result)
+    by_seed = {method: tuple(sorted(those, key=lambda one: one["seed"])) for method, those in together.items()}
+    missing = _missing(folder, config)
+    learned = {task for those in by_seed.values() for result in those for task in result["taps"]}
+    without = sorted(learned - {task for result in alone for task in result["taps"]})
+    if not by_seed:
+        _refuse(folder, config, "no multi-task network", "multi_task", missing)
+    if without or not alone:
+        what = f"no dense single-task network for {', '.join(without)}" if alone else "no dense single-task networks"
+        _refuse(folder, config, what, BASELINE, missing)
+    order = list(config["study"]["methods"])
+    methods = sorted(by_seed, key=lambda method: order.index(method) if method in order else len(order))
+    return Trained(config, alone, {method: by_seed[method] for method in methods}, missing)
+
+
+def _missing(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Trainings that have begun and not ended, and methods of which none has."""
+    begun = {file.parent.relative_to(folder.stages).as_posix() for file in folder.stages.rglob("metrics.csv")}
+    ended = folder.results()
+    methods = {result.get("method") for result in ended.values()}
+    waiting = [method for method in config["study"]["methods"] if method not in methods]
+    return (*sorted(begun - ended.keys()), *(method for method in waiting if not any(method in one for one in begun)))
+
+
+def _refuse(folder: RunFolder, config: Mapping[str, Any], what: str, needed: str, missing: tuple[str, ...]) -> None:
+    methods = list(config["study"]["methods"])
+    again = f"tailor run -c {shlex.quote(str(folder.path / 'config.yaml'))}"
+    if needed in methods:
+        raise RunFolderError(
+            f"{folder.path} holds {what} that has ended (not ended: {', '.join(missing) or needed}): go on with the "
+            f"run first, '{again} --out {shlex.quote(str(folder.path))}'"
+        )
+    wanted = [BASELINE, *(method for method in methods if method != BASELINE)]
+    wanted += [needed] if needed not in wanted else []
+    raise RunFolderError(
+        f"{folder.path} holds {what}, so there is nothing to compare: add the stages of {needed}, with "
+        f"\"{again} --study.methods '[{', '.join(wanted)}]' --out {shlex.quote(f'{folder.path}-compared')}\""
+    )
