@@ -12,9 +12,11 @@ if TYPE_CHECKING:
         compaction,
         data,
         evaluation,
+        export,
         linear,
         methods,
         models,
+        prediction,
         report,
         runs,
         selection,
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = (
-    *("balancing", "compaction", "data", "evaluation", "linear", "methods", "models", "report", "runs"),
-    *("selection", "sparsity", "tasks", "training"),
+    *("balancing", "compaction", "data", "evaluation", "export", "linear", "methods", "models", "prediction"),
+    *("report", "runs", "selection", "sparsity", "tasks", "training"),
 )
 _NAMES = {"Network": "models", "compact": "compaction", "lomt": "runs", "taps": "models"}
 
@@ -41,10 +43,12 @@ __all__ = [
     "compaction",
     "data",
     "evaluation",
+    "export",
     "linear",
     "lomt",
     "methods",
     "models",
+    "prediction",
     "report",
     "runs",
     "selection",
