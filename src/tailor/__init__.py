@@ -13,9 +13,11 @@ if TYPE_CHECKING:
         data,
         diagnosis,
         evaluation,
+        export,
         linear,
         methods,
         models,
+        prediction,
         report,
         runs,
         selection,
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = (
-    *("balancing", "compaction", "data", "diagnosis", "evaluation", "linear", "methods", "models", "report"),
-    *("runs", "selection", "sparsity", "tasks", "training"),
+    *("balancing", "compaction", "data", "diagnosis", "evaluation", "export", "linear", "methods", "models"),
+    *("prediction", "report", "runs", "selection", "sparsity", "tasks", "training"),
 )
 _NAMES = {"Network": "models", "compact": "compaction", "lomt": "runs", "taps": "models"}
 
@@ -43,10 +45,12 @@ __all__ = [
     "data",
     "diagnosis",
     "evaluation",
+    "export",
     "linear",
     "lomt",
     "methods",
     "models",
+    "prediction",
     "report",
     "runs",
     "selection",

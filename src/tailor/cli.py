@@ -31,6 +31,8 @@ DESCRIPTION = """One network for several tasks, each task with just what it need
   tailor diagnose DIR                  which task loses in multi-task training, why, and what to try
   tailor report DIR                    write the report of a run, ended or not
   tailor taps --backbone resnetd50     where decoders can be attached
+  tailor predict PICTURES --model DIR  what a saved network sees in pictures, as files
+  tailor bench DIR NET.onnx …          size, memory and speed of saved networks, side by side
 """
 
 
@@ -87,14 +89,16 @@ def _read(arguments: Sequence[str]) -> tuple[Callable[[Namespace], None], Namesp
     """The command that was given, and its options with objects in place of their names."""
     parser = _Parser(prog="tailor", description=DESCRIPTION, version=__version__)
     subcommands = parser.add_subcommands(required=True)
-    commands = {"run": _run, "select": _select, "diagnose": _diagnose, "report": _report, "taps": _taps}
-    parsers = {
-        "run": _run_parser(),
-        "select": _select_parser(),
-        "diagnose": _diagnose_parser(),
-        "report": _report_parser(),
-        "taps": _taps_parser(),
+    commands = {
+        "run": (_run_parser, _run),
+        "select": (_select_parser, _select),
+        "diagnose": (_diagnose_parser, _diagnose),
+        "report": (_report_parser, _report),
+        "taps": (_taps_parser, _taps),
+        "predict": (_predict_parser, _predict),
+        "bench": (_bench_parser, _bench),
     }
+    parsers = {name: make() for name, (make, _) in commands.items()}
     for name, command_parser in parsers.items():
         command_parser.add_argument("--debug", action="store_true", help="show where an error came from")
         subcommands.add_subcommand(name, command_parser, help=command_parser.description)
@@ -103,7 +107,7 @@ def _read(arguments: Sequence[str]) -> tuple[Callable[[Namespace], None], Namesp
     options = parsers[name].instantiate(given[name])
     if name == "run":
         options.identity = _identity(parsers[name], given[name])
-    return commands[name], options
+    return commands[name][1], options
 
 
 def _in_full(argument: str) -> str:
@@ -246,3 +250,62 @@ def _taps(options: Namespace) -> None:
     print(f"{'tap':<{width}}  channels  stride")
     for tap in candidates:
         print(f"{tap.name:<{width}}  {tap.channels:>8}  {tap.stride:>6}")
+
+
+def _predict_parser() -> ArgumentParser:
+    parser = _Parser(
+        description="Write what a saved network says of pictures: class maps with a legend, depth in millimetres "
+        "(16-bit PNG) and as colours, normals, edges, classes and numbers (JSON, CSV). about.json says what is what."
+    )
+    parser.add_argument("pictures", type=str, help="a picture of any size and kind, or a folder of them")
+    parser.add_argument("--model", type=str, required=True, help="a folder of save_pretrained, or an .onnx file")
+    parser.add_argument("--out", type=str, default="predictions", help="folder for the predictions")
+    parser.add_argument("--overwrite", action="store_true", help="write into --out even if it holds something")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda; ONNX Runtime uses the cpu")
+    return parser
+
+
+def _predict(options: Namespace) -> None:
+    import torch
+
+    from tailor.export import open_model
+    from tailor.prediction import predict
+
+    on_gpu = options.device == "auto" and torch.cuda.is_available()
+    device = "cuda" if on_gpu else "cpu" if options.device == "auto" else options.device
+    done = predict(options.pictures, open_model(options.model), options.out, device=device, overwrite=options.overwrite)
+    print(done, file=sys.stderr if done.bad else sys.stdout)
+    if done.bad:
+        raise ValueError(f"{len(done.bad)} of {len(done.bad) + len(done.values)} pictures were left out, see above")
+
+
+def _bench_parser() -> ArgumentParser:
+    parser = _Parser(
+        description="Measure saved networks side by side in one process, turn by turn: parameters, multiply-"
+        "accumulates, peak memory, latency. Prints a table; --out gets bench.json and, where a model knows its "
+        "Δm, a plot of quality against latency."
+    )
+    parser.add_argument("models", type=str, nargs="+", help="folders of save_pretrained, or .onnx files")
+    parser.add_argument("--out", type=str, default="bench", help="folder for bench.json and bench.svg")
+    parser.add_argument(
+        "--backends",
+        type=list[str],
+        default=["eager", "channels_last", "bf16", "onnxruntime"],
+        help="ways to run; bf16 is slow where the processor has no instructions for it",
+    )
+    parser.add_argument("--batches", type=list[int], default=[1, 8], help="images a pass")
+    parser.add_argument("--threads", type=list[int], default=[1, 2], help="numbers of threads")
+    parser.add_argument("--repeats", type=int, default=50, help="timed rounds")
+    parser.add_argument("--seconds", type=float, default=10.0, help="what is slower than this in all rounds runs less")
+    parser.add_argument("--size", type=tuple[int, int] | None, default=None, help="height and width, else the models'")
+    return parser
+
+
+def _bench(options: Namespace) -> None:
+    from tailor.evaluation.bench_table import bench_table
+    from tailor.export import names_of
+    from tailor.runs.bench import bench_models
+
+    how = {name: options[name] for name in ("size", "backends", "batches", "threads", "repeats", "seconds")}
+    print(bench_table(bench_models(names_of(options.models), options.out, **how)))
+    print(f"\nwritten to {options.out}")

@@ -1,5 +1,8 @@
 """What a network is worth: metrics, Δm, cost, latency, and the table of them."""
 
+from tailor.evaluation.backends import BACKENDS, Contender
+from tailor.evaluation.bench import Bench, bench
+from tailor.evaluation.bench_table import bench_table
 from tailor.evaluation.cost import Cost, cost
 from tailor.evaluation.delta_m import Results, delta_m, per_task
 from tailor.evaluation.evaluate import evaluate
@@ -9,7 +12,10 @@ from tailor.evaluation.seeds import Interval, Spread, over_seeds, paired_interva
 from tailor.evaluation.table import Column, Row, Table
 
 __all__ = [
+    "BACKENDS",
+    "Bench",
     "Column",
+    "Contender",
     "Cost",
     "Interval",
     "Latency",
@@ -17,6 +23,8 @@ __all__ = [
     "Row",
     "Spread",
     "Table",
+    "bench",
+    "bench_table",
     "cost",
     "delta_m",
     "evaluate",

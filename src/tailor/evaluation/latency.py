@@ -1,15 +1,16 @@
 """How long a network takes for one image."""
 
 import statistics
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from tailor.evaluation.mode import evaluating
+from tailor.evaluation.turns import turn_by_turn
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,7 @@ def latency(
     In every round each network runs once; the network that begins changes from round to round.
 
     Args:
-        networks: name → module, on the device of ``example``; evaluation mode meanwhile, as before
-        afterwards.
+        networks: name → module, on the device of ``example``; evaluation mode meanwhile, as before afterwards.
         example: an input ``(N, …)``; its first sample is used.
         repeats: timed rounds, 2 or more.
         warmup: rounds before, which are not timed.
@@ -64,34 +64,21 @@ def latency(
             f"rounds and 1 thread"
         )
     image = example[:1]
-    names = list(networks)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
     with ExitStack() as stack:
-        stack.enter_context(_threads(threads))
+        stack.enter_context(using_threads(threads))
         stack.enter_context(torch.inference_mode())
         for network in networks.values():
             stack.enter_context(evaluating(network))
-        for turn in range(warmup + repeats):
-            begin = turn % len(names)
-            for name in names[begin:] + names[:begin]:
-                spent = _time(networks[name], image)
-                if turn >= warmup:
-                    seconds[name].append(spent)
+        passes = {name: partial(forward, network, image) for name, network in networks.items()}
+        seconds = turn_by_turn(passes, repeats, warmup)
     return {name: _summary(values, threads, str(image.device)) for name, values in seconds.items()}
 
 
-def _time(network: nn.Module, image: Tensor) -> float:
-    _wait(image.device)
-    begin = time.perf_counter()
+def forward(network: nn.Module, image: Tensor) -> None:
+    """A pass that is over when this returns: accelerators compute while Python goes on, and a clock must wait."""
     network(image)
-    _wait(image.device)
-    return time.perf_counter() - begin
-
-
-def _wait(device: torch.device) -> None:
-    """Accelerators compute while Python goes on; a clock must wait for them."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
+    if image.device.type != "cpu":
+        torch.accelerator.synchronize(image.device)
 
 
 def _summary(seconds: list[float], threads: int, device: str) -> Latency:
@@ -100,7 +87,8 @@ def _summary(seconds: list[float], threads: int, device: str) -> Latency:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def using_threads(count: int) -> Iterator[None]:
+    """PyTorch computes with so many threads meanwhile; the former number is restored."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

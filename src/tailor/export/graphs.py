@@ -3,6 +3,7 @@
 import builtins
 import math
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ _OPERATORS = {
     *("iadd", "isub", "imul", "itruediv", "matmul", "and_", "or_", "not_", "abs", "ifloordiv", "invert"),
 }
 _ATTRIBUTES = {"shape", "ndim", "dtype", "device", "T", "mT", "real", "imag", "is_cuda", "requires_grad"}
+_PART = re.compile(r"[\w\- ]+")
+"""What a part of a module's or tensor's name may be made of."""
 _NOT_METHODS = {"apply_", "map_", "map2_", "register_hook", "numpy", "storage", "untyped_storage", "share_memory_"}
 
 
@@ -74,6 +77,7 @@ def graph_from_list(nodes: list[dict[str, Any]]) -> fx.Graph:
     made: dict[str, fx.Node] = {}
     for state in nodes:
         try:
+            _only_names(state)
             op, args = state["op"], tuple(_decode(state["args"], made))
             kwargs = {key: _decode(value, made) for key, value in state.get("kwargs", {}).items()}
             target = _target(op, state["target"], args)
@@ -82,6 +86,19 @@ def graph_from_list(nodes: list[dict[str, Any]]) -> fx.Graph:
             raise ValueError(f"the stored graph is damaged at {state!r}: {error!r}") from error
     graph.lint()
     return graph
+
+
+def _only_names(state: dict[str, Any]) -> None:
+    """Make sure that what becomes part of the generated code are names, which can't hide code of their own.
+
+    Raises:
+        ValueError: something else stands where a name belongs.
+    """
+    names = [*state.get("kwargs", {}), *([state["target"]] if state["op"] == "placeholder" else [])]
+    parts = state["target"].split(".") if state["op"] in ("call_module", "get_attr") else []
+    plain = all(_PART.fullmatch(part) and not part.startswith("__") for part in parts)
+    if not plain or not all(isinstance(name, str) and name.isidentifier() and name.isascii() for name in names):
+        raise ValueError(f"the stored graph has {names or state['target']!r} where a name belongs")
 
 
 def _target(op: str, target: str, args: tuple[Any, ...]) -> Any:

@@ -1,32 +1,33 @@
 """A network as a folder: weights as safetensors, everything else as JSON; no pickle, no code."""
 
+import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, fx, nn
+from safetensors.torch import load, save
+from torch import Tensor, nn
 
-import tailor
 from tailor.compaction import Compacted
 from tailor.compaction.record import widths
 from tailor.compaction.shrink import as_graph
 from tailor.compaction.trace import Example, example_arguments
-from tailor.export.card import model_card
-from tailor.export.graphs import graph_from_list, graph_to_list
-from tailor.export.layers import layer_from_dict, layer_to_dict
-from tailor.export.tasks import task_from_dict, task_to_dict
+from tailor.evaluation import Table
+from tailor.export.building import build
+from tailor.export.card import model_card, plain_results
+from tailor.export.facts import VERSION, Facts, Normalization
+from tailor.export.fitting import must_fit
+from tailor.export.graphs import graph_to_list
+from tailor.export.layers import layer_to_dict
 
-FORMAT = 1
-"""Version of the folder's format; every older one goes on loading."""
+FORMAT = 2
+"""Version of the folder's format; every older one goes on loading. 2 added Δm, the checksum and shared tensors."""
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
-
-Normalization = tuple[Sequence[float], Sequence[float]]
 
 
 def save_pretrained(
@@ -34,7 +35,8 @@ def save_pretrained(
     folder: str | Path,
     example: Example,
     normalization: Normalization | None = None,
-    results: Mapping[str, Mapping[str, float]] | None = None,
+    results: Mapping[str, Mapping[str, float]] | Table | None = None,
+    delta_m: float | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a network, compacted or not, so that it runs again without the code and data that it was made with.
@@ -42,9 +44,11 @@ def save_pretrained(
     Args:
         network: any traceable module; a :class:`tailor.Network` keeps its tasks, taps and class names.
         folder: is made, with ``model.safetensors``, ``config.json`` and ``README.md``, a model card.
-        example: an input, as for :func:`tailor.compact`.
+        example: an input, as for :func:`tailor.compact`; the shape that :func:`tailor.prediction.predict` brings
+            images to.
         normalization: mean and standard deviation of the images that the network expects, in RGB units of [0, 1].
-        results: rows of the model card's table: name → metric → value.
+        results: the model card's table: a :class:`tailor.evaluation.Table`, or rows: name → metric → value.
+        delta_m: what the network is worth against single-task networks, in percent; ``tailor bench`` plots it.
         overwrite: replace the folder's files if they exist.
 
     Returns:
@@ -53,30 +57,42 @@ def save_pretrained(
     Raises:
         FileExistsError: the folder holds something already.
         TypeError: a layer, function or task has code of its own, which no file can hold; it is named.
+        ValueError: the network does not run on the example.
         UntraceableError: as :func:`tailor.compact`.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
         raise FileExistsError(f"{folder} exists already: choose another folder, or say overwrite=True")
     graph = network if isinstance(network, Compacted) else as_graph(network, example)
-    config = _config(graph, example, normalization, results)
-    tensors = {name: tensor.detach().contiguous() for name, tensor in _unshared(graph).items()}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    written = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        save_file(tensors, written / WEIGHTS, metadata={"format": "pt"})
-        (written / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
-        (written / CARD).write_text(model_card(config))
-        folder.mkdir(exist_ok=True)
-        for name in (WEIGHTS, CARD, CONFIG):
-            (written / name).replace(folder / name)
-    finally:
-        shutil.rmtree(written, ignore_errors=True)
+    must_fit(graph, example)
+    shapes = [tuple(value.shape) for value in example_arguments(example) if isinstance(value, Tensor)]
+    facts = Facts.of(network, normalization=normalization, shapes=shapes, delta_m=delta_m)
+    tensors, shared = _tensors(graph)
+    weights = save(tensors, metadata={"format": "pt"})
+    config = {
+        "format": FORMAT,
+        "tailor": VERSION,
+        "torch": torch.__version__,
+        **facts.to_dict(),
+        "widths": {name: list(pair) for name, pair in widths(graph).items()},
+        "parameters": sum(p.numel() for p in graph.parameters()),
+        "results": plain_results(results),
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "shared": shared,
+        "layers": {name: layer_to_dict(name, graph.get_submodule(name)) for name in _calls(graph)},
+        "graph": graph_to_list(graph.graph),
+    }
+    card = model_card(config, results if isinstance(results, Table) else None)
+    contents = {WEIGHTS: weights, CARD: card.encode(), CONFIG: (json.dumps(config, indent=1) + "\n").encode()}
+    _write(folder, contents)
     return folder
 
 
 def from_pretrained(folder: str | Path) -> Compacted:
-    """The network that :func:`save_pretrained` wrote, in eval mode, with ``tasks``, ``taps`` and ``normalization``.
+    """The network that :func:`save_pretrained` wrote, in eval mode.
+
+    It has the attributes ``tasks``, ``taps``, ``normalization``, ``shapes`` and ``delta_m``
+    (:class:`tailor.export.facts.Facts`).
 
     Raises:
         FileNotFoundError: the folder, or a file of it, is not there.
@@ -86,103 +102,72 @@ def from_pretrained(folder: str | Path) -> Compacted:
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name} is missing: give a folder that save_pretrained wrote")
+    config = _config(folder / CONFIG)
+    tensors = _load(folder / WEIGHTS, config.get("sha256"))
     try:
-        config = json.loads((folder / CONFIG).read_text())
+        network = build(config, tensors)
+        Facts.from_dict(config).put_on(network)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        said = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(
+            f"{folder / CONFIG} and {folder / WEIGHTS} do not fit together, or are damaged ({said}): save the network "
+            f"anew"
+        ) from error
+    return network
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version = int(config["format"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / CONFIG} is damaged ({error!r}): save the network anew") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}): save the network anew") from error
     if version > FORMAT:
         raise ValueError(
-            f"{folder / CONFIG} has format {version}, written by tailor {config.get('tailor')}; "
-            f"this is tailor {tailor.__version__}, which reads up to {FORMAT}: update tailor"
+            f"{path} has format {version}, written by tailor {config.get('tailor')}; "
+            f"this is tailor {VERSION}, which reads up to {FORMAT}: update tailor"
         )
+    return config
+
+
+def _load(path: Path, checksum: str | None) -> dict[str, Tensor]:
+    weights = path.read_bytes()
     try:
-        tensors = load_file(folder / WEIGHTS)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{folder / WEIGHTS} is damaged ({error}): save the network anew, or copy it again") from error
-    return _build(config, tensors, folder)
+        tensors: dict[str, Tensor] = load(weights)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}): save the network anew, or copy it again") from error
+    if checksum is not None and hashlib.sha256(weights).hexdigest() != checksum:
+        raise ValueError(
+            f"{path} is damaged, or belongs to another {CONFIG} (its SHA-256 is not the one that is written there): "
+            f"save the network anew, or copy both again"
+        )
+    return tensors
 
 
-def _config(
-    graph: Compacted,
-    example: Example,
-    normalization: Normalization | None,
-    results: Mapping[str, Mapping[str, float]] | None,
-) -> dict[str, Any]:
-    calls = dict.fromkeys(str(node.target) for node in graph.graph.nodes if node.op == "call_module")
-    tasks, taps = getattr(graph, "tasks", []), getattr(graph, "taps", {})
-    shapes = [list(value.shape) for value in example_arguments(example) if isinstance(value, Tensor)]
-    mean, std = normalization or getattr(graph, "normalization", None) or (None, None)
-    return {
-        "format": FORMAT,
-        "tailor": tailor.__version__,
-        "torch": torch.__version__,
-        "tasks": [task_to_dict(task) for task in tasks],
-        "taps": {name: [tap] if isinstance(tap, str) else list(tap) for name, tap in taps.items()},
-        "normalization": None if mean is None or std is None else {"mean": list(mean), "std": list(std)},
-        "inputs": shapes,
-        "widths": {name: list(pair) for name, pair in widths(graph).items()},
-        "parameters": sum(p.numel() for p in graph.parameters()),
-        "results": {name: dict(row) for name, row in (results or {}).items()},
-        "layers": {name: layer_to_dict(name, graph.get_submodule(name)) for name in calls},
-        "graph": graph_to_list(graph.graph),
+def _calls(graph: Compacted) -> list[str]:
+    return list(dict.fromkeys(str(node.target) for node in graph.graph.nodes if node.op == "call_module"))
+
+
+def _tensors(graph: Compacted) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The state as tensors of their own, and which parameters are another one under a second name."""
+    names = {id(parameter): name for name, parameter in graph.named_parameters()}
+    shared = {
+        name: names[id(parameter)]
+        for name, parameter in graph.named_parameters(remove_duplicate=False)
+        if names[id(parameter)] != name
     }
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in graph.state_dict().items()}, shared
 
 
-def _unshared(graph: Compacted) -> dict[str, Tensor]:
-    """The state; a tensor that has several names is written under each of them."""
-    seen: set[int] = set()
-    state = {}
-    for name, tensor in graph.state_dict().items():
-        state[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
-        seen.add(tensor.data_ptr())
-    return state
-
-
-def _build(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> Compacted:
-    root = nn.Module()
+def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write all files under other names first, then rename them: a full disk leaves what was there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    written = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        with torch.device("meta"):
-            for name, state in config["layers"].items():
-                _hang(root, name, layer_from_dict(state))
-        graph = graph_from_list(config["graph"])
-        _hang_tensors(root, graph, tensors)
-        network = Compacted(root, graph)
-        network.load_state_dict(dict(tensors), assign=True)
-        says: Any = network  # attributes that no module declares
-        says.tasks = [task_from_dict(state) for state in config["tasks"]]
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"{folder / CONFIG} and {folder / WEIGHTS} do not fit together: {error}") from error
-    says.taps = {name: tuple(taps) for name, taps in config["taps"].items()}
-    normalization = config["normalization"]
-    says.normalization = None if normalization is None else (normalization["mean"], normalization["std"])
-    return network.eval()
-
-
-def _hang(root: nn.Module, name: str, layer: nn.Module) -> None:
-    *path, last = name.split(".")
-    for part in path:
-        if part not in root._modules:
-            root.add_module(part, nn.Module())
-        root = root.get_submodule(part)
-    root.add_module(last, layer)
-
-
-def _hang_tensors(root: nn.Module, graph: fx.Graph, tensors: Mapping[str, Tensor]) -> None:
-    """Parameters and buffers that the graph reads beside the layers: whole numbers are buffers."""
-    for node in graph.nodes:
-        name = str(node.target)
-        if node.op != "get_attr" or name == "training":
-            continue
-        *path, last = name.split(".")
-        holder = root
-        for part in path:
-            if part not in holder._modules:
-                holder.add_module(part, nn.Module())
-            holder = holder.get_submodule(part)
-        if hasattr(holder, last):
-            continue
-        if tensors[name].is_floating_point():
-            holder.register_parameter(last, nn.Parameter(tensors[name]))
-        else:
-            holder.register_buffer(last, tensors[name])
+        for name, content in contents.items():
+            (written / name).write_bytes(content)
+        folder.mkdir(exist_ok=True)
+        for name in contents:
+            (written / name).replace(folder / name)
+    finally:
+        shutil.rmtree(written, ignore_errors=True)

@@ -1,9 +1,11 @@
 """ONNX and torch.export programs, checked against the network that they were made of."""
 
 import copy
+import json
+import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,12 @@ from tailor.compaction.inplace import remove_dead_code
 from tailor.compaction.shrink import as_graph
 from tailor.compaction.trace import Example, example_arguments
 from tailor.compaction.tracer import OtherSizesError, expect
+from tailor.evaluation import cost
+from tailor.evaluation.backends import onnx_session
+from tailor.export.facts import VERSION, Facts, Normalization
+from tailor.export.fitting import must_fit
+from tailor.export.runtime import METADATA
 
-Normalization = tuple[Sequence[float], Sequence[float]]
 TOLERANCE = 1e-3
 OPSET = 18
 
@@ -60,6 +66,7 @@ def program(module: nn.Module, example: Example, normalization: Normalization | 
         RuntimeError: torch.export gives up even for fixed sizes.
     """
     graph = _graph(module, example, normalization)
+    must_fit(graph, example)
     for _, exported in _programs(graph, example_arguments(example)):
         return exported
     raise AssertionError("the last try raises")
@@ -93,62 +100,98 @@ def onnx(
     example: Example,
     normalization: Normalization | None = None,
     images: Iterable[Tensor] = (),
+    delta_m: float | None = None,
 ) -> OnnxExport:
     """Write an ONNX file, and check it against the network in ONNX Runtime.
 
+    The file's metadata hold what the network says of itself (:class:`tailor.export.facts.Facts`), so that
+    :class:`tailor.export.OnnxModel`, ``tailor predict`` and ``tailor bench`` need nothing else.
+
     Args:
         module: a network, compacted or not, or any traceable module; in eval mode from here on as a copy.
-        path: of the file.
+        path: of the file; a file that is there is replaced, once the new one is checked.
         example: an input ``(N, C, H, W)``, which the file calls ``image``; or a tuple of them.
         normalization: mean and standard deviation to put inside; the file's images then are RGB in [0, 1]. The
-            example and ``images`` are taken as the file will get them.
+            example and ``images`` are taken as the file will get them. Where None, the network's own is stated in
+            the metadata, if it is known.
         images: real inputs to check with, beside random ones of the example's size and, where sizes are free, others.
+        delta_m: what the network is worth, in percent, for the metadata.
 
     Returns:
         The file's inputs, outputs and errors; ``print`` it.
 
     Raises:
+        ValueError: the network does not run on the example, or the file can't on one of ``images``.
         RuntimeError: the file does not agree with the network.
+        IsADirectoryError: ``path`` is a folder.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give the name of a file, such as {path / 'network.onnx'}")
     graph = _graph(module, example, normalization)
+    must_fit(graph, example)
     arguments = example_arguments(example)
     reference = _without_checks(graph)
     names = _output_names(reference)
     inputs = [str(node.target) for node in reference.graph.nodes if node.op == "placeholder"]
     inputs = ["image"] if len(inputs) == 1 else inputs
+    said = _metadata(module, graph, arguments, normalization, delta_m)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for dims, exported in _programs(graph, arguments):
-        try:
-            _write(exported, path, inputs, names)
-        except Exception as error:
-            if not dims:
-                raise RuntimeError(f"{path} can't be written: {str(error).splitlines()[0]}") from error
-        else:
-            break
-    return _check(path, reference, arguments, names, list(images))
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        written = Path(folder) / path.name
+        for dims, exported in _programs(graph, arguments):
+            try:
+                _write(exported, written, inputs, names, said)
+            except Exception as error:
+                if not dims:
+                    raise RuntimeError(f"{path} can't be written: {str(error).splitlines()[0]}") from error
+            else:
+                break
+        made = _check(written, reference, arguments, names, list(images))
+        for file in Path(folder).iterdir():  # weights of 2 GB and more stand in a file of their own
+            file.replace(path.parent / file.name)
+    return replace(made, path=path)
 
 
-def _write(exported: Any, path: Path, inputs: list[str], outputs: tuple[str, ...]) -> None:
+def _metadata(
+    module: nn.Module,
+    graph: Compacted,
+    arguments: tuple[Any, ...],
+    normalization: Normalization | None,
+    delta_m: float | None,
+) -> dict[str, Any]:
+    shapes = [tuple(value.shape) for value in arguments if isinstance(value, Tensor)]
+    facts = Facts.of(module, normalization=normalization, shapes=shapes, delta_m=delta_m)
+    macs = cost(graph, arguments[0]).macs if len(arguments) == 1 else None
+    return {
+        "format": 1,
+        "tailor": VERSION,
+        **facts.to_dict(),
+        "normalization_inside": normalization is not None,
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "macs": macs,
+    }
+
+
+def _write(exported: Any, path: Path, inputs: list[str], outputs: tuple[str, ...], said: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = torch.onnx.export(
             exported, dynamo=True, verbose=False, opset_version=OPSET, input_names=inputs, output_names=list(outputs)
         )
         assert made is not None
+        made.model.metadata_props[METADATA] = json.dumps(said)
         made.save(str(path))
 
 
 def _check(
     path: Path, reference: fx.GraphModule, arguments: tuple[Any, ...], names: tuple[str, ...], images: list[Tensor]
 ) -> OnnxExport:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnx_session(path)
     shapes = {node.name: tuple(node.shape) for node in session.get_inputs()}
     trials = [tuple(torch.randn_like(a) for a in arguments), tuple(arguments)]
     trials += [_resized(arguments, tuple(shapes.values()))] if len(arguments) == 1 else []
-    trials += [(image if image.dim() == arguments[0].dim() else image[None],) for image in images]
+    trials += [_real(image, *shapes.values()) for image in images]
     errors = dict.fromkeys(names, 0.0)
     for trial in trials:
         with torch.no_grad():
@@ -161,6 +204,19 @@ def _check(
     if not errors[worst] < TOLERANCE:
         raise RuntimeError(f"{path} differs from the network by {errors[worst]:.2g} relative in {worst!r}")
     return OnnxExport(path, shapes, names, errors, tuple(tuple(trial[0].shape) for trial in trials))
+
+
+def _real(image: Tensor, shape: tuple[int | str, ...]) -> tuple[Tensor]:
+    """An image as the file takes it.
+
+    Raises:
+        ValueError: it can't.
+    """
+    image = image if image.dim() == len(shape) else image[None]
+    if any(isinstance(size, int) and size != found for size, found in zip(shape, image.shape, strict=True)):
+        wanted = " × ".join(map(str, shape))
+        raise ValueError(f"an image of shape {tuple(image.shape)} to check with: the file takes {wanted}; resize it")
+    return (image,)
 
 
 def _resized(arguments: tuple[Any, ...], shapes: tuple[tuple[int | str, ...], ...]) -> tuple[Tensor, ...]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tailor.evaluation import Results, Row, Table, cost, delta_m, evaluate, latency, per_task
-from tailor.methods.environment import environment
+from tailor.evaluation.environment import environment
 from tailor.methods.stage import Preview, Result, Stage
 from tailor.methods.workshop import Workshop
 from tailor.tasks import Task

@@ -7,15 +7,11 @@ from markupsafe import Markup
 from tailor.evaluation.wording import count, number
 from tailor.report.chart import BOTTOM, LEFT, RIGHT, TOP, Axes, tick_label, ticks
 from tailor.report.comparison import Comparison
+from tailor.report.labels import around, place_label
 from tailor.report.names import SINGLE, colour_class, method_name
 from tailor.report.svg import drawing, element, tip
 
 WIDTH, HEIGHT = 460.0, 300.0
-LETTER = 7.3
-"""About the width of a letter of a label, in CSS pixels."""
-
-Region = tuple[float, float, float, float]
-"""Left, top, right, bottom."""
 
 
 def scatter(found: Comparison) -> Markup | None:
@@ -29,14 +25,16 @@ def scatter(found: Comparison) -> Markup | None:
     most = max(macs for _, macs, _, _ in spots) * 1.12
     axes = Axes(0.0, most, low - margin, high + margin, WIDTH, HEIGHT)
     parts = [_grid(axes, most), _zero(axes)]
-    taken = [(axes.x(macs) - 8, axes.y(mean) - 8, axes.x(macs) + 8, axes.y(mean) + 8) for _, macs, _, mean in spots]
+    taken = [around(axes.x(macs), axes.y(mean)) for _, macs, _, mean in spots]
     for method, macs, seeds, mean in spots:
         colour = colour_class(method, found.methods)
         x, y = axes.x(macs), axes.y(mean)
         dots = [element("circle", cx=x, cy=axes.y(gain), r=3, class_="seed") for gain in seeds]
         about = f"{method_name(method)}: Δm {number(mean, 1, signed=True)} %, {count(round(macs))} multiply-accumulates"
         mean_dot = element("circle", tip(about), cx=x, cy=y, r=7, class_="mean")
-        parts.append(element("g", *dots, mean_dot, _label(method_name(method), x, y, taken), class_=f"spot {colour}"))
+        parts.append(
+            element("g", *dots, mean_dot, place_label(method_name(method), x, y, taken, WIDTH), class_=f"spot {colour}")
+        )
     described = "; ".join(
         f"{method_name(method)} {number(mean, 1, signed=True)} % at {count(round(macs))}"
         for method, macs, _, mean in spots
@@ -94,27 +92,3 @@ def _zero(axes: Axes) -> Markup:
     """As good as single-task networks."""
     y = axes.y(0.0)
     return element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="zero")
-
-
-def _label(text: str, x: float, y: float, taken: list[Region]) -> Markup:
-    """Beside, above or below the dot: the first place that is inside and free, else the last."""
-    width = LETTER * len(text)
-    places = [
-        ("start", x + 13, y + 4),
-        ("end", x - 13, y + 4),
-        ("middle", x, y - 13),
-        ("middle", x, y + 21),
-        ("end", x + 8, y - 13),
-        ("end", x + 8, y + 21),
-    ]
-    for anchor, start, baseline in places:
-        left = start - width * {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor]
-        region = (left, baseline - 11, left + width, baseline + 3)
-        if left >= LEFT and left + width <= WIDTH and not any(_overlap(region, other) for other in taken):
-            break
-    taken.append(region)
-    return element("text", text, x=start, y=baseline, text_anchor=anchor, class_="name")
-
-
-def _overlap(one: Region, other: Region) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -1,0 +1,56 @@
+"""Saved models, measured side by side: what is behind ``tailor bench``."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tailor.evaluation.bench import Bench, bench
+from tailor.evaluation.bench_table import bench_table
+from tailor.export import contenders
+from tailor.report.bench import as_file, bench_plot
+
+
+def bench_models(
+    models: Mapping[str, nn.Module | str | Path],
+    out: str | Path,
+    *,
+    size: tuple[int, int] | None = None,
+    **how: Any,
+) -> Bench:
+    """Measure networks, folders of ``save_pretrained`` and ONNX files, and write what was found.
+
+    ``out`` gets ``bench.json``, ``bench.md`` and, where the Δm of a model is known, ``bench.svg``.
+
+    Args:
+        models: by the names that the table shows; :func:`tailor.export.names_of` finds some for paths.
+        out: a folder, which is made; what an earlier bench left there is replaced.
+        size: height and width of the images; by default those that the models were made for.
+        how: what :func:`tailor.evaluation.bench.bench` takes: backends, batches, threads, repeats, warmup, seconds.
+
+    Raises:
+        FileNotFoundError: a path leads nowhere.
+        ValueError: a file is damaged, or the models were made for different sizes and none is given.
+    """
+    out = Path(out)
+    with tempfile.TemporaryDirectory(prefix="tailor-bench-") as folder:
+        known = contenders(models, folder, None if size is None else torch.zeros(1, 3, *size))
+        shapes = {name: tuple(one.example) for name, one in known.items() if one.example}
+        if size is None and len(set(shapes.values())) != 1:
+            said = ", ".join(f"{name}: {shape}" for name, shape in shapes.items()) or "unknown"
+            raise ValueError(
+                f"the models were not made for one shape of images ({said}): give a size, height and width"
+            )
+        example = torch.zeros(1, 3, *size) if size else torch.zeros(1, *next(iter(shapes.values()))[1:])
+        found = bench(known, example.normal_(generator=torch.Generator().manual_seed(0)), **how)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "bench.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
+    (out / "bench.md").write_text(bench_table(found) + "\n", encoding="utf-8")
+    picture = bench_plot(found)
+    if picture is not None:
+        (out / "bench.svg").write_text(as_file(picture), encoding="utf-8")
+    return found
