@@ -29,14 +29,14 @@ class Geometric(Balancing):
         self.register_buffer("total", torch.zeros(len(tasks)))
         self.register_buffer("batches", torch.zeros(len(tasks)))
 
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The sum of the logarithms, over the tasks that are there; in training, remembers the losses for weights."""
+    def terms(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """log Lₜ; in training, remembers the losses for weights."""
         values = torch.stack(list(losses.values()))
         if self.training:
             rows = [self.tasks.index(task) for task in losses]
             self.total[rows] += values.detach().to(self.total)
             self.batches[rows] += 1
-        return values.clamp(min=SMALLEST).log().sum()
+        return dict(zip(losses, values.clamp(min=SMALLEST).log(), strict=True))
 
     def weights(self) -> dict[str, float]:
         """1 / the mean loss of the epoch so far; 1 for a task without a label in it."""

@@ -31,7 +31,7 @@ from tailor.diagnosis import (
 )
 from tailor.diagnosis.probe import RATE, STEPS
 from tailor.methods import Result, Workshop
-from tailor.methods.environment import environment
+from tailor.evaluation.environment import environment
 from tailor.runs.bar import Bar
 from tailor.runs.folder import RunFolder
 from tailor.runs.trained import Trained, trained
@@ -73,14 +73,16 @@ def diagnose(folder: RunFolder, workshop: Workshop, show_progress: bool = True) 
     lost = [name for name in workshop.task_names if any(name in names for names in losing.values())]
     alone = {}
     networks = []
-    with Bar([1.0] * (2 * len(judged) + len(lost)), [False] * (2 * len(judged) + len(lost)), show_progress) as bar:
-        for index, task in enumerate(lost):
-            with bar.stage(index, f"probes of {task}, single-task"):
+    steps = [f"probes of {task}, single-task" for task in lost]
+    steps += [f"{what} of {method}" for method in judged for what in ("gradients", "probes")]
+    with Bar(dict.fromkeys(steps, 1.0), (), show_progress) as bar:
+        for task in lost:
+            with bar.stage(f"probes of {task}, single-task", 1.0):
                 alone[task] = _alone(workshop, there, task)
-        for index, method in enumerate(judged):
-            with bar.stage(len(lost) + 2 * index, f"gradients of {method}"):
+        for method in judged:
+            with bar.stage(f"gradients of {method}", 1.0):
                 measured = _gradients(workshop, there.together[method][0])
-            with bar.stage(len(lost) + 2 * index + 1, f"probes of {method}"):
+            with bar.stage(f"probes of {method}", 1.0):
                 shared = _shared(workshop, there, method, losing[method])
             results = there.together[method]
             found = Found(method, results, judged[method], measured, _weights(workshop, results[0]), shared, alone)

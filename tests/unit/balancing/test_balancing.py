@@ -32,6 +32,16 @@ def test_a_loss_weighs_what_weights_says(name):
 
 
 @pytest.mark.parametrize("name", BALANCING)
+def test_a_priority_acts_after_balancing(name):
+    # Where it evened out the scales of losses, balancing would undo a factor of the loss itself.
+    balancing = BALANCING[name](TASKS)
+    given = losses(1.0, 2.0, 3.0)
+    balancing(given, {"depth": 5.0}).backward()
+    for task, weight in balancing.weights().items():
+        assert given[task].grad == pytest.approx(weight * (5.0 if task == "depth" else 1.0), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", BALANCING)
 def test_an_absent_task_costs_nothing_and_learns_nothing(name):
     balancing = BALANCING[name](TASKS)
     balancing({"seg": torch.tensor(2.0)}).backward() if list(balancing.parameters()) else balancing(
