@@ -25,8 +25,8 @@ import torch
 
 from tailor.data import NYUv2
 from tailor.evaluation import Row, Table, delta_m, evaluate, latency, paired_interval
-from tailor.methods import METHODS, Method, Result, Stage, Study, Train, Workshop
 from tailor.evaluation.environment import environment
+from tailor.methods import METHODS, Method, Result, Stage, Study, Train, Workshop
 from tailor.methods.layers import sparse
 from tailor.methods.multi_task import multi_task
 from tailor.methods.single_task import dense

@@ -30,7 +30,7 @@ class Geometric(Balancing):
         self.register_buffer("batches", torch.zeros(len(tasks)))
 
     def terms(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """log Lₜ; in training, remembers the losses for weights."""
+        """The logarithms of the losses; in training, remembers the losses for weights."""
         values = torch.stack(list(losses.values()))
         if self.training:
             rows = [self.tasks.index(task) for task in losses]

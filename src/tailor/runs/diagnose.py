@@ -30,8 +30,8 @@ from tailor.diagnosis import (
     standings,
 )
 from tailor.diagnosis.probe import RATE, STEPS
-from tailor.methods import Result, Workshop
 from tailor.evaluation.environment import environment
+from tailor.methods import Result, Workshop
 from tailor.runs.bar import Bar
 from tailor.runs.folder import RunFolder
 from tailor.runs.trained import Trained, trained
