@@ -32,6 +32,7 @@ class RunConfig:
     network: Architecture = field(default_factory=lambda: Architecture(width=16, output_stride=16, decoder_width=32))
     study: Study = field(
         default_factory=lambda: Study(
+            methods=("single_task", "multi_task", "lomt", "sparse_lomt"),
             trials=2,
             rule=lazy_instance(DeepestActive),
         )

@@ -7,12 +7,13 @@ import pytest
 import yaml
 
 from tailor.cli import main
+from tailor.export import from_pretrained
 from tailor.runs import RunFolder
 
 TINY = [
     *("--data.size=[32,32]", "--data.train=16", "--data.validation=8", "--data.test=8", "--data.batch_size=8"),
     *("--network.width=4", "--network.decoder=light", "--network.decoder_width=8"),
-    *("--study.trials=1", "--recipe.epochs=1", "--threads=1", "--tasks=[seg,depth,edges]"),
+    *("--study.trials=1", "--recipe.epochs=1", "--threads=1", "--tasks=[seg,depth,edges]", "--study.export=false"),
 ]
 
 
@@ -75,7 +76,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
     said = capsys.readouterr().out
     for stage in ("single_task/seg/seed-0", "sparse/edges/trial-0", "select", "lomt/seed-0", "compare"):
         assert stage in said
-    assert "13 stages, about" in said
+    assert "16 stages, about" in said
     assert not (tmp_path / "run").exists()
 
 
@@ -172,3 +173,24 @@ def test_no_task_worse_than_changes_taps_and_weights_on_validation(tmp_path, cap
     ]
     assert row["stages"][0] in {one["stage"] for one in rounds}
     assert "use a share such as" in error_of(["run", *TINY, f"--out={out}2", "--no-task-worse-than", "a lot"], capsys)
+
+
+def test_a_run_ends_with_a_small_network_that_runs_without_it(tmp_path, capsys):
+    out = tmp_path / "run"
+    methods = "[single_task,lomt,sparse_lomt]"
+    tiny = [one for one in TINY if not one.startswith("--study.export")]
+    strong = ["--study.penalty=GroupLasso", "--study.penalty.weight=0.3", "--study.taps={seg: layer2.0.conv2}"]
+    taps = ["--study.taps.depth=layer1.0.conv2", "--study.taps.edges=layer1.0.conv2"]
+    assert main(["run", *tiny, *strong, *taps, f"--study.methods={methods}", f"--out={out}"]) == 0
+    capsys.readouterr()
+    compacted = json.loads((out / "stages/compact/result.json").read_text())
+    assert compacted["network"] == "sparse_lomt/seed-0"
+    before, after = (one["parameters"] for one in compacted["costs"].values())
+    assert after < before
+    assert max(compacted["difference"]["float64"].values()) < 1e-10
+    assert max(compacted["difference"]["float32"].values()) < 1e-5
+    exported = json.loads((out / "stages/export/result.json").read_text())
+    assert max(exported["onnx"]["errors"].values()) < 1e-3
+    small = from_pretrained(out / "stages" / exported["files"]["model"])
+    assert sum(parameter.numel() for parameter in small.parameters()) == after
+    assert "Made small" in (out / "report.html").read_text()

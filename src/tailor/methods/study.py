@@ -26,6 +26,8 @@ class Study:
         no_task_worse_than: the most that a task may lose in the tailored network, as a share of its dense
             single-task network's metrics on the validation split, 0.01 or 1%; taps and weights of tasks that lose
             more are changed until none does. None asks for nothing. On the command line also --no-task-worse-than.
+        export: write the last network as safetensors and ONNX, where the extra "export" is installed.
+        round_to: in compaction, channel counts are kept at multiples of this; 8 or 16 suits many devices.
     """
 
     methods: Sequence[str] = ("single_task", "multi_task", "lomt")
@@ -37,10 +39,13 @@ class Study:
     path: StrengthPath = field(default_factory=StrengthPath)
     taps: Mapping[str, str] = field(default_factory=dict)
     no_task_worse_than: float | str | None = None
+    round_to: int = 1
+    export: bool = True
 
     def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise ValueError(f"trials is {self.trials}: use 1 or more")
+        for name in ("trials", "round_to"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: use 1 or more")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds is {list(self.seeds)}: give one or more, each once")
         object.__setattr__(self, "no_task_worse_than", _share(self.no_task_worse_than))

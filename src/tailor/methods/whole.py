@@ -1,8 +1,10 @@
-"""The whole argument: train what is to be compared, then compare it on the test split, once."""
+"""The whole argument: train what is to be compared, compare it on the test split once, make the last network small."""
 
 from collections.abc import Callable
 
+from tailor.methods.compact import Compact
 from tailor.methods.compare import Compare
+from tailor.methods.export import Export, exporting
 from tailor.methods.lomt import lomt
 from tailor.methods.multi_task import multi_task
 from tailor.methods.single_task import single_task
@@ -22,7 +24,7 @@ METHODS: dict[str, Callable[[Workshop, Study], Method]] = {
 
 
 def whole(workshop: Workshop, study: Study) -> Method:
-    """All methods of the study, then the comparison.
+    """All methods of the study, the comparison, and the last multi-task network compacted and exported.
 
     Raises:
         ValueError: where a method is not known.
@@ -33,5 +35,11 @@ def whole(workshop: Workshop, study: Study) -> Method:
     networks: list[Result] = []
     for name in study.methods:
         networks += yield from METHODS[name](workshop, study)
-    yield Compare("compare", tuple(networks))
+    compared = yield Compare("compare", tuple(networks))
+    together = [network for network in networks if len(network["taps"]) > 1]
+    if together:
+        final = next(one for one in together if one["method"] == together[-1]["method"])
+        yield Compact("compact", final, study.round_to)
+        if study.export and exporting():
+            yield Export("export", final, study.round_to, compared)
     return networks

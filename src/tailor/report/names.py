@@ -4,11 +4,14 @@ import math
 from collections.abc import Iterable, Sequence
 
 SINGLE, CONVENTIONAL, TAILORED, SPARSE = "single_task", "multi_task", "lomt", "sparse"
+THIN, SMALL = "sparse_multi_task", "sparse_lomt"
 
 METHODS = {
     SINGLE: "single-task",
     CONVENTIONAL: "conventional multi-task",
+    THIN: "conventional, sparse",
     TAILORED: "tailored (LOMT)",
+    SMALL: "tailored, sparse",
     SPARSE: "sparse single-task",
 }
 

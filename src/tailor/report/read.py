@@ -55,6 +55,8 @@ class Run:
         paths: results of the stages that searched λ and have ended, by task or method.
         selection: the result of the stage ``select``, if it has ended.
         comparison: the result of the stage ``compare``, if it has ended.
+        compaction: the result of the stage ``compact``, if it has ended.
+        export: the result of the stage ``export``, if it has ended.
         gallery: arrays of ``gallery.npz``, if there.
         problems: files that could not be read, and what to do.
     """
@@ -65,6 +67,8 @@ class Run:
     paths: dict[str, dict[str, Any]] = field(default_factory=dict)
     selection: dict[str, Any] | None = None
     comparison: Comparison | None = None
+    compaction: dict[str, Any] | None = None
+    export: dict[str, Any] | None = None
     gallery: Arrays | None = None
     problems: list[str] = field(default_factory=list)
 
@@ -123,6 +127,8 @@ def read(folder: Path) -> Run:
         paths={name.removeprefix(PATHS): result for name, result in others.items() if name.startswith(PATHS)},
         selection=others.get("select"),
         comparison=Comparison.from_dict(compared) if compared else None,
+        compaction=others.get("compact"),
+        export=others.get("export"),
         gallery=_gallery(stages / "compare" / "gallery.npz", problems),
         problems=problems,
     )

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tailor.evaluation.wording import number
+from tailor.report.compaction import small
 from tailor.report.curves import learning, method_legend, sparsity, task_legend, weights
 from tailor.report.gains import gains
 from tailor.report.gallery import gallery
@@ -70,6 +71,7 @@ def _contents(run: Run) -> dict[str, Any]:
         "taps": tap_table(run),
         "paths": paths(run),
         "needs": needs(run),
+        "small": small(run),
         "gallery": gallery(run),
         "learning": learning(run),
         "by_task": [*filter(None, [sparsity(run)]), *weights(run)],

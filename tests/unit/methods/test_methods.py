@@ -36,7 +36,12 @@ def drive(method, answer):
 def patterns_by_task(stage):
     if isinstance(stage, Train):
         (task, *_) = stage.taps
-        return {"stage": stage.name, "taps": stage.taps, "pattern": alive("a") if task == "edges" else alive("a", "b")}
+        return {
+            "stage": stage.name,
+            "method": stage.method,
+            "taps": stage.taps,
+            "pattern": alive("a") if task == "edges" else alive("a", "b"),
+        }
     return {"strength": 5e-4} if isinstance(stage, Path) else choose(stage.rule, stage.trials)
 
 
@@ -87,12 +92,29 @@ def test_baselines_attach_every_decoder_to_the_end():
 
 def test_the_whole_ends_with_a_comparison_of_everything_that_enters_the_table():
     stages, _ = drive(
-        whole(Bench(), Study(trials=1)), lambda stage: patterns_by_task(stage) if stage.name != "compare" else {}
+        whole(Bench(), Study(trials=1)),
+        lambda stage: {} if stage.name in ("compare", "compact", "export") else patterns_by_task(stage),
     )
-    assert stages[-1].name == "compare"
-    assert [network["stage"] for network in stages[-1].networks] == [
+    assert [stage.name for stage in stages[-3:]] == ["compare", "compact", "export"]
+    assert [network["stage"] for network in stages[-3].networks] == [
         *("single_task/seg/seed-0", "single_task/edges/seed-0", "multi_task/seed-0", "lomt/seed-0")
     ]
+
+
+def test_the_last_multi_task_network_is_made_small():
+    methods = ("single_task", "lomt", "multi_task")
+    stages, _ = drive(
+        whole(Bench(), Study(methods=methods, trials=1, seeds=(4, 5), round_to=8, export=False)),
+        lambda stage: {} if stage.name in ("compare", "compact") else patterns_by_task(stage),
+    )
+    assert stages[-1].name == "compact"
+    assert stages[-1].network["stage"] == "multi_task/seed-4"
+    assert stages[-1].round_to == 8
+    alone, _ = drive(
+        whole(Bench(), Study(methods=("single_task",))),
+        lambda stage: {} if stage.name == "compare" else patterns_by_task(stage),
+    )
+    assert alone[-1].name == "compare"
 
 
 def test_choose_says_where_nothing_is_left():
