@@ -150,16 +150,16 @@ def _tap(evidence: Evidence) -> list[Cause]:
     Where both networks can say it, the better tap is that of the single-task network, which others don't disturb.
     """
     found = []
-    for curve, whose, least in (
-        (evidence.alone, "its single-task network's", SLOPE),
-        (evidence.shared, "the multi-task network's own", BETTER_TAP),
+    for curve, whose in (
+        (evidence.alone, "its single-task network's"),
+        (evidence.shared, "the multi-task network's own"),
     ):
         if evidence.tap not in curve.taps:
             continue
         here, best = curve.taps.index(evidence.tap), best_tap(curve)
         kind = SHALLOW if best > here else DEEP
-        needed = least if kind == SHALLOW else BETTER_TAP
-        if best == here or not clearly_lower(curve, best, here, needed):
+        least = SLOPE if kind == SHALLOW else BETTER_TAP
+        if best == here or not clearly_lower(curve, best, here, least):
             continue
         at, there = statistics.fmean(curve.losses[here]), statistics.fmean(curve.losses[best])
         blank = statistics.fmean(curve.blank)

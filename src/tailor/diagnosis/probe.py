@@ -16,8 +16,12 @@ STEPS = 60
 """Steps of every probe: enough for a linear map of standardized features to rank depths."""
 STATISTICS = 8
 """Batches from which features are standardized."""
-RATE = 0.03
-"""Learning rate of Adam at the first step; it falls linearly to 0."""
+RATE = 0.2
+"""Peak learning rate of Adam; anything from half to twice of it ends within a percent."""
+WARMUP = 0.2
+"""Share of the steps on the way up to the peak; from there the rate falls linearly to 0."""
+CONSTANT_STEPS = 20
+"""Steps that the best constant takes before."""
 BLANK = ""
 """The place without features: a probe there learns the best constant."""
 
@@ -53,8 +57,8 @@ def probe(
     """Fit a linear probe for each task at each tap on training images; judge all of them on validation images.
 
     A probe is a 1×1 convolution (on averaged features a linear map, where the task is not dense) of features that are
-    standardized by channel; its output is brought to the label's resolution as a decoder's is. All probes take the
-    same steps on the same images, with the task's own loss, and the network stays as it is.
+    standardized by channel; its output is brought to the label's resolution as a decoder's is. It begins as the best
+    constant. All probes take the same steps on the same images, with the task's own loss; the network stays as it is.
 
     Args:
         network: whose backbone is read, in evaluation mode.
@@ -98,12 +102,12 @@ class Probe(nn.Module):
         super().__init__()
         self.dense = task.dense
         self.register_buffer("mean", mean.view(1, -1, 1, 1))
-        # A dead channel is 0 everywhere, and stays so.
-        self.register_buffer("scale", torch.where(variance > 0, variance.rsqrt(), 0.0).view(1, -1, 1, 1))
+        # Divided by √c, a step of one length moves the output as far however many channels are read. A dead channel
+        # is 0 everywhere, and stays so.
+        scale = torch.where(variance > 0, (len(mean) * variance).rsqrt(), 0.0)
+        self.register_buffer("scale", scale.view(1, -1, 1, 1))
         self.read = nn.Conv2d(len(mean), task.channels, 1)
-        # Next to nothing, so that what a probe ends with is learned and not drawn.
-        for parameter in self.read.parameters():
-            nn.init.normal_(parameter, std=0.01)
+        nn.init.zeros_(self.read.weight)
 
     def forward(self, maps: Tensor, size: torch.Size) -> Tensor:
         """``(N, channels, *size)``, or ``(N, channels)`` where the task is not dense."""
@@ -123,18 +127,31 @@ def _fit(
     first = batches[:STATISTICS]
     statistics = _statistics([_read(network, batch, taps, device) for batch in first])
     probes = {(task.name, tap): Probe(*statistics[tap], task).to(device) for task in tasks for tap in statistics}
-    optimizer = torch.optim.Adam([parameter for one in probes.values() for parameter in one.parameters()], lr=RATE)
-    for step, batch in enumerate(batches):
-        losses = _losses(probes, tasks, _read(network, batch, taps, device), batch, device)
-        if not losses:
-            continue
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * (1 - step / len(batches))
-        optimizer.zero_grad()
-        # The probes share no parameter, so the gradient of the sum is each one's own.
-        torch.stack(list(losses.values())).sum().backward()
-        optimizer.step()
+    constants = {key: one for key, one in probes.items() if key[1] == BLANK}
+    _learn(constants, tasks, batches[:CONSTANT_STEPS], lambda batch: {BLANK: _nothing(batch, device)}, device)
+    for (name, _), one in probes.items():
+        one.read.bias.data.copy_(constants[name, BLANK].read.bias.data)  # type: ignore[union-attr]
+    _learn(probes, tasks, batches, lambda batch: _read(network, batch, taps, device), device)
     return probes
+
+
+def _learn(
+    probes: Probes,
+    tasks: Sequence[Task],
+    batches: Sequence[Batch],
+    maps: Callable[[Batch], Mapping[str, Tensor]],
+    device: str | torch.device,
+) -> None:
+    """One step a batch, each probe by itself: they share no parameter, so the sum's gradient is each one's own."""
+    optimizer = torch.optim.Adam([parameter for one in probes.values() for parameter in one.parameters()])
+    warm = WARMUP * len(batches)
+    for step, batch in enumerate(batches):
+        losses = _losses(probes, tasks, maps(batch), batch, device)
+        if losses:
+            optimizer.param_groups[0]["lr"] = RATE * min(1.0, (step + 1) / warm) * (1 - step / len(batches))
+            optimizer.zero_grad()
+            torch.stack(list(losses.values())).sum().backward()
+            optimizer.step()
 
 
 @torch.no_grad()
@@ -176,8 +193,11 @@ def _losses(
 
 
 def _read(network: Network, batch: Batch, taps: Sequence[str], device: str | torch.device) -> dict[str, Tensor]:
-    maps = features(network, batch["image"].to(device), taps)
-    return maps | {BLANK: maps[taps[0]].new_zeros(len(batch["image"]), 1, 1, 1)}
+    return features(network, batch["image"].to(device), taps) | {BLANK: _nothing(batch, device)}
+
+
+def _nothing(batch: Batch, device: str | torch.device) -> Tensor:
+    return torch.zeros(len(batch["image"]), 1, 1, 1, device=device)
 
 
 def _statistics(maps: Sequence[Mapping[str, Tensor]]) -> dict[str, tuple[Tensor, Tensor]]:

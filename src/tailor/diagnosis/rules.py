@@ -17,9 +17,9 @@ BETTER_TAP = 0.02
 """How much lower, relatively, the loss of a probe elsewhere must be: less than a task is worth moving for. The
 difference must also exceed two standard deviations of itself over the probes' seeds."""
 
-SLOPE = 0.10
-"""The same for a deeper tap, on the single-task network: its decoder stood at the end, so its features were made to be
-read there, and probes improve towards the end even where a decoder does not need it."""
+SLOPE = 0.25
+"""The same for a deeper tap: probes, which look at one place at a time, improve towards the end even where a decoder,
+which looks around, does not need it. On NYU-v2 normals gain by a tap where a probe's loss is 17 % above the end's."""
 
 UNDERFIT = 2.0
 """Percent by which the training loss must exceed the single-task network's to speak of under-fitting: seeds differ by
