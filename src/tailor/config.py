@@ -8,6 +8,7 @@ from tailor.data import Scenes, Source
 from tailor.methods.study import Study
 from tailor.models import Architecture
 from tailor.selection import DeepestActive
+from tailor.sparsity import StrengthPath
 from tailor.training.recipe import Recipe
 
 
@@ -27,7 +28,7 @@ class RunConfig:
     """
 
     out: str = "runs/demo"
-    data: Source = field(default_factory=lambda: lazy_instance(Scenes, train=800, batch_size=20))
+    data: Source = field(default_factory=lambda: lazy_instance(Scenes, train=640, batch_size=20))
     tasks: list[str] = field(default_factory=list)
     network: Architecture = field(default_factory=lambda: Architecture(width=16, output_stride=16, decoder_width=32))
     study: Study = field(
@@ -35,6 +36,7 @@ class RunConfig:
             methods=("single_task", "multi_task", "lomt", "sparse_lomt"),
             trials=2,
             rule=lazy_instance(DeepestActive),
+            path=StrengthPath(start=5e-4, steps=4),
         )
     )
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=8, lr=3e-3))

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -15,6 +15,7 @@ from tailor.report import render
 from tailor.runs.execute import execute
 from tailor.runs.folder import RunFolder
 from tailor.runs.plan import describe, plan
+from tailor.sparsity import Penalty
 from tailor.tasks import Task
 from tailor.training import Recipe, write_atomically
 
@@ -43,6 +44,7 @@ def lomt(
     *,
     out: str | Path,
     trials: int | None = None,
+    penalty: Penalty | Literal["auto"] | None = None,
     network: Architecture | None = None,
     decoder: MakeDecoder | None = None,
     study: Study | None = None,
@@ -62,6 +64,7 @@ def lomt(
             the same weights; in place of ``network.backbone``.
         out: the run's folder.
         trials: in place of ``study.trials``.
+        penalty: in place of ``study.penalty``: a penalty with its λ, or "auto", which finds λ.
         network: backbone and decoders by name.
         decoder: makes a decoder from (channels, task); in place of ``network.decoder``.
         study: what is trained and compared.
@@ -80,6 +83,8 @@ def lomt(
         network = replace(network, backbone=backbone)
     if trials is not None:
         study = replace(study, trials=trials)
+    if penalty is not None:
+        study = replace(study, penalty=penalty)
     folder = RunFolder(out)
     data.setup()
     workshop = Workshop(

@@ -52,7 +52,7 @@ def tiny_decoder(channels, task):
 def run(source, out, **changed):
     arguments = {
         "decoder": tiny_decoder,
-        "study": Study(trials=2, penalty=Half(1e-3), rule=Second()),
+        "study": Study(trials=2, penalty=Half(1e-3), rule=Second(), export=False),
         "recipe": Recipe(epochs=1),
         "show_progress": False,
     }
@@ -76,7 +76,7 @@ def test_everything_of_ones_own_is_accepted(shapes, tmp_path):
 def test_a_module_is_copied_with_its_weights(shapes, tmp_path):
     backbone = Chain()
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
-    study = Study(methods=("multi_task",))
+    study = Study(methods=("multi_task",), export=False)
     tailor.lomt(
         shapes.tasks,
         shapes,
@@ -93,6 +93,28 @@ def test_a_module_is_copied_with_its_weights(shapes, tmp_path):
         torch.testing.assert_close(weights[f"backbone.{key}"], value)
 
 
+def test_lambda_by_itself(shapes, tmp_path):
+    out = tmp_path / "run"
+    study = Study(trials=1, seeds=(3,), strength={"many": 1e-4}, methods=("lomt",), export=False)
+    run(shapes, out, penalty="auto", study=study, recipe=Recipe(epochs=4))
+    assert not (out / "stages/path/many").exists()  # its λ is given
+    for task in ("seg", "depth", "edges"):
+        dense = json.loads((out / f"stages/single_task/{task}/seed-3/result.json").read_text())
+        path = json.loads((out / f"stages/path/{task}/result.json").read_text())
+        sparse = json.loads((out / f"stages/sparse/{task}/trial-0/result.json").read_text())
+        assert path["epochs"] <= 2 * 4
+        reference = dense["validation"][f"val_loss/{task}"]
+        for point in path["points"]:
+            assert point["excess"] == pytest.approx(point["val_loss"][task] / reference - 1)
+        bearable = [point["strength"] for point in path["points"] if point["excess"] <= 0.02 and point["sparsity"] < 1]
+        assert path["strength"] == max(bearable, default=0.0)
+        assert sparse["penalty"] == repr(GroupLasso(path["strength"]))
+        # Each network of the path goes on from a weaker one: its weights are not the dense ones.
+        steps = sorted((out / f"stages/path/{task}").glob("step-*/weights.pt"))
+        assert len(steps) == len(path["points"])
+        assert not list(out.rglob("*.ckpt"))
+
+
 def test_a_part_of_the_tasks_is_enough(shapes, tmp_path):
     done = tailor.lomt(
         shapes.tasks[:2],
@@ -100,7 +122,7 @@ def test_a_part_of_the_tasks_is_enough(shapes, tmp_path):
         Chain,
         out=tmp_path / "run",
         decoder=tiny_decoder,
-        study=Study(trials=1, rule=Second()),
+        study=Study(trials=1, rule=Second(), penalty=GroupLasso(1e-3), export=False),
         recipe=Recipe(epochs=1),
         show_progress=False,
     )
@@ -115,7 +137,7 @@ def test_other_arguments_are_another_run(shapes, tmp_path):
 
 
 def test_without_a_baseline_there_is_a_table_without_delta_m(shapes, tmp_path):
-    done = run(shapes, tmp_path / "run", study=Study(methods=("multi_task",)))
+    done = run(shapes, tmp_path / "run", study=Study(methods=("multi_task",), export=False))
     (row,) = json.loads((tmp_path / "run/stages/compare/result.json").read_text())["rows"]
     assert row["delta_m"] is None
     assert done.taps == {}
