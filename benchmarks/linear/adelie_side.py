@@ -68,7 +68,7 @@ def main() -> None:
         )  # fmt: skip
         results["seconds"].append(time.process_time() - begin)
     betas = state.betas.toarray()
-    results["adelie"] = ad.__version__
+    results["version"] = ad.__version__
     np.savez(sys.argv[2] + ".npz", W=betas[:, : p * tasks].reshape(-1, p, tasks), b=betas[:, p * tasks :])
     Path(sys.argv[2]).write_text(json.dumps(results))
 

@@ -9,7 +9,7 @@ Run: OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/linear/simulatio
 Run again with the same --out, it goes on where it ended.
 """
 
-# ruff: noqa: ANN001, ANN201, ANN202, D103 - a script, read top to bottom
+# ruff: noqa: ANN001, ANN201, ANN202, D103, N803 - a script, read top to bottom
 from __future__ import annotations
 
 import argparse
@@ -17,9 +17,11 @@ import json
 import warnings
 from collections import defaultdict
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import sklearn
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegressionCV, RidgeCV
 from sklearn.metrics import r2_score, roc_auc_score
@@ -31,24 +33,29 @@ CV = {"n_alphas": 20, "alpha_min_ratio": 0.05, "cv": 3, "tol": 1e-4}
 
 
 def joint(train, tasks):
-    """All the given tasks in one fit: the linear predictors' coefficients, and its most important features."""
+    """All the given tasks in one fit: a linear predictor for each, and the fit's most important features."""
     task = np.repeat(tasks, [len(train.ys[t]) for t in tasks])
     X, y = np.vstack([train.Xs[t] for t in tasks]), np.concatenate([train.ys[t] for t in tasks])
     losses = {t: "squared" if t < KINDS[0] else "logistic" for t in tasks}
     model = MixedMultiTaskLassoCV(**CV, losses=losses).fit(X, y, task=task)
-    return {t: model.coef_[k] for k, t in enumerate(tasks)}, _largest(model.feature_importances_)
+    predictors = {t: partial(_linear, model.coef_[k], model.intercept_[k]) for k, t in enumerate(tasks)}
+    return predictors, _largest(model.feature_importances_)
+
+
+def _linear(coef, intercept, X):
+    return X @ coef + intercept
 
 
 def mixed(train):
-    coefs, support = joint(train, range(20))
-    return coefs, dict.fromkeys(coefs, support)
+    predictors, support = joint(train, range(20))
+    return predictors, dict.fromkeys(predictors, support)
 
 
 def by_kind(train):
     result, supports = {}, {}
     for tasks in (range(10), range(10, 20)):
-        coefs, support = joint(train, tasks)
-        result |= coefs
+        predictors, support = joint(train, tasks)
+        result |= predictors
         supports |= dict.fromkeys(tasks, support)
     return result, supports
 
@@ -56,16 +63,16 @@ def by_kind(train):
 def single_lasso(train):
     result, supports = {}, {}
     for t in range(20):
-        coefs, supports[t] = joint(train, [t])
-        result |= coefs
+        predictors, supports[t] = joint(train, [t])
+        result |= predictors
     return result, supports
 
 
 def single_ridge(train):
-    result = {}
+    result, supports = {}, {}
     for t, (X, y) in enumerate(zip(train.Xs, train.ys, strict=True)):
         if t < KINDS[0]:
-            result[t] = RidgeCV(np.logspace(-1, 4, 15)).fit(X, y).coef_
+            model = RidgeCV(np.logspace(-1, 4, 15)).fit(X, y)
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -73,17 +80,23 @@ def single_ridge(train):
                     Cs=np.logspace(-4, 1, 8), l1_ratios=(0.0,), cv=3, max_iter=200, use_legacy_attributes=False,
                     scoring="neg_log_loss",
                 ).fit(X, y)  # fmt: skip
-            result[t] = model.coef_[0]
-    return result, {t: _largest(np.abs(w)) for t, w in result.items()}
+        result[t] = partial(_linear, np.ravel(model.coef_), model.intercept_)
+        supports[t] = _largest(np.abs(np.ravel(model.coef_)))
+    return result, supports
 
 
 def forest(train):
     result, supports = {}, {}
     for t, (X, y) in enumerate(zip(train.Xs, train.ys, strict=True)):
         kind = RandomForestRegressor if t < KINDS[0] else RandomForestClassifier
-        result[t] = kind(100, max_features="sqrt", random_state=0).fit(X, y)
-        supports[t] = _largest(result[t].feature_importances_)
+        model = kind(100, max_features="sqrt", random_state=0).fit(X, y)
+        result[t] = model.predict if t < KINDS[0] else partial(_chance, model)
+        supports[t] = _largest(model.feature_importances_)
     return result, supports
+
+
+def _chance(model, X):
+    return model.predict_proba(X)[:, 1]
 
 
 METHODS = {
@@ -101,17 +114,11 @@ def _largest(importance):
     return mask & (importance > 0)
 
 
-def scores(models, supports, test) -> dict:
+def scores(predictors, supports, test) -> dict:
     """R² over regression, AUC over classification, recovery over all tasks."""
     r2, auc = [], []
     for t, (X, y) in enumerate(zip(test.Xs, test.ys, strict=True)):
-        model = models[t]
-        if t < KINDS[0]:
-            # Coefficients come without intercepts here: all means are zero in truth, so that none is needed.
-            r2.append(r2_score(y, X @ model if isinstance(model, np.ndarray) else model.predict(X)))
-        else:
-            ranks = X @ model if isinstance(model, np.ndarray) else model.predict_proba(X)[:, 1]
-            auc.append(roc_auc_score(y, ranks))
+        (r2 if t < KINDS[0] else auc).append((r2_score if t < KINDS[0] else roc_auc_score)(y, predictors[t](X)))
     recovery = np.mean([(chosen & test.support).sum() / ACTIVE for chosen in supports.values()])
     return {"R2": np.mean(r2), "AUC": np.mean(auc), "recovery": recovery}
 
@@ -130,12 +137,13 @@ def main() -> None:
             found[n].update(figures)
     for repeat in range(arguments.repeats):  # all sizes of a repeat before the next: a broken run has them all
         for n in arguments.samples:
-            if all(len(found[f"{n}"].get(f"{name}|R2", ())) > repeat for name in arguments.methods):
+            missing = [name for name in arguments.methods if len(found[f"{n}"].get(f"{name}|R2", ())) <= repeat]
+            if not missing:
                 continue
             options = {"features": FEATURES, "active": ACTIVE, "noise": 0.5}
             train = simulate(*KINDS, samples=n, seed=repeat, common=arguments.common, **options)
             test = simulate(*KINDS, samples=500, seed=1000 + repeat, coefs=train.coefs, **options)
-            for name in arguments.methods:
+            for name in missing:
                 for figure, value in scores(*METHODS[name](train), test).items():
                     found[f"{n}"].setdefault(f"{name}|{figure}", []).append(float(value))
             print(f"n = {n}, repeat {repeat} done", flush=True)
@@ -147,9 +155,15 @@ def main() -> None:
 def keep(arguments, found) -> None:
     """Write what there is so far, as JSON and as a table."""
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    result = {"date": date.today().isoformat(), "common": arguments.common, "values": found}
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    arguments.out.with_suffix(".md").write_text(table(found, arguments.methods))
+    result = {
+        "date": date.today().isoformat(), "common": arguments.common, "values": found,
+        "versions": {"numpy": np.__version__, "scikit-learn": sklearn.__version__},
+    }  # fmt: skip
+    texts = {".json": json.dumps(result, indent=1) + "\n", ".md": table(found, arguments.methods)}
+    for suffix, text in texts.items():  # an interruption leaves the old file or the new one, never half of it
+        draft = arguments.out.with_suffix(suffix + ".tmp")
+        draft.write_text(text)
+        draft.replace(arguments.out.with_suffix(suffix))
 
 
 def table(found, methods) -> str:
@@ -157,8 +171,8 @@ def table(found, methods) -> str:
     for n, figures in found.items():
         for name in methods:
             cells = [figures.get(f"{name}|{figure}", []) for figure in ("R2", "AUC", "recovery")]
-            if all(cells):
-                shown = " | ".join(f"{np.mean(c):.3f} ± {np.std(c):.3f}" for c in cells)
+            if all(len(c) > 1 for c in cells):
+                shown = " | ".join(f"{np.mean(c):.3f} ± {np.std(c, ddof=1):.3f}" for c in cells)
                 lines.append(f"| {n} | {name} | {shown} | {len(cells[0])} |")
     return "\n".join(lines) + "\n"
 

@@ -1,8 +1,11 @@
 """Time of whole paths, in CPU seconds on one thread, ours beside others, at one and the same duality gap.
 
-Run: OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/linear/speed.py [--adelie PYTHON] [--skglm]
-[--repeats 5] [--parts mixed same_x growth] [--out FILE]
-adelie needs an environment of its own: python -m venv /tmp/adelie && /tmp/adelie/bin/pip install adelie.
+Run: OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/linear/speed.py [--adelie PYTHON] [--skglm PYTHON]
+[--repeats 5] [--parts mixed "mixed, hard" same_x growth] [--out FILE]
+adelie and skglm run in environments of their own: python -m venv /tmp/adelie && /tmp/adelie/bin/pip install adelie.
+Each gets the standardized problem ready made, and the loosest of a row of tolerances at which it comes within 1e-6 of
+our objective (relative to that of the best constants) at every alpha. The sides take turns, so that whatever else the
+machine does hits all of them.
 """
 
 # ruff: noqa: ANN001, ANN202, D103, N803 - a script, read top to bottom
@@ -15,7 +18,6 @@ import statistics
 import subprocess
 import tempfile
 import time
-import warnings
 from datetime import date
 from pathlib import Path
 
@@ -37,65 +39,28 @@ def seconds(function) -> tuple[float, object]:
     return time.process_time() - begin, result
 
 
-def mixed(repeats: int, adelie: str | None, setting: dict) -> dict:
+def mixed(repeats: int, pythons: dict, setting: dict) -> dict:
     """10 regression and 10 classification tasks, each with its own X."""
     data = simulate(10, 10, samples=SAMPLES, features=FEATURES, **setting)
     options = {"n_alphas": ALPHAS, "alpha_min_ratio": RATIO, "loss_weights": "mtlcomb"}
-    mixed_path(data.Xs, data.ys, **options | {"n_alphas": 2})  # compiles
-    times = []
-    for _ in range(repeats):
-        spent, path = seconds(lambda: mixed_path(data.Xs, data.ys, **options))
-        times.append(spent)
-    result = {
-        "setting": setting,
-        "ours": {"seconds": statistics.median(times), "best": min(times), "largest gap": path.dual_gaps.max()},
-        "features": [len(s.features) for s in path.solutions],
-    }
-    if adelie:
-        result["adelie"] = adelie_side(adelie, path, repeats)
-    return result
 
+    def ours():
+        return mixed_path(data.Xs, data.ys, **options)
 
-def adelie_side(python: str, path, repeats: int) -> dict:
-    """The same standardized problem by adelie, tightened until its own gap is at most ours, timed at that tolerance."""
+    path = ours()  # compiles
     problem = path.problem
-    blocks = [matrix.matrix for matrix in problem.designs]
     order = [problem.column_slices[c] for c in range(problem.columns)]
-    arrays = {f"X{t}": X for t, X in enumerate(blocks)}
+    arrays = {f"X{t}": matrix.matrix for t, matrix in enumerate(problem.designs)}
     arrays |= {
-        "tasks": len(blocks), "features": FEATURES, "regressions": 10, "alphas": path.alphas,
+        "tasks": problem.columns, "features": FEATURES, "regressions": 10, "alphas": path.alphas,
         "y": np.concatenate([problem.y[w] for w in order]), "weights": np.concatenate([problem.a[w] for w in order]),
     }  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        for tol in (1e-7, 1e-9, 1e-11, 1e-13):
-            source, target = Path(folder) / "data.npz", Path(folder) / "out.json"
-            np.savez(source, tol=tol, repeats=repeats, **arrays)
-            here = Path(__file__).with_name("adelie_side.py")
-            subprocess.run([python, str(here), str(source), str(target)], check=True, timeout=580)
-            result = json.loads(target.read_text())
-            fits = np.load(str(target) + ".npz")
-            excess = max(
-                (objective(problem, fits["W"][k].T, fits["b"][k], alpha) - ours.objective) / path.null_objective
-                for k, (alpha, ours) in enumerate(zip(path.alphas, path.solutions, strict=True))
-            )
-            if excess <= 1e-6:
-                break
-    times = result.pop("seconds")
-    return {
-        "seconds": statistics.median(times), "best": min(times), "tol": tol,
-        "largest excess of the objective over ours": excess, **result,
-    }  # fmt: skip
+    sides = {"ours": lambda: seconds(ours)[0]}
+    peers = {name: Peer(python, name, arrays, path) for name, python in pythons.items()}
+    return {"setting": setting} | race(sides, peers, repeats, path)
 
 
-def objective(problem, W, b, alpha: float) -> float:
-    """Our objective at anybody's coefficients `(T, p)`."""
-    z = np.empty_like(problem.y)
-    for c, where in enumerate(problem.column_slices):
-        z[where] = problem.designs[c].matrix @ W[c] + b[c]
-    return problem.value(z) + alpha * np.linalg.norm(W, axis=0).sum()
-
-
-def same_x(repeats: int, with_skglm: bool) -> dict:
+def same_x(repeats: int, pythons: dict) -> dict:
     """Least squares on one X, beside scikit-learn and skglm: n = 500, p = 2000, T = 20."""
     random = np.random.default_rng(0)
     X = np.asfortranarray(random.normal(size=(500, FEATURES)))
@@ -107,7 +72,7 @@ def same_x(repeats: int, with_skglm: bool) -> dict:
     Xc, Yc = np.asfortranarray(X - X.mean(0)), np.asfortranarray(Y - Y.mean(0))
 
     def ours():
-        return mixed_path(X, Y, alphas=alphas, standardize=False, tol=1e-6)
+        return mixed_path(X, Y, losses="squared", alphas=alphas, standardize=False, tol=1e-6)
 
     def theirs():
         # Its gap is relative to ‖Y‖², ours to ‖Y‖²/2n (and its objective is n times ours): tol 5e-7 is our 1e-6.
@@ -115,28 +80,65 @@ def same_x(repeats: int, with_skglm: bool) -> dict:
         fits.extend(model.set_params(alpha=alpha).fit(Xc, Yc).coef_.copy() for alpha in alphas)
         return fits
 
-    def glass():
-        from skglm import MultiTaskLasso as Skglm
+    path = ours()  # compiles
+    sides = {"ours": lambda: seconds(ours)[0], "scikit-learn": lambda: seconds(theirs)[0]}
+    pythons = {name: python for name, python in pythons.items() if name == "skglm"}
+    peers = {name: Peer(python, name, {"X": Xc, "Y": Yc, "alphas": alphas}, path) for name, python in pythons.items()}
+    return race(sides, peers, repeats, path)
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return Skglm(fit_intercept=False, tol=1e-6).path(Xc, Yc, alphas)
 
-    sides = {"ours": ours, "scikit-learn": theirs} | ({"skglm": glass} if with_skglm else {})
+class Peer:
+    """Somebody else's solver in a process of its own, at the loosest tolerance at which it comes near our objective."""
+
+    def __init__(self, python: str, name: str, arrays: dict, path) -> None:
+        self.python, self.script = python, Path(__file__).with_name(f"{name}_side.py")
+        self.arrays, self.path = arrays, path
+        for tol in (1e-4, 1e-5, 1e-6, 1e-7, 1e-9, 1e-11, 1e-13):
+            self.tol = tol
+            self.seconds()
+            if self.excess <= 1e-6:
+                break
+
+    def seconds(self) -> float:
+        """CPU seconds of its path; leaves `excess` over our objective, relative to that of constants."""
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder) / "data.npz", Path(folder) / "out.json"
+            np.savez(source, tol=self.tol, repeats=1, **self.arrays)
+            subprocess.run([self.python, str(self.script), str(source), str(target)], check=True, timeout=1200)
+            result = json.loads(target.read_text())
+            fits = dict(np.load(str(target) + ".npz"))
+        path, self.version = self.path, result["version"]
+        intercepts = fits.get("b", np.zeros((len(path.alphas), path.problem.columns)))
+        self.excess = max(
+            (objective(path.problem, W.T, b, alpha) - ours.objective) / path.null_objective
+            for W, b, alpha, ours in zip(fits["W"], intercepts, path.alphas, path.solutions, strict=True)
+        )
+        return result["seconds"][0]
+
+
+def race(sides: dict, peers: dict, repeats: int, path) -> dict:
+    """Medians of all sides, which take turns, and how they compare to ours."""
+    sides = sides | {name: peer.seconds for name, peer in peers.items()}
     times: dict[str, list[float]] = {name: [] for name in sides}
-    for side in sides.values():
-        side()  # compiles, warms caches
     for _ in range(repeats):
         for name, side in sides.items():
-            times[name].append(seconds(side)[0])
-    result = {name: {"seconds": statistics.median(t), "best": min(t)} for name, t in times.items()}
-    path = ours()
+            times[name].append(side())
+            print(f"{name}: {times[name][-1]:.3f} s", flush=True)
+    result: dict = {name: {"seconds": statistics.median(t), "best": min(t), "all": t} for name, t in times.items()}
+    for name, t in times.items():
+        result[name]["median of times ours"] = statistics.median(a / b for a, b in zip(t, times["ours"], strict=True))
+    for name, peer in peers.items():
+        result[name] |= {"version": peer.version, "tol": peer.tol, "excess of its objective over ours": peer.excess}
     result["ours"]["largest gap"] = path.dual_gaps.max()
-    result["features"] = [len(s.features) for s in path.solutions]
-    result["ratio to scikit-learn"] = statistics.median(
-        a / b for a, b in zip(times["ours"], times["scikit-learn"], strict=True)
-    )
-    return result
+    return result | {"features": [len(s.features) for s in path.solutions]}
+
+
+def objective(problem, W, b, alpha: float) -> float:
+    """Our objective at anybody's coefficients `(T, p)`."""
+    z = np.empty_like(problem.y)
+    for c, where in enumerate(problem.column_slices):
+        z[where] = problem.designs[problem.design_of[c]].matrix @ W[c] + b[c]
+    return problem.value(z) + alpha * np.linalg.norm(W, axis=0).sum()
 
 
 def growth() -> dict:
@@ -182,38 +184,33 @@ def save_for_r(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--adelie", help="the Python of an environment with adelie")
-    parser.add_argument(
-        "--skglm", action="store_true", help="time skglm's MultiTaskLasso, too (it compiles for minutes)"
-    )
+    parser.add_argument("--skglm", help="the Python of an environment with skglm")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--parts", nargs="*", default=["mixed", "same_x", "growth"])
+    parser.add_argument("--parts", nargs="*", default=["mixed", "mixed, hard", "same_x", "growth"])
     parser.add_argument("--save-for-r", type=Path, metavar="FOLDER", help="write the mixed problem as CSV files for R")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.save_for_r:
         save_for_r(arguments.save_for_r)
     result = {
-        "date": date.today().isoformat(), "machine": f"{platform.processor() or platform.machine()}, one thread",
+        "machine": f"{platform.processor() or platform.machine()}, one thread",
         "versions": {"numpy": np.__version__, "numba": numba.__version__, "scikit-learn": sklearn.__version__},
     }  # fmt: skip
-    if "mixed" in arguments.parts:
-        result["mixed"] = [
-            mixed(arguments.repeats, arguments.adelie, setting)
-            for setting in (
-                {"active": 50, "common": 1.0, "noise": 0.1},
-                {"active": 50, "common": 0.0, "noise": 0.5},
-            )
-        ]
-    if "same_x" in arguments.parts:
-        result["same_x"] = same_x(arguments.repeats, arguments.skglm)
-    if "growth" in arguments.parts:
-        result["growth"] = growth()
-    text = json.dumps(result, indent=1, default=float)
-    print(text)
+    named = {"adelie": arguments.adelie, "skglm": arguments.skglm}
+    pythons = {name: python for name, python in named.items() if python}
+    parts = {
+        "mixed": lambda: mixed(arguments.repeats, pythons, {"active": 50, "common": 1.0, "noise": 0.1}),
+        "mixed, hard": lambda: mixed(arguments.repeats, pythons, {"active": 50, "common": 0.0, "noise": 0.5}),
+        "same_x": lambda: same_x(arguments.repeats, pythons),
+        "growth": growth,
+    }
+    for name in arguments.parts:
+        result[name] = parts[name]() | {"date": date.today().isoformat()}
+        if arguments.out:  # after each part: an interruption costs one part, and the others stay as they were
+            old = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+            arguments.out.write_text(json.dumps(old | result, indent=1, default=float) + "\n")
+    print(json.dumps(result, indent=1, default=float))
     print("\nWhere R is installed:\n" + R_COMMAND)
-    if arguments.out:
-        old = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-        arguments.out.write_text(json.dumps(old | result, indent=1, default=float) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from tailor.linear.estimator import MixedModelParameters, MixedMultiTaskLasso
 from tailor.linear.folds import TaskStratifiedKFold
-from tailor.linear.inputs import take_task_column
+from tailor.linear.inputs import stack_tasks, take_task_column
 from tailor.linear.losses.base import Array
 from tailor.linear.path import MixedPath, alpha_grid, descend_path
 from tailor.linear.scoring import SCORINGS
@@ -123,7 +123,7 @@ class MixedMultiTaskLassoCV(MixedModelParameters):
         model = MixedMultiTaskLasso(**self._shared(losses))
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
         splits = self._splits(X, y, task)
-        scores = Parallel(n_jobs=self.n_jobs)(
+        scores = Parallel(n_jobs=self.n_jobs, verbose=10 * bool(self.verbose))(
             delayed(fold_scores)(model, self.alphas_, self.scoring, (X, y, task, weights), train, test, list(losses))
             for train, test in splits
         )
@@ -131,6 +131,18 @@ class MixedMultiTaskLassoCV(MixedModelParameters):
         chosen = self._choose()
         self._adopt(solver.problem, self.path_.solutions[chosen], solver.null_objective)
         self.alpha_ = float(self.alphas_[chosen])
+        return self
+
+    def fit_tasks(self, Xs: Any, ys: Any, sample_weights: Any = None, names: Any = None) -> MixedMultiTaskLassoCV:
+        """As `fit`, for one X and y a task; arguments as for `MixedMultiTaskLasso.fit_tasks`.
+
+        The tasks end up in the order of their sorted names.
+        """
+        if self.task_feature is not None:
+            raise ValueError(f"separate tasks need no task_feature, but it is {self.task_feature!r}")
+        X, y, task, weights = stack_tasks(Xs, ys, sample_weights, names)
+        self.fit(X, y, task=task, sample_weight=weights)
+        self._labels_2d = len(self.task_names_) > 1
         return self
 
     def _choose(self) -> int:

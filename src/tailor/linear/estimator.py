@@ -44,6 +44,8 @@ class MixedModelParameters(MixedLinearModel):
         """The tasks in stacked or same-X data, after the checks that scikit-learn asks for."""
         given = X
         if self.task_feature is not None:
+            if task is not None:
+                raise ValueError(f"the task comes from column {self.task_feature!r} (task_feature); leave task out")
             X, task = take_task_column(X, self.task_feature)
         matrix = feature_matrix(X)
         validate_data(self, given, y, skip_check_array=True)
@@ -65,6 +67,8 @@ class MixedModelParameters(MixedLinearModel):
 
     def _separate(self, Xs: Any, ys: Any, sample_weights: Any = None, names: Any = None) -> list[Samples]:
         """The tasks in data that come apart from the start."""
+        if self.task_feature is not None:
+            raise ValueError(f"separate tasks need no task_feature, but it is {self.task_feature!r}")
         samples = separate_samples(Xs, ys, sample_weights, names)
         first = next(iter(Xs.values())) if isinstance(Xs, Mapping) else Xs[0]
         validate_data(self, first, skip_check_array=True)

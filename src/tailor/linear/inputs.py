@@ -3,6 +3,7 @@
 # ruff: noqa: N803 - X, W, G and Q keep the names of the papers and of scikit-learn
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,7 +76,8 @@ def observed(y: Labels) -> np.ndarray:
     if y.dtype.kind == "f":
         return np.asarray(~np.isnan(y))
     if y.dtype.kind == "O":
-        return np.array([label is not None and label == label for label in y], dtype=bool)
+        nothing = (None, getattr(sys.modules.get("pandas"), "NA", None))
+        return np.array([not any(label is none for none in nothing) and label == label for label in y], dtype=bool)
     return np.ones(len(y), dtype=bool)
 
 
@@ -90,7 +92,14 @@ def tidy(y: Labels) -> Labels:
 def stacked_samples(X: Any, y: Labels, task: Labels, weights: Array) -> list[Samples]:
     """One `Samples` for each distinct value of `task`, sorted; rows without a label or weight are left out."""
     usable = observed(y) & (weights > 0)
-    names, codes = np.unique(task, return_inverse=True)
+    unnamed = np.flatnonzero(~observed(task))
+    if len(unnamed):
+        raise ValueError(f"row {unnamed[0]} has no task ({len(unnamed)} in all); drop such rows or name their task")
+    try:
+        names, codes = np.unique(task, return_inverse=True)
+    except TypeError as error:
+        kinds = sorted({type(name).__name__ for name in task})
+        raise ValueError(f"tasks must be all numbers or all strings, got {' and '.join(kinds)}") from error
     result = []
     for code, name in enumerate(names):
         rows = np.flatnonzero((codes == code) & usable)
@@ -131,6 +140,9 @@ def separate_samples(
         if isinstance(sample_weights, Mapping):
             sample_weights = [sample_weights.get(name) for name in names]
     names = list(range(len(Xs))) if names is None else list(names)
+    twice = [name for index, name in enumerate(names) if name in names[:index]]
+    if twice:
+        raise ValueError(f"two tasks have the name {twice[0]!r}; the names are {names}")
     sample_weights = [None] * len(Xs) if sample_weights is None else list(sample_weights)
     if not len(Xs) == len(ys) == len(names) == len(sample_weights):
         raise ValueError(
@@ -149,10 +161,47 @@ def separate_samples(
         if labels.shape != (matrix.shape[0],):
             raise ValueError(f"task {name!r}: X has {matrix.shape[0]} rows, but y has shape {labels.shape}")
         share = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=np.float64)
+        if share.shape != labels.shape or not np.all(np.isfinite(share) & (share >= 0)):
+            raise ValueError(f"task {name!r}: sample weights must be {len(labels)} finite numbers of at least 0")
         usable = observed(labels) & (share > 0)
         part = matrix if usable.all() else matrix[np.flatnonzero(usable)]
         result.append(_task(name, part, tidy(labels[usable]), share[usable]))
     return result
+
+
+def are_separate(X: Any) -> bool:
+    """Whether `X` is one matrix a task (a mapping or a sequence of them), not a matrix itself."""
+    return isinstance(X, Mapping) or (isinstance(X, list | tuple) and len(X) > 0 and np.ndim(X[0]) == 2)
+
+
+def stack_tasks(
+    Xs: Mapping[Name, Any] | Sequence[Any], ys: Mapping[Name, Any] | Sequence[Any], sample_weights: Any, names: Any
+) -> tuple[Any, Labels, Labels, Array]:
+    """Separate tasks below each other, for what has to take them apart by rows: X, y, task and weights.
+
+    Raises:
+        ValueError: As `separate_samples`.
+    """
+    separate_samples(Xs, ys, sample_weights, names)
+    if isinstance(Xs, Mapping):
+        names = list(Xs)
+        Xs, ys = list(Xs.values()), [ys[name] for name in names]
+        if isinstance(sample_weights, Mapping):
+            sample_weights = [sample_weights.get(name) for name in names]
+    labels = [np.asarray(y) for y in ys]
+    sizes = [len(y) for y in labels]
+    shares = [None] * len(sizes) if sample_weights is None else sample_weights
+    weights = [np.ones(n) if part is None else np.asarray(part) for n, part in zip(sizes, shares, strict=True)]
+    if len({y.dtype.kind for y in labels}) > 1:  # else concatenation would make strings of numbers
+        labels = [y.astype(object) for y in labels]
+    if all(hasattr(X, "columns") for X in Xs):
+        import pandas as pd
+
+        X = pd.concat(list(Xs), ignore_index=True)
+    else:
+        X = sp.vstack(Xs, format="csr") if any(sp.issparse(X) for X in Xs) else np.vstack(Xs)
+    names = list(range(len(sizes))) if names is None else names
+    return X, np.concatenate(labels), np.repeat(np.asarray(names), sizes), np.concatenate(weights)
 
 
 def _task(name: Name, X: Any, y: Labels, weights: Array) -> Samples:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tailor.linear.estimator import MixedModelParameters, MixedMultiTaskLasso, original_units
+from tailor.linear.inputs import are_separate
 from tailor.linear.losses.base import Array
 from tailor.linear.problem import Problem
 from tailor.linear.solver import Solution, Solver
@@ -97,7 +98,7 @@ def mixed_path(
     """Fit `MixedMultiTaskLasso` along a path of α, warm-started.
 
     Args:
-        X: Features `(N, p)`; or a list of matrices, one a task, with `y` a list of labels.
+        X: Features `(N, p)`; or one matrix a task, in a sequence or a mapping, with `y` (and weights) likewise.
         y: Labels, as for `MixedMultiTaskLasso.fit`.
         task: The task of each row `(N,)`.
         sample_weight: `(N,)`.
@@ -114,8 +115,7 @@ def mixed_path(
         array([0, 1, 1, 1, 1])
     """
     model: MixedModelParameters = MixedMultiTaskLasso(**parameters)
-    separate = isinstance(X, list | tuple) and np.ndim(X[0]) == 2
-    samples = model._separate(X, y, sample_weight) if separate else model._samples(X, y, task, sample_weight)
+    samples = model._separate(X, y, sample_weight) if are_separate(X) else model._samples(X, y, task, sample_weight)
     solver = model._solver(samples)
     grid = alpha_grid(solver.alpha_max, n_alphas, alpha_min_ratio) if alphas is None else alphas
     return descend_path(solver, grid)

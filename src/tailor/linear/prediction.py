@@ -220,6 +220,8 @@ class MixedLinearModel(BaseEstimator):
         check_is_fitted(self)
         given = X
         if self.task_feature is not None:
+            if task is not None:
+                raise ValueError(f"the task comes from column {self.task_feature!r} (task_feature); leave task out")
             X, task = take_task_column(X, self.task_feature)
         matrix = feature_matrix(X)
         validate_data(self, given, reset=False, skip_check_array=True)

@@ -105,8 +105,8 @@ class Problem:
             scale = scale if standardize and scale > 0 else 1.0
             y = y / scale
             weight = loss_weight(loss_weights, loss, y, shares, task.name, index, len(samples))
-            if loss.degenerate(y):
-                _warn_degenerate(task.name, classes)
+            if loss.degenerate(y) or not np.any(y != y[:, :1]):
+                _warn_degenerate(task, classes)
             counted = 0.0 if loss.degenerate(y) else weight
             null = np.repeat(loss.null(y, shares)[:, None], y.shape[1], axis=1)
             parts.append((y, np.broadcast_to(counted * shares, y.shape), null))
@@ -213,10 +213,11 @@ class Problem:
         return result
 
 
-def _warn_degenerate(name: Name, classes: Labels | None) -> None:
-    seen = f"only the class {classes.tolist()[0]!r}" if classes is not None else "no event"
+def _warn_degenerate(task: Samples, classes: Labels | None) -> None:
+    value = task.y[0].item() if isinstance(task.y[0], np.generic) else task.y[0]
+    seen = "class" if classes is not None else "label"
     warnings.warn(
-        f"task {name!r} has {seen}: it cannot tell which features matter, gets coefficients 0 and always predicts that",
+        f"task {task.name!r} has only the {seen} {value!r}: it cannot tell what matters, and gets coefficients 0",
         UserWarning,
         stacklevel=2,
     )

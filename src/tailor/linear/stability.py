@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight
 from tailor.linear.cross_validation import _rows
 from tailor.linear.estimator import MixedMultiTaskLasso
 from tailor.linear.folds import TaskStratifiedKFold
-from tailor.linear.inputs import take_task_column
+from tailor.linear.inputs import are_separate, stack_tasks, take_task_column
 from tailor.linear.losses.base import Array
 from tailor.linear.path import alpha_grid, descend_path
 
@@ -70,7 +70,7 @@ def stability_selection(
     """Stability selection with complementary pairs of halves, stratified by task and class.
 
     Args:
-        X: Features `(N, p)`.
+        X: Features `(N, p)`; or one matrix a task, in a sequence or a mapping, with `y` (and weights) likewise.
         y: Labels, as for `MixedMultiTaskLasso.fit`.
         task: The task of each row `(N,)`.
         sample_weight: `(N,)`.
@@ -82,6 +82,8 @@ def stability_selection(
         random_state: Seed of the halves.
         **parameters: Parameters of `MixedMultiTaskLasso` other than `alpha`.
     """
+    if are_separate(X):
+        X, y, task, sample_weight = stack_tasks(X, y, sample_weight, None)
     model = MixedMultiTaskLasso(**parameters)
     solver = model._solver(model._samples(X, y, task, sample_weight))
     grid = alpha_grid(solver.alpha_max, n_alphas, alpha_min_ratio) if alphas is None else np.sort(alphas)[::-1]
@@ -91,7 +93,11 @@ def stability_selection(
     groups = take_task_column(X, model.task_feature)[1] if model.task_feature is not None else task
     seeds = check_random_state(random_state).randint(2**31 - 1, size=n_pairs)
     halves = [half for seed in seeds for _, half in TaskStratifiedKFold(2, random_state=int(seed)).split(X, y, groups)]
-    runs = Parallel(n_jobs=n_jobs)(delayed(_selected)(model, grid, (X, y, task, weights), half) for half in halves)
+    progress = 10 * bool(model.verbose)
+    model.set_params(verbose=False)
+    runs = Parallel(n_jobs=n_jobs, verbose=progress)(
+        delayed(_selected)(model, grid, (X, y, task, weights), half) for half in halves
+    )
     ever = np.stack(runs)
     model._tasks, model.coef_ = solver.problem.tasks, np.zeros((solver.problem.columns, solver.problem.features))
     return StabilitySelection(grid, ever.mean(axis=0), ever.sum(axis=2).mean(axis=0), model.coef_names_)

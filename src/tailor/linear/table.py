@@ -57,5 +57,22 @@ def read_table(path: Path, targets: Sequence[str], task_column: str | None, drop
         raise ValueError(
             f"{path}: feature {words[0]!r} is no number; encode it, or leave it out with --drop {words[0]}"
         )
-    y = np.asarray(frame[targets[0]]) if task_column else frame[list(targets)]
-    return Table(path.stem, X, y, np.asarray(frame[task_column]) if task_column else None)
+    if task_column is None:
+        return Table(path.stem, X, frame[list(targets)], None)
+    task = np.asarray(frame[task_column])
+    return Table(path.stem, X, _numbers_where_they_are(frame[targets[0]], task), task)
+
+
+def _numbers_where_they_are(column: Any, task: np.ndarray) -> np.ndarray:
+    """Labels `(N,)` of a long table: those of a task become numbers if all of them are, whatever other tasks have."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column):
+        return np.asarray(column)
+    labels = np.array(column, dtype=object)
+    for name in pd.unique(task):
+        rows = np.flatnonzero(task == name)
+        numbers = pd.to_numeric(column.iloc[rows], errors="coerce")
+        if numbers.notna().equals(column.iloc[rows].notna()):
+            labels[rows] = numbers
+    return labels

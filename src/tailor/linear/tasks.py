@@ -54,6 +54,13 @@ def resolve_loss(choice: str | Loss, y: Labels, name: Name) -> Loss:
     if isinstance(choice, Loss):
         return choice
     word = guess_loss(y) if choice == "auto" else choice
+    if choice == "auto" and word == "multinomial":
+        classes = len(np.unique(y))
+        if classes > max(10, len(y) // 2):
+            raise ValueError(
+                f"task {name!r}: {classes} different labels in {len(y)} rows (the first is {y[0].item()!r}) are no "
+                "numbers and hardly classes; expected numbers, or few classes (losses='multinomial' takes any)"
+            )
     if word not in LOSSES:
         raise ValueError(
             f"unknown loss {choice!r} for task {name!r}: expected 'auto', one of {sorted(LOSSES)} or a Loss object"

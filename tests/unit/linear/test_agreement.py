@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import cvxpy as cp
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, MultiTaskLasso, Ridge
 
-from tailor.linear import MixedMultiTaskLasso, simulate
+from tailor.linear import MixedMultiTaskLasso, mixed_path, simulate
 from tailor.linear.coupling import mean_laplacian
 
 
@@ -114,6 +117,86 @@ def test_same_objective_as_a_generic_solver(alpha, ratio, ridge, similarity):
     optimum = cvxpy_optimum(Xs, ys, alpha, ratio, ridge, similarity, weights)
     assert model.objective_ == pytest.approx(optimum, rel=1e-8)
     assert model.dual_gap_ <= 1e-10
+
+
+def test_mtlcomb_weights_minimize_the_objective_of_the_package():
+    """Straight from arXiv 2405.09886, with its labels −1 and 1, but with free intercepts."""
+    random = np.random.default_rng(4)
+    Xs = [random.normal(size=(n, 12)) for n in (30, 35, 40, 45)]
+    W, b = cp.Variable((12, 4)), cp.Variable(4)
+    ys, fits = [], []
+    for t, X in enumerate(Xs):
+        signal = X[:, :3].sum(axis=1) + random.normal(size=len(X))
+        z = X @ W[:, t] + b[t]
+        if t < 2:
+            ys.append(signal)
+            fits.append(cp.sum_squares(z - signal) / (2 * len(X)))
+        else:
+            ys.append(np.where(signal > 0.5, 1, -1))
+            fits.append(2 / len(X) * cp.sum(cp.logistic(cp.multiply(-ys[t], z))))
+    G = np.eye(4) - 1 / 4
+    penalty = 0.2 * cp.sum(cp.norm(W, 2, axis=1)) + 0.3 / 2 * cp.sum_squares(W @ G) + 0.1 / 2 * cp.sum_squares(W)
+    problem = cp.Problem(cp.Minimize(sum(fits) + penalty))
+    problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
+    model = MixedMultiTaskLasso(
+        0.2, loss_weights="mtlcomb", similarity=0.3, ridge=0.1, standardize=False, tol=1e-11
+    ).fit_tasks(Xs, ys)
+    assert model.objective_ == pytest.approx(problem.value, rel=1e-8)
+    np.testing.assert_allclose(model.coef_, W.value.T, atol=1e-4)
+
+
+def test_the_path_begins_where_that_of_the_package_does():
+    random = np.random.default_rng(5)
+    Xs = [random.normal(size=(40, 30)) for _ in range(3)]
+    Xs = [(X - X.mean(axis=0)) / X.std(axis=0) for X in Xs]
+    number = Xs[0][:, 0] + random.normal(size=40)
+    ys = [(number - number.mean()) / number.std(), *(np.repeat([-1, 1], 20)[random.permutation(40)] for _ in range(2))]
+    top = np.sqrt(sum((X.T @ y / 40) ** 2 for X, y in zip(Xs, ys, strict=True))).max()
+    for weights in ("mtlcomb", "balanced"):  # the same, for balanced classes
+        assert mixed_path(Xs, ys, loss_weights=weights, n_alphas=1).alphas[0] == pytest.approx(top, rel=1e-12)
+
+
+def test_same_objective_as_a_generic_solver_on_a_graph():
+    Xs, ys, losses = (part[:4] for part in mixed_tasks())
+    laplacian = np.diag([1.0, 2.5, 2.0, 0.5]) - np.diag([1.0, 1.5, 0.5], 1) - np.diag([1.0, 1.5, 0.5], -1)
+    model = MixedMultiTaskLasso(
+        0.05, losses=losses, loss_weights=None, similarity=0.7, graph=laplacian, standardize=False, tol=1e-10
+    ).fit_tasks(Xs, ys)
+    W, b = cp.Variable((8, 4)), cp.Variable(4)
+    z = [X @ W[:, t] + b[t] for t, X in enumerate(Xs)]
+    counts = ys[2][ys[2] > 0]
+    fits = [
+        cp.sum_squares(z[0] - ys[0]) / 2,
+        cp.sum(cp.logistic(z[1])) - ys[1] @ z[1],
+        cp.sum(cp.exp(z[2])) - ys[2] @ z[2] + counts @ np.log(counts) - counts.sum(),
+        cp.sum(cp.huber(z[3] - ys[3], 1.345)) / 2,
+    ]
+    edges = [(0, 1, 1.0), (1, 2, 1.5), (2, 3, 0.5)]  # tr(W L Wᵀ) as what it means: squared differences along edges
+    pull = sum(weight * cp.sum_squares(W[:, i] - W[:, j]) for i, j, weight in edges)
+    problem = cp.Problem(
+        cp.Minimize(
+            sum(fit / len(y) for fit, y in zip(fits, ys, strict=True))
+            + 0.05 * cp.sum(cp.norm(W, 2, axis=1))
+            + 0.7 / 2 * pull
+        )
+    )
+    problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
+    assert model.objective_ == pytest.approx(problem.value, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [{}, {"l1_ratio": 0.5}, {"ridge": 0.1}, {"similarity": 0.5}, {"l1_ratio": 0.3, "ridge": 0.1, "similarity": 0.2}],
+)
+def test_the_gap_is_a_bound_for_every_loss_and_penalty(penalty):
+    Xs, ys, losses = mixed_tasks()
+    exact = MixedMultiTaskLasso(0.03, losses=losses, tol=1e-9, **penalty).fit_tasks(Xs, ys)
+    for passes in (1, 2, 4, 8):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            rough = MixedMultiTaskLasso(0.03, losses=losses, max_iter=passes, **penalty).fit_tasks(Xs, ys)
+        excess = (rough.objective_ - exact.objective_) / exact.null_objective_
+        assert -1e-9 <= excess <= rough.dual_gap_
 
 
 def test_a_graph_laplacian_pulls_only_what_it_joins():

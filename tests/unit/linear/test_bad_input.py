@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from tailor.linear import MixedMultiTaskLasso, simulate
+from tailor.linear import MixedMultiTaskLasso, MixedMultiTaskLassoCV, simulate
 
 
 @pytest.mark.parametrize(("regressions", "classifications"), [(3, 0), (0, 3), (1, 0), (0, 1)])
@@ -35,7 +35,7 @@ def test_a_task_with_one_class_warns_and_spoils_nothing():
 
 def test_no_event_in_a_poisson_task_warns():
     X = np.random.default_rng(0).normal(size=(30, 3))
-    with pytest.warns(UserWarning, match="no event"):
+    with pytest.warns(UserWarning, match="task 0 has only the label"):
         model = MixedMultiTaskLasso(0.1, losses="poisson").fit(X, np.zeros(30))
     assert 0 < model.predict(X).max() < 0.1
 
@@ -44,7 +44,8 @@ def test_constant_features_and_constant_labels():
     random = np.random.default_rng(0)
     X = np.c_[random.normal(size=(40, 3)), np.full(40, 1e6 + 0.1), np.zeros(40)]
     Y = np.c_[X[:, 0], np.full(40, 0.1)]
-    model = MixedMultiTaskLasso(0.01, losses="squared").fit(X, Y)
+    with pytest.warns(UserWarning, match=r"task 1 has only the label 0\.1"):
+        model = MixedMultiTaskLasso(0.01, losses="squared").fit(X, Y)
     assert not model.coef_[:, 3:].any()
     np.testing.assert_allclose(model.predict(X)[:, 1], 0.1)
 
@@ -70,6 +71,55 @@ def test_nan_in_y_is_unobserved():
     a, b = MixedMultiTaskLasso(0.01).fit(X, y), MixedMultiTaskLasso(0.01).fit(X[seen], y[seen])
     np.testing.assert_array_equal(a.coef_, b.coef_)
     assert a.score(X, y) == b.score(X[seen], y[seen])
+
+
+def test_every_kind_of_missing_label_is_unobserved():
+    X = np.random.default_rng(0).normal(size=(40, 4))
+    for y in (
+        pd.Series([1, 2, 4, pd.NA] * 10, dtype="Int64"),
+        pd.Series(["a", "b", "a", None] * 10, dtype="string"),
+        np.array(["a", "b", "a", None] * 10, dtype=object),
+    ):
+        seen = np.arange(40) % 4 != 3
+        model = MixedMultiTaskLasso(0.01).fit(X, y)
+        known = MixedMultiTaskLasso(0.01).fit(X[seen], np.array(list(y[seen])))
+        np.testing.assert_array_equal(model.coef_, known.coef_)
+
+
+def test_rows_without_a_task_and_tasks_of_two_kinds_are_named():
+    X, y = np.random.default_rng(0).normal(size=(6, 2)), np.arange(6.0)
+    with pytest.raises(ValueError, match=r"row 4 has no task \(1 in all\)"):
+        MixedMultiTaskLasso().fit(X, y, task=[1.0, 1, 2, 2, np.nan, 1])
+    with pytest.raises(ValueError, match="all numbers or all strings, got int and str"):
+        MixedMultiTaskLasso().fit(X, y, task=np.array([1, 1, 2, "a", "a", "a"], dtype=object))
+    with pytest.raises(ValueError, match="leave task out"):
+        MixedMultiTaskLasso(task_feature=0).fit(X, y, task=[0, 0, 0, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"names": ["a", "a"]}, "two tasks have the name 'a'"),
+        ({"names": ["a"]}, "got 2, 2, 1, 2"),
+        ({"sample_weights": [np.ones(9), None]}, "task 0: sample weights must be 10"),
+        ({"sample_weights": [None, -np.ones(12)]}, "task 1: sample weights must be 12 finite"),
+        ({"ys": [np.ones(10), np.ones(3)]}, r"task 1: X has 12 rows, but y has shape \(3,\)"),
+        ({"Xs": [np.ones((10, 3)), np.ones((12, 2))]}, "task 1 has 2 features, but the first task has 3"),
+        ({"Xs": {"a": np.ones((10, 3))}}, "same keys"),
+    ],
+)
+@pytest.mark.parametrize("model", [MixedMultiTaskLasso(), MixedMultiTaskLassoCV()])
+def test_separate_tasks_that_do_not_fit_together(model, change, message):
+    random = np.random.default_rng(0)
+    data = {"Xs": [random.normal(size=(n, 3)) for n in (10, 12)], "ys": [random.normal(size=n) for n in (10, 12)]}
+    with pytest.raises(ValueError, match=message):
+        model.fit_tasks(**(data | change))
+
+
+def test_labels_that_are_neither_numbers_nor_classes_are_said():
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    with pytest.raises(ValueError, match=r"30 different labels in 30 rows .*'patient 0'"):
+        MixedMultiTaskLasso().fit(X, [f"patient {k}" for k in range(30)])
 
 
 def test_a_task_without_any_label_is_named():

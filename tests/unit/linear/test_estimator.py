@@ -75,6 +75,11 @@ def test_routing_search_and_pipeline(stacked):
         search = GridSearchCV(model, {"alpha": [0.05, 0.5]}, cv=list(TaskStratifiedKFold(3).split(X, y, task)))
         search.fit(X, y, task=task)
         assert search.best_params_ == {"alpha": 0.05}
+        scaled = make_pipeline(StandardScaler(), clone(model).set_params(alpha=0.1).set_predict_request(task=True))
+        bare = MixedMultiTaskLasso(0.1).fit(StandardScaler().fit_transform(X), y, task=task)
+        predicted = scaled.fit(X, y, task=task).predict(X, task=task)
+        np.testing.assert_array_equal(predicted, bare.predict(StandardScaler().fit_transform(X), task=task))
+        assert scaled.score(X, y, task=task) == bare.score(StandardScaler().fit_transform(X), y, task=task)
     table = np.c_[X, np.unique(task, return_inverse=True)[1]]
     pipeline = make_pipeline(FunctionTransformer(), MixedMultiTaskLasso(0.1, task_feature=12))
     assert cross_val_score(pipeline, table, y, cv=list(TaskStratifiedKFold(3).split(X, y, task))).min() > 0.3
@@ -152,12 +157,14 @@ def test_multinomial_task_next_to_a_regression():
     np.testing.assert_allclose(exact.coef_[:3].sum(axis=0), 0, atol=1e-5)
 
 
-def test_pickle_clone_and_selection(stacked):
+@pytest.mark.parametrize("model", [MixedMultiTaskLasso(0.2), MixedMultiTaskLassoCV(n_alphas=4, cv=3)])
+def test_pickle_clone_and_selection(stacked, model):
     X, y, task = stacked
-    model = MixedMultiTaskLasso(0.2).fit(X, y, task=task)
+    model.fit(X, y, task=task)
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict(X, task=task), model.predict(X, task=task))
     assert not hasattr(clone(model), "coef_")
+    np.testing.assert_allclose(model.feature_importances_, np.linalg.norm(model.standardized_coef_, axis=0))
     picked = SelectFromModel(model, prefit=True, threshold=1e-12, importance_getter="feature_importances_")
     np.testing.assert_array_equal(picked.get_support(), model.get_support())
 

@@ -96,6 +96,18 @@ def test_report_from_a_long_table(table, tmp_path, capsys):
     assert "report.html" in capsys.readouterr().out
 
 
+def test_a_long_table_may_hold_words_beside_numbers(table, tmp_path):
+    words = table["y"].astype(object)
+    words[60:] = np.where(table["y"][60:] > 0, "yes", "no")
+    words[3], words[70] = None, None
+    table.assign(y=words).to_csv(tmp_path / "t.csv", index=False)
+    arguments = [str(tmp_path / "t.csv"), "--task-column", "task", "--target", "y", "--alpha", "0.1"]
+    assert main(["fit", *arguments, "--out", str(tmp_path)]) == 0
+    scores = json.loads((tmp_path / "result.json").read_text())["training_scores"]
+    assert 0 < min(scores.values()) <= max(scores.values()) <= 1
+    assert list(pd.read_csv(tmp_path / "coefficients.csv", index_col=0).columns) == ["dose", "ill"]
+
+
 def test_fit_on_a_wide_table(table, tmp_path):
     wide = table.drop(columns=["task"]).assign(sign=table["y"] > 0)
     wide.to_csv(tmp_path / "t.csv", index=False)
