@@ -1,6 +1,5 @@
 """What models cost to run, measured side by side in one process, turn by turn."""
 
-import logging
 import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from tailor.evaluation.backends import BACKENDS, Contender, NotMadeFor, Prepared
 from tailor.evaluation.cost import cost
@@ -18,8 +18,6 @@ from tailor.evaluation.environment import environment
 from tailor.evaluation.latency import using_threads
 from tailor.evaluation.memory import peak_growth
 from tailor.evaluation.turns import turn_by_turn
-
-_LOG = logging.getLogger("tailor")
 
 ENOUGH_FOR_P95 = 20
 """Of fewer passes the 95th percentile is next to the slowest one, and says nothing."""
@@ -134,6 +132,7 @@ def bench(
     repeats: int = 50,
     warmup: int = 3,
     seconds: float = 10.0,
+    progress: bool | None = None,
 ) -> Bench:
     """Count, weigh and time models: in every round each of them runs once in each of the ways.
 
@@ -150,6 +149,7 @@ def bench(
         warmup: rounds before, 1 or more.
         seconds: about as long as one model may take in all rounds of one batch and number of threads; slower ones are
             timed less often, but 5 times (bfloat16 is slow where the processor has no instructions for it).
+        progress: whether to show a bar; None shows it on a terminal.
 
     Raises:
         ValueError: no models, an unknown backend, or numbers that are not positive.
@@ -158,17 +158,20 @@ def bench(
     images = {batch: example[:1].repeat(batch, *[1] * (example.dim() - 1)).contiguous() for batch in batches}
     failures: dict[str, str] = {}
     sizes = {name: _size(model, example) for name, model in models.items()}
-    memory = list(_memory(models, backends, images, failures))
-    able = [(one.model, one.backend) for one in memory if one.batch == batches[0]]
+    steps = len(models) * len(backends) + len(threads) * len(batches)
     timings = []
-    for count in threads:
-        with using_threads(count):
-            ready = {(name, backend): BACKENDS[backend](models[name], count) for name, backend in able}
-            for batch, image in images.items():
-                _LOG.info("bench: batch %d, %d threads", batch, count)
-                passes = {key: prepared.begin(image) for key, prepared in ready.items()}
-                spent = turn_by_turn(passes, repeats, warmup, seconds)
-                timings += [_timing(*key, batch, count, values) for key, values in spent.items()]
+    with tqdm(total=steps, unit="step", disable=None if progress is None else not progress) as bar:
+        memory = list(_memory(models, backends, images, failures, bar))
+        able = [(one.model, one.backend) for one in memory if one.batch == batches[0]]
+        for count in threads:
+            with using_threads(count):
+                ready = {(name, backend): BACKENDS[backend](models[name], count) for name, backend in able}
+                for batch, image in images.items():
+                    bar.set_description(f"timing, batch {batch}, threads {count}")
+                    passes = {key: prepared.begin(image) for key, prepared in ready.items()}
+                    spent = turn_by_turn(passes, repeats, warmup, seconds)
+                    timings += [_timing(*key, batch, count, values) for key, values in spent.items()]
+                    bar.update()
     return Bench(sizes, tuple(example.shape[1:]), timings, memory, failures, _machine())
 
 
@@ -200,12 +203,18 @@ def _size(model: Contender, example: Tensor) -> Size:
 
 
 def _memory(
-    models: Mapping[str, Contender], backends: Sequence[str], images: Mapping[int, Tensor], failures: dict[str, str]
+    models: Mapping[str, Contender],
+    backends: Sequence[str],
+    images: Mapping[int, Tensor],
+    failures: dict[str, str],
+    bar: tqdm,
 ) -> Iterator[Memory]:
     """One pass of everything with one thread, each in a fresh form; what can't be run goes to ``failures``."""
     with using_threads(1):
         for name, model in models.items():
             for backend in backends:
+                bar.set_description(f"memory, {name}, {backend}")
+                bar.update()
                 try:
                     found = [_first_pass(name, backend, model, image) for image in images.values()]
                 except NotMadeFor:

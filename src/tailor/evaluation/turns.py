@@ -20,7 +20,7 @@ def turn_by_turn(
         repeats: timed rounds, 1 or more.
         warmup: rounds before, which are not timed.
         seconds: about as much time as one call may take in all timed rounds; a slower one sits out rounds, evenly
-            spread, but is timed 5 times at least. How slow it is, is told from the last round of the warm-up.
+            spread, but is timed 5 times at least, and warms up once. How slow it is, is told from the warm-up.
 
     Returns:
         Name → seconds of each timed call, in the order of ``calls``.
@@ -31,14 +31,15 @@ def turn_by_turn(
     for turn in range(warmup + repeats):
         begin = turn % len(names)
         for name in names[begin:] + names[:begin]:
-            if turn >= warmup and (turn - warmup) % every[name]:
+            waits = (turn - warmup) % every[name] if turn >= warmup else turn and every[name] > 1
+            if waits:
                 continue
             began = time.perf_counter()
             calls[name]()
             duration = time.perf_counter() - began
             if turn >= warmup:
                 spent[name].append(duration)
-            elif turn == warmup - 1:
+            else:
                 every[name] = _every(duration, repeats, seconds)
     return spent
 

@@ -13,16 +13,21 @@ except ImportError as error:
         "tailor.export needs safetensors, onnx, onnxscript and onnxruntime: pip install 'tailor-mtl[export]'"
     ) from error
 
+from tailor.export.checking import OnnxExport
 from tailor.export.contenders import contenders, names_of, open_model
+from tailor.export.int8 import Quantized, int8
 from tailor.export.pretrained import from_pretrained, save_pretrained
+from tailor.export.programs import program
 from tailor.export.runtime import OnnxModel
-from tailor.export.to_onnx import OnnxExport, onnx, program
+from tailor.export.to_onnx import onnx
 
 __all__ = [
     "OnnxExport",
     "OnnxModel",
+    "Quantized",
     "contenders",
     "from_pretrained",
+    "int8",
     "names_of",
     "onnx",
     "open_model",

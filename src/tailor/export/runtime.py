@@ -73,18 +73,22 @@ class OnnxModel(nn.Module):
         Raises:
             RuntimeError: ONNX Runtime can't run the file on them.
         """
-        array = image.detach().cpu().float()
-        if self.inside and self.normalization is not None:
-            mean, std = (torch.tensor(list(values)).view(1, -1, 1, 1) for values in self.normalization)
-            array = array * std + mean
         try:
-            found = self.session.run(None, {self.input: np.ascontiguousarray(array.numpy())})
+            found = self.session.run(None, {self.input: self.fed(image)})
         except Exception as error:
             shape = tuple(image.shape)
             raise RuntimeError(
                 f"{self.path} can't run images of shape {shape}: {str(error).splitlines()[0]}"
             ) from error
         return {name: torch.from_numpy(value) for name, value in zip(self.outputs, found, strict=True)}
+
+    def fed(self, image: Tensor) -> np.ndarray:
+        """The array that the file itself takes for images of the network."""
+        array = image.detach().cpu().float()
+        if self.inside and self.normalization is not None:
+            mean, std = (torch.tensor(list(values)).view(1, -1, 1, 1) for values in self.normalization)
+            array = array * std + mean
+        return np.ascontiguousarray(array.numpy())
 
 
 def _said(session: Any, path: Path) -> dict[str, Any]:
