@@ -80,9 +80,11 @@ def _into_bias(wiring: Wiring, stream: fx.Node, shift: Tensor) -> bool:
     if stream.op != "call_module" or len(stream.users) != 1:
         return False
     layer = wiring.module(stream)
-    calls = sum(n.op == "call_module" and n.target == stream.target for n in wiring.graph.nodes)
     is_layer = wiring[stream].kind is Kind.READER or (isinstance(layer, _BatchNorm) and layer.weight is not None)
-    if calls > 1 or not is_layer or wiring[stream].pinned.any():
+    own_forward = not type(layer).forward.__module__.startswith("torch.nn.modules")
+    if own_forward and layer.bias is None:
+        return False  # it may not know of a bias
+    if wiring.calls(stream) > 1 or not is_layer or wiring[stream].pinned.any():
         return False
     add_to_bias(layer, shift)
     return True

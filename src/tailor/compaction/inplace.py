@@ -42,9 +42,12 @@ def make_writes_visible(graph: fx.Graph, root: nn.Module) -> None:
     for node in list(graph.nodes):
         if node.op == "call_function" and node.target is operator.setitem:
             raise AliasError(f"{node.format_node()} writes into part of a tensor")
-        if not writes(node, root) or not isinstance(node.args[0], fx.Node):
+        overwrites = node.meta.get("overwrites", [])
+        if not (writes(node, root) or overwrites) or not isinstance(node.args[0], fx.Node):
             continue
         written = node.args[0]
+        if any(other is not written for other in overwrites):
+            raise AliasError(f"{node.name} overwrites {overwrites[-1].name}")
         for alias in _family(written, node, root):
             if any(order[user] > order[node] for user in alias.users):
                 raise AliasError(f"{node.name} overwrites {written.name} and {alias.name} at once")
@@ -57,14 +60,17 @@ def _family(written: fx.Node, write: fx.Node, root: nn.Module) -> set[fx.Node]:
     family, stack = {written, write}, [written]
     while stack:
         node = stack.pop()
-        near = [user for user in node.users if _is_view(user, root)]
-        near += node.all_input_nodes if _is_view(node, root) else []
+        near = [user for user in node.users if _is_view(user, node, root)]
+        near += [source for source in node.all_input_nodes if _is_view(node, source, root)]
         stack += [other for other in near if other not in family]
         family.update(near)
     return family - {written, write}
 
 
-def _is_view(node: fx.Node, root: nn.Module) -> bool:
+def _is_view(node: fx.Node, source: fx.Node, root: nn.Module) -> bool:
+    """Whether ``node`` may share memory with its input: it did for the example, or its name says that it sometimes does."""
+    if source in node.meta.get("shares", []):
+        return True
     if node.op == "call_module":
         return isinstance(root.get_submodule(str(node.target)), _VIEW_MODULES) or writes(node, root)
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")

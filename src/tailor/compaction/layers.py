@@ -103,7 +103,8 @@ def _within_channels(wiring: Wiring, node: fx.Node, layer: nn.Module, kind: type
     if kind in _AVERAGES:
         padding = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,)
         counts = any(padding) and layer.count_include_pad
-        return wiring.through(node, source, Kind.PADDED if counts else Kind.SPATIAL)
+        other_mean = counts or getattr(layer, "divisor_override", None) is not None
+        return wiring.through(node, source, Kind.PADDED if other_mean else Kind.SPATIAL)
     if kind in _ZERO_PADS:
         return wiring.through(node, source, Kind.PADDED if layer.value == 0 else Kind.OWN)
     return None

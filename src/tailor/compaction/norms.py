@@ -54,7 +54,7 @@ def _fold(root: nn.Module, layer: fx.Node, norm: fx.Node) -> bool:
         if transposed and first.groups > 1:
             return False
         if first.bias is None and type(first).forward.__module__ != "torch.nn.modules.conv":
-            return False  # its own forward may not know of a bias
+            return False  # it may not know of a bias
         fused: nn.Module = fuse_conv_bn_eval(first, second, transposed)
     elif type(first) is nn.Linear and isinstance(second, nn.BatchNorm1d):
         fused = fuse_linear_bn_eval(first, second)

@@ -20,7 +20,7 @@ from tailor.compaction.keep import keep
 from tailor.compaction.module import Compacted, widen
 from tailor.compaction.record import Compaction, widths
 from tailor.compaction.surgery import cut_graph, cut_layers, fold_constants
-from tailor.compaction.trace import Example, Traced, example_arguments, trace
+from tailor.compaction.trace import Example, Traced, UntraceableError, example_arguments, trace
 from tailor.models import Network
 
 _LOG = logging.getLogger("tailor")
@@ -58,7 +58,8 @@ def compact(
         A module with the same names for the layers that are left; what was removed is in its ``record``.
 
     Raises:
-        UntraceableError: the forward of the module, or of a submodule that is named, branches on values.
+        UntraceableError: the forward of the module, or of a submodule that is named, branches on values; or, for
+            training, it does other operations there than in eval mode.
         ValueError: the module does not run on the example, or ``round_to`` is not positive.
         RuntimeError: the result does not agree with the module on the example.
 
@@ -70,6 +71,12 @@ def compact(
     if round_to < 1:
         raise ValueError(f"round_to is {round_to}: give 1, or the multiple that channel counts are to have, such as 8")
     traced = trace(module, example, opaque)
+    if for_training and traced.only_eval is not None:
+        raise UntraceableError(
+            f"the forward of {traced.only_eval} does other operations in training than in eval mode, which a compacted "
+            "network could not go on with: name it in opaque=[...], or compact after training",
+            traced.only_eval,
+        )
     before = widths(traced.root)
     try:
         make_writes_visible(traced.graph, traced.root)

@@ -13,18 +13,15 @@ from tailor.compaction.demand import Demand, read_channels
 from tailor.compaction.gather import positions
 from tailor.compaction.inplace import remove_dead_code
 from tailor.compaction.keep import Keep
-from tailor.compaction.wire import Kind, Wiring
+from tailor.compaction.wire import Kind, Wire, Wiring
 
 
 def fold_constants(wiring: Wiring, known: Constants, wanted: Demand) -> None:
     """Take constants that need not be read into the readers' biases, and zero their weights, in place."""
-    done: set[str] = set()
     for node, _ in wiring.readers():
         source, layer = node.all_input_nodes[0], wiring.module(node)
-        calls = sum(n.target == node.target for n, _ in wiring.readers())
-        if source not in known or str(node.target) in done or calls > 1:
+        if source not in known or wiring.calls(node) > 1:
             continue
-        done.add(str(node.target))
         weight = weight_by_group(layer)
         groups = weight.shape[0]
         needed = read_channels(wiring, node, wanted[node], known).view(groups, -1)
@@ -131,12 +128,16 @@ def cut_graph(wiring: Wiring, kept: Keep) -> None:
             continue
         if isinstance(node.args[0], list | tuple):
             _cut_concatenation(node, kept)
-        elif len(wire.links) == 1 and wire.channels < wiring[wire.links[0][0]].channels:
-            source, index = wire.links[0]
+        elif len(wire.links) == 1 and (wire.links[0][0] is not node.args[0] or _is_part(wiring, wire)):
+            source, index = wire.links[0]  # of a part of a split, too, which may be the only one
             start = int(kept[source][: int(index[0])].sum())
             node.op, node.target, node.kwargs = "call_function", torch.narrow, {}
             node.args = (source, wire.axis, start, int(kept[node].sum()))
     remove_dead_code(wiring.graph)
+
+
+def _is_part(wiring: Wiring, wire: Wire) -> bool:
+    return wire.channels < wiring[wire.links[0][0]].channels
 
 
 def _cut_index(wiring: Wiring, node: fx.Node, kept: Keep) -> None:

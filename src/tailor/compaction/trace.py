@@ -1,6 +1,7 @@
 """A module as a graph of operations, with the shape of every value."""
 
 import copy
+import inspect
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,19 +15,29 @@ Example = Tensor | Sequence[Any]
 
 
 class UntraceableError(ValueError):
-    """Python code of the module depends on the values of tensors, so that no graph stands for it."""
+    """Python code of the module depends on the values of tensors, so that no graph stands for it.
+
+    Attributes:
+        culprit: the innermost module where that was seen, by name and class.
+    """
+
+    def __init__(self, message: str, culprit: str) -> None:
+        super().__init__(message)
+        self.culprit = culprit
 
 
 class Traced(NamedTuple):
     """What :func:`trace` gives: a private copy of the module in eval mode, and its graph.
 
     Every node carries ``meta["value"]``: its value for the example on the ``meta`` device where that is a tensor,
-    else the Python value.
+    else the Python value. ``only_eval`` names the module whose forward does other operations in training, where there is
+    one: the graph has those of eval mode alone.
     """
 
     root: nn.Module
     graph: fx.Graph
     output: Any
+    only_eval: str | None
 
 
 def example_arguments(example: Example) -> tuple[Any, ...]:
@@ -53,7 +64,8 @@ def trace(module: nn.Module, example: Example, opaque: Sequence[str] = ()) -> Tr
     arguments = example_arguments(example)
     root = copy.deepcopy(module).eval()
     graph = _graph(root, arguments, opaque)
-    _follow_training_flag(graph, root, arguments, opaque)
+    only_eval = _follow_training_flag(graph, root, arguments, opaque)
+    _by_position(graph, root)
     run = _Recorder(root, graph)
     with torch.no_grad():
         try:
@@ -65,7 +77,7 @@ def trace(module: nn.Module, example: Example, opaque: Sequence[str] = ()) -> Tr
                 f"{type(module).__name__} does not run on an example of shape {shapes}{where}: {error}; "
                 "give an input as the module expects it"
             ) from error
-    return Traced(root, graph, output)
+    return Traced(root, graph, output, only_eval)
 
 
 def _graph(root: nn.Module, arguments: Sequence[Any], opaque: Sequence[str]) -> fx.Graph:
@@ -77,17 +89,42 @@ def _graph(root: nn.Module, arguments: Sequence[Any], opaque: Sequence[str]) -> 
         advice = f"name it in opaque=[{culprit.split(' ')[0]}] to leave it as it is" if tracer.failed else ""
         raise UntraceableError(
             f"can't trace {culprit}: {str(error).splitlines()[0]}; "
-            f"{advice or 'its forward must not branch on the values of tensors'}"
+            f"{advice or 'its forward must not branch on the values of tensors'}",
+            culprit,
         ) from error
     return graph
 
 
-def _follow_training_flag(graph: fx.Graph, root: nn.Module, arguments: Sequence[Any], opaque: Sequence[str]) -> None:
-    """Let arguments that were ``self.training`` (functional dropout's) follow the flag again, not its value in eval."""
-    training = _graph(copy.deepcopy(root).train(), arguments, opaque)
+def _by_position(graph: fx.Graph, root: nn.Module) -> None:
+    """Give tensors that were passed by keyword by position, in place, so that everybody finds them there."""
+    for node in graph.nodes:
+        if node.args or not node.kwargs:
+            continue
+        first = next(iter(node.kwargs))
+        if node.op == "call_module":
+            first = next(iter(inspect.signature(root.get_submodule(str(node.target)).forward).parameters))
+        elif node.op == "call_function":
+            first = next((name for name in ("input", "tensors", "self") if name in node.kwargs), first)
+        if first in node.kwargs:
+            node.args = (node.kwargs[first],)
+            node.kwargs = {name: value for name, value in node.kwargs.items() if name != first}
+
+
+def _follow_training_flag(
+    graph: fx.Graph, root: nn.Module, arguments: Sequence[Any], opaque: Sequence[str]
+) -> str | None:
+    """Let arguments that were ``self.training`` (functional dropout's) follow the flag again, not its value in eval.
+
+    Where a forward does other operations in training, that can't be, and the module is returned by its name.
+    """
+    try:
+        training = _graph(copy.deepcopy(root).train(), arguments, opaque)
+    except UntraceableError as error:
+        return error.culprit
     pairs = list(zip(graph.nodes, training.nodes, strict=False))
     if len(graph.nodes) != len(training.nodes) or any(a.target != b.target for a, b in pairs):
-        return  # the module does other things in training; the graph keeps to what it does in eval
+        other = next((b for a, b in pairs if a.target != b.target), training.output_node())
+        return _innermost(other) or type(root).__name__
     flag: fx.Node | None = None
     for node, other in pairs:
         if not any(map(operator.is_not, *_flags(node, other))):
@@ -97,6 +134,13 @@ def _follow_training_flag(graph: fx.Graph, root: nn.Module, arguments: Sequence[
                 flag = graph.create_node("get_attr", "training")
         node.args = tuple(flag if (a, b) == (False, True) else a for a, b in zip(node.args, other.args, strict=True))
         node.kwargs = {k: flag if (a, other.kwargs[k]) == (False, True) else a for k, a in node.kwargs.items()}
+    return None
+
+
+def _innermost(node: fx.Node) -> str | None:
+    """The module in whose forward a node was traced, by name and class."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return f"{stack[-1][0]!r} ({stack[-1][1].__name__})" if stack else None
 
 
 def _flags(node: fx.Node, other: fx.Node) -> tuple[list[bool], list[bool]]:
@@ -110,7 +154,7 @@ def _flags(node: fx.Node, other: fx.Node) -> tuple[list[bool], list[bool]]:
 
 
 class _Recorder(fx.Interpreter):
-    """Runs the graph and notes the shape and dtype of every value, not the value itself."""
+    """Runs the graph and notes of every value its shape and dtype, which inputs share its memory or were overwritten."""
 
     def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
         super().__init__(root, graph=graph)
@@ -118,9 +162,21 @@ class _Recorder(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         self.at = n
+        inputs = {source: self.env[source] for source in n.all_input_nodes if isinstance(self.env[source], Tensor)}
+        versions = {source: tensor._version for source, tensor in inputs.items()}
         value = super().run_node(n)
+        memory = {tensor.untyped_storage().data_ptr() for tensor in _tensors(value)} - {0}
         n.meta["value"] = _without_storage(value)
+        n.meta["shares"] = [s for s, tensor in inputs.items() if tensor.untyped_storage().data_ptr() in memory]
+        n.meta["overwrites"] = [s for s, tensor in inputs.items() if tensor._version != versions[s]]
         return value
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return [tensor for item in items for tensor in _tensors(item)]
 
 
 def _without_storage(value: Any) -> Any:

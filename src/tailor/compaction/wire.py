@@ -79,6 +79,10 @@ class Wiring:
         """The layer that a ``call_module`` node calls."""
         return self.root.get_submodule(str(node.target))
 
+    def calls(self, node: fx.Node) -> int:
+        """How often the layer of a ``call_module`` node is called."""
+        return sum(other.op == node.op and other.target == node.target for other in self.graph.nodes)
+
     def has_widths(self, node: fx.Node) -> bool:
         """Whether a tensor of the node's layer, or the node itself, is as wide as what it is given."""
         if node.op == "call_module":
