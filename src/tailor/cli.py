@@ -31,8 +31,8 @@ DESCRIPTION = """One network for several tasks, each task with just what it need
   tailor diagnose DIR                  which task loses in multi-task training, why, and what to try
   tailor report DIR                    write the report of a run, ended or not
   tailor taps --backbone resnetd50     where decoders can be attached
-  tailor predict PICTURES --model DIR  what a saved network sees in pictures, as files
-  tailor bench DIR NET.onnx …          size, memory and speed of saved networks, side by side
+  tailor predict PICTURES --model DIR  what the network of a run, or a saved one, sees in pictures, as files
+  tailor bench DIR NET.onnx …          size, memory and speed of a run's or saved networks, side by side
 """
 
 
@@ -258,7 +258,7 @@ def _predict_parser() -> ArgumentParser:
         "(16-bit PNG) and as colours, normals, edges, classes and numbers (JSON, CSV). about.json says what is what."
     )
     parser.add_argument("pictures", type=str, help="a picture of any size and kind, or a folder of them")
-    parser.add_argument("--model", type=str, required=True, help="a folder of save_pretrained, or an .onnx file")
+    parser.add_argument("--model", type=str, required=True, help="a run, a folder of save_pretrained, an .onnx file")
     parser.add_argument("--out", type=str, default="predictions", help="folder for the predictions")
     parser.add_argument("--overwrite", action="store_true", help="write into --out even if it holds something")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda; ONNX Runtime uses the cpu")
@@ -270,10 +270,17 @@ def _predict(options: Namespace) -> None:
 
     from tailor.export import open_model
     from tailor.prediction import predict
+    from tailor.runs import saved
 
     on_gpu = options.device == "auto" and torch.cuda.is_available()
     device = "cuda" if on_gpu else "cpu" if options.device == "auto" else options.device
-    done = predict(options.pictures, open_model(options.model), options.out, device=device, overwrite=options.overwrite)
+    done = predict(
+        options.pictures,
+        open_model(saved([options.model])[-1]),
+        options.out,
+        device=device,
+        overwrite=options.overwrite,
+    )
     print(done, file=sys.stderr if done.bad else sys.stdout)
     if done.bad:
         raise ValueError(f"{len(done.bad)} of {len(done.bad) + len(done.values)} pictures were left out, see above")
@@ -285,7 +292,7 @@ def _bench_parser() -> ArgumentParser:
         "accumulates, peak memory, latency. Prints a table; --out gets bench.json and, where a model knows its "
         "Δm, a plot of quality against latency."
     )
-    parser.add_argument("models", type=str, nargs="+", help="folders of save_pretrained, or .onnx files")
+    parser.add_argument("models", type=str, nargs="+", help="runs, folders of save_pretrained, .onnx files")
     parser.add_argument("--out", type=str, default="bench", help="folder for bench.json and bench.svg")
     parser.add_argument(
         "--backends",
@@ -304,8 +311,9 @@ def _bench_parser() -> ArgumentParser:
 def _bench(options: Namespace) -> None:
     from tailor.evaluation.bench_table import bench_table
     from tailor.export import names_of
+    from tailor.runs import saved
     from tailor.runs.bench import bench_models
 
     how = {name: options[name] for name in ("size", "backends", "batches", "threads", "repeats", "seconds")}
-    print(bench_table(bench_models(names_of(options.models), options.out, **how)))
+    print(bench_table(bench_models(names_of(saved(options.models)), options.out, **how)))
     print(f"\nwritten to {options.out}")

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import yaml
+from PIL import Image
 
 from tailor.cli import main
 from tailor.export import from_pretrained
@@ -40,7 +41,7 @@ def error_of(arguments, capsys):
 def test_a_run_leaves_what_it_promises(run):
     assert {path.name for path in run.iterdir()} >= {"config.yaml", "stages", "report.html"}
     compared = json.loads((run / "stages/compare/result.json").read_text())
-    assert {row["method"] for row in compared["rows"]} == {"single_task", "multi_task", "lomt"}
+    assert {row["method"] for row in compared["rows"]} == {"single_task", "multi_task", "lomt", "sparse_lomt"}
     by_method = {row["method"]: row for row in compared["rows"]}
     assert by_method["single_task"]["delta_m"]["mean"] == 0
     assert set(by_method["lomt"]["taps"]) == {"seg", "depth", "edges"}
@@ -175,7 +176,7 @@ def test_no_task_worse_than_changes_taps_and_weights_on_validation(tmp_path, cap
     assert "use a share such as" in error_of(["run", *TINY, f"--out={out}2", "--no-task-worse-than", "a lot"], capsys)
 
 
-def test_a_run_ends_with_a_small_network_that_runs_without_it(tmp_path, capsys):
+def test_a_run_ends_with_a_small_network_that_runs_without_it(run, tmp_path, capsys):
     out = tmp_path / "run"
     methods = "[single_task,lomt,sparse_lomt]"
     tiny = [one for one in TINY if not one.startswith("--study.export")]
@@ -191,6 +192,16 @@ def test_a_run_ends_with_a_small_network_that_runs_without_it(tmp_path, capsys):
     assert max(compacted["difference"]["float32"].values()) < 1e-5
     exported = json.loads((out / "stages/export/result.json").read_text())
     assert max(exported["onnx"]["errors"].values()) < 1e-3
-    small = from_pretrained(out / "stages" / exported["files"]["model"])
+    assert list(exported["models"]) == ["lomt", "sparse_lomt"]
+    small = from_pretrained(out / "stages" / exported["models"]["sparse_lomt"])
     assert sum(parameter.numel() for parameter in small.parameters()) == after
     assert "Made small" in (out / "report.html").read_text()
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    assert main(["predict", str(tmp_path / "red.png"), f"--model={out}", f"--out={tmp_path / 'seen'}"]) == 0
+    assert list((tmp_path / "seen").rglob("*.png"))
+    how = ["--backends=[eager]", "--batches=[1]", "--threads=[1]", "--repeats=5", f"--out={tmp_path / 'bench'}"]
+    assert main(["bench", str(out), *how]) == 0
+    measured = json.loads((tmp_path / "bench/bench.json").read_text())["models"]
+    assert list(measured) == ["lomt", "sparse_lomt"]
+    assert measured["sparse_lomt"]["parameters"] == after
+    assert "exported nothing" in error_of(["bench", str(run)], capsys)

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import nn
 
 from tailor.evaluation.backends import Contender
 from tailor.evaluation.bench import bench
@@ -16,7 +16,7 @@ from tailor.methods.stage import Preview, Result, Stage
 from tailor.methods.workshop import Workshop
 from tailor.training import Progress
 
-MODEL, ONNX = "model", "network.onnx"
+ONNX = "network.onnx"
 
 
 def exporting() -> bool:
@@ -26,30 +26,35 @@ def exporting() -> bool:
 
 @dataclass(frozen=True)
 class Export(Stage):
-    """Write ``model/`` (safetensors) and ``network.onnx`` (normalization inside); time both networks in ONNX Runtime.
+    """Write networks as safetensors, the last one also as ONNX (normalization inside), and time that in ONNX Runtime.
 
     Attributes:
-        network: result of its training.
+        networks: results of their trainings, one a method; the last one is what the run was made for.
         round_to: channel counts are kept at multiples of this.
-        compared: result of the comparison, for the model card.
+        compared: result of the comparison, for the model cards.
     """
 
-    network: Result
+    networks: tuple[Result, ...]
     round_to: int
     compared: Result
 
     def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
-        """Export; a folder that an earlier, broken-off try left is replaced."""
+        """Export; files that an earlier, broken-off try left are replaced."""
         from tailor.export import contenders, onnx, save_pretrained
 
-        network = workshop.trained(self.network["stage"], self.network["taps"])
-        small = compacted(network, workshop, self.round_to)
         folder.mkdir(parents=True, exist_ok=True)
-        worth = self._row()
-        delta_m = (worth.get("delta_m") or {}).get("mean")
         normalization = workshop.source.normalization
-        results = {self.network["method"]: _flat(worth["test"])}
-        save_pretrained(small, folder / MODEL, workshop.example, normalization, results, delta_m, overwrite=True)
+        network, small, delta_m = nn.Module(), nn.Module(), None
+        for result in self.networks:
+            progress(0.0, f"writing {result['method']}")
+            network = workshop.trained(result["stage"], result["taps"])
+            small = compacted(network, workshop, self.round_to)
+            row = next(row for row in self.compared["rows"] if result["stage"] in row["stages"])
+            delta_m = (row["delta_m"] or {}).get("mean")
+            card = {result["method"]: _flat(row["test"])}
+            save_pretrained(
+                small, folder / result["method"], workshop.example, normalization, card, delta_m, overwrite=True
+            )
         progress(0.2, "writing the ONNX file")
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in normalization)
         real = next(iter(workshop.source.test_dataloader()))["image"][:4] * std + mean
@@ -60,9 +65,10 @@ class Export(Stage):
             timed = bench(both, workshop.example, backends=["onnxruntime"], batches=(1,), threads=(1,), repeats=30)
         return {
             "stage": self.name,
-            "network": self.network["stage"],
-            "files": {"model": f"{self.name}/{MODEL}", "onnx": f"{self.name}/{ONNX}"},
+            "network": self.networks[-1]["stage"],
+            "models": {result["method"]: f"{self.name}/{result['method']}" for result in self.networks},
             "onnx": {
+                "file": f"{self.name}/{ONNX}",
                 "inputs": {name: list(shape) for name, shape in exported.inputs.items()},
                 "errors": exported.errors,
             },
@@ -72,11 +78,6 @@ class Export(Stage):
     def preview(self, workshop: Workshop) -> Preview:  # noqa: ARG002
         """Next to nothing."""
         return Preview(result={"stage": self.name}, work=0.0, what="safetensors, ONNX; checked in ONNX Runtime")
-
-    def _row(self) -> Mapping[str, Any]:
-        """The comparison's row of this very network."""
-        rows: list[Mapping[str, Any]] = self.compared["rows"]
-        return next(row for row in rows if self.network["stage"] in row["stages"])
 
 
 def _flat(test: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

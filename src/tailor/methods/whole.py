@@ -36,10 +36,13 @@ def whole(workshop: Workshop, study: Study) -> Method:
     for name in study.methods:
         networks += yield from METHODS[name](workshop, study)
     compared = yield Compare("compare", tuple(networks))
-    together = [network for network in networks if len(network["taps"]) > 1]
+    together: dict[str, Result] = {}
+    for network in networks:
+        if len(network["taps"]) > 1:
+            together.setdefault(network["method"], network)
     if together:
-        final = next(one for one in together if one["method"] == together[-1]["method"])
-        yield Compact("compact", final, study.round_to)
+        firsts = tuple(together.values())
+        yield Compact("compact", firsts[-1], study.round_to)
         if study.export and exporting():
-            yield Export("export", final, study.round_to, compared)
+            yield Export("export", firsts, study.round_to, compared)
     return networks

@@ -3,6 +3,7 @@
 from tailor.runs.diagnose import diagnose
 from tailor.runs.folder import RunFolder, RunFolderError
 from tailor.runs.lomt import Tailored, dry_run, lomt, summary
+from tailor.runs.saved import saved
 from tailor.runs.select import select
 from tailor.runs.trained import Trained, trained
 
@@ -14,6 +15,7 @@ __all__ = [
     "diagnose",
     "dry_run",
     "lomt",
+    "saved",
     "select",
     "summary",
     "trained",
