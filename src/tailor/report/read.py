@@ -56,6 +56,7 @@ class Run:
         selection: the result of the stage ``select``, if it has ended.
         comparison: the result of the stage ``compare``, if it has ended.
         gallery: arrays of ``gallery.npz``, if there.
+        diagnosis: content of ``diagnosis.json``, if there.
         problems: files that could not be read, and what to do.
     """
 
@@ -66,6 +67,7 @@ class Run:
     selection: dict[str, Any] | None = None
     comparison: Comparison | None = None
     gallery: Arrays | None = None
+    diagnosis: dict[str, Any] | None = None
     problems: list[str] = field(default_factory=list)
 
     def of(self, method: str) -> list[Training]:
@@ -124,6 +126,7 @@ def read(folder: Path) -> Run:
         selection=others.get("select"),
         comparison=Comparison.from_dict(compared) if compared else None,
         gallery=_gallery(stages / "compare" / "gallery.npz", problems),
+        diagnosis=_json(folder / "diagnosis.json", problems) or None,
         problems=problems,
     )
 
@@ -149,7 +152,8 @@ def _json(file: Path, problems: list[str]) -> dict[str, Any]:
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        problems.append(f"{file} can't be read ({error}): remove it and run again to repeat that stage.")
+        again = "diagnose" if file.name == "diagnosis.json" else "run"
+        problems.append(f"{file} can't be read ({error}): remove it and {again} again to make it anew.")
         return {}
     return result if isinstance(result, dict) else {}
 
