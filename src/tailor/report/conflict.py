@@ -9,10 +9,13 @@ from tailor.evaluation.wording import number
 from tailor.report.svg import drawing, element, tip
 
 WIDTH = 344.0
-NAMES = 104.0
+NAMES = 96.0
+LONGEST = 17
+"""Letters of a layer's name that fit beside its row."""
 HEADS = 74.0
+RIGHT = 28.0
 TOP = 8.0
-READABLE = 24.0
+READABLE = 22.0
 """Pixels that a cell needs to hold its figure."""
 FULL = 0.5
 """Cosine from which a cell has its full colour: beyond it, there is no doubt to be seen."""
@@ -31,7 +34,7 @@ def conflict(gradients: Mapping[str, Any]) -> Markup | None:
     if not layers or not pairs:
         return None
     row = _row(layers)
-    wide = (WIDTH - NAMES) / len(pairs)
+    wide = (WIDTH - NAMES - RIGHT) / len(pairs)
     parts = [_names(layers, HEADS, row)]
     for column, pair in enumerate(pairs):
         left = NAMES + column * wide
@@ -78,11 +81,17 @@ def _names(layers: Sequence[str], top: float, row: float) -> Markup:
     return element(
         "g",
         *(
-            element("text", name, x=NAMES - 6, y=top + (index + 0.5) * row + 3, text_anchor="end", class_="mono")
+            element(
+                "text", _short(name), x=NAMES - 6, y=top + (index + 0.5) * row + 3, text_anchor="end", class_="mono"
+            )
             for index, name in enumerate(layers)
             if index % every == 0
         ),
     )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"
 
 
 def _head(text: str, x: float) -> Markup:
@@ -101,7 +110,7 @@ def _cell(
     square = {"x": left + 0.5, "y": top + 0.5, "width": wide - 1, "height": row - 1}
     parts = [tip(text), element("rect", **square, class_=kind, fill_opacity=0.85 * strength)]
     if wide >= READABLE and row >= 9:
-        figure = number(mean, 2).replace("0.", ".")
+        figure = number(round(mean, 2) + 0.0, 2).replace("0.", ".")
         parts.append(
             element("text", figure, x=left + wide / 2, y=top + row / 2 + 3, text_anchor="middle", class_="mono")
         )

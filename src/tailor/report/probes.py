@@ -11,7 +11,7 @@ from tailor.report.chart import LEFT, RIGHT, Axes, Curve, band, line, tick_label
 from tailor.report.svg import drawing, element, tip
 
 WIDTH, HEIGHT = 344.0, 210.0
-NAMES = 60.0
+NAMES = 66.0
 """Height of the names of taps below the chart."""
 MARGIN = 0.06
 
@@ -71,6 +71,6 @@ def _frame(axes: Axes, taps: Sequence[str], attached: str) -> Markup:
             parts.append(
                 element("g", tip(f"attached at {tap}"), element("line", x1=x, x2=x, y1=8, y2=bottom, class_="attached"))
             )
-        turn = f"rotate(-45 {x:.1f} {bottom + 12:.1f})"
+        turn = f"rotate(-60 {x:.1f} {bottom + 12:.1f})"
         parts.append(element("text", tap, x=x + 3, y=bottom + 12, text_anchor="end", class_=kind, transform=turn))
     return element("g", *parts, class_="axes")
