@@ -2,12 +2,15 @@
 
 import errno
 import json
+import shlex
+import shutil
 
 import pytest
 import yaml
 from PIL import Image
 
-from tailor.cli import main
+from tailor.cli import _read, main
+from tailor.diagnosis import Cause, Setting, command, remedies
 from tailor.export import from_pretrained
 from tailor.runs import RunFolder
 
@@ -87,6 +90,77 @@ def test_select_reads_the_run(run, capsys):
     assert {line.split(":")[0] for line in said.splitlines()} == {"seg", "depth", "edges"}
 
 
+def test_diagnose_says_why_and_what_to_try(run, capsys):
+    assert main(["diagnose", str(run), "--threads=1"]) == 0
+    said = capsys.readouterr().out
+    record = json.loads((run / "diagnosis.json").read_text())
+    assert [network["method"] for network in record["networks"]] == ["multi_task", "lomt"]
+    for network in record["networks"]:
+        assert f"{network['method']}, against single-task networks on validation" in said
+        for verdict in network["verdicts"]:
+            assert f"why {verdict['task']} loses in {network['method']}" in said
+            assert verdict["causes"][0]["evidence"] in said
+    assert 'id="diagnosis"' in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize("balancing", ["uncertainty", "geometric"])
+@pytest.mark.parametrize("backbone", ["resnetd18", "my.module:make"])
+@pytest.mark.parametrize("kind", ["conflict", "imbalance", "too deep", "capacity", "generalization", "unknown"])
+def test_what_a_diagnosis_says_to_try_is_a_command(run, kind, backbone, balancing):
+    setting = Setting(("seg", "depth", "edges"), {"seg": "layer4"}, balancing, backbone, 4, 8, 0.01, (0,))
+    for remedy in remedies("seg", Cause(kind, 1.0, "", tap="layer2.0.conv2"), setting):
+        words = shlex.split(command(run, remedy))
+        assert words[0] == "tailor"
+        _, options = _read(words[1:])
+        before = yaml.safe_load((run / "config.yaml").read_text())
+        assert options.identity != before
+        assert options.out != str(run)
+
+
+@pytest.fixture
+def part(run, tmp_path):
+    """Copies some stages of a run, with another study."""
+
+    def copy(methods, *stages):
+        folder = tmp_path / "part"
+        folder.mkdir()
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["study"]["methods"] = methods
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        for stage in stages:
+            shutil.copytree(run / "stages" / stage, folder / "stages" / stage)
+        return folder
+
+    return copy
+
+
+def test_diagnose_without_baselines_says_what_to_add(part, capsys):
+    folder = part(["multi_task"], "multi_task")
+    said = error_of(["diagnose", str(folder)], capsys)
+    assert "no dense single-task networks" in said
+    assert f"tailor run -c {folder}/config.yaml --study.methods '[single_task, multi_task]'" in said
+
+
+def test_diagnose_without_multi_task_says_what_to_add(part, capsys):
+    said = error_of(["diagnose", str(part(["single_task"], "single_task"))], capsys)
+    assert "no multi-task network" in said
+    assert "--study.methods '[single_task, multi_task]'" in said
+
+
+def test_diagnose_of_a_run_that_has_not_ended_says_to_go_on(part, capsys):
+    folder = part(["single_task", "multi_task"], "single_task/seg", "multi_task")
+    said = error_of(["diagnose", str(folder)], capsys)
+    assert "no dense single-task network for depth, edges that has ended" in said
+    assert f"'tailor run -c {folder}/config.yaml --out {folder}'" in said
+
+
+def test_diagnose_of_a_run_from_python_says_how(part, capsys):
+    folder = part(["single_task", "multi_task"], "single_task", "multi_task")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | {"data": {"source": "Mine"}}))
+    assert "tailor.runs.diagnose(folder, workshop)" in error_of(["diagnose", str(folder)], capsys)
+
+
 def test_report_writes_one_file_without_the_data(run, capsys):
     (run / "report.html").unlink()
     assert main(["report", str(run)]) == 0
@@ -117,6 +191,7 @@ def test_taps_lists_candidates(capsys):
         (["run", "--recipe.speed=1"], ["recipe.speed"]),
         (["run", "--data.train=0"], ["empty"]),
         (["select", "/nowhere"], ["/nowhere is no run folder"]),
+        (["diagnose", "/nowhere"], ["/nowhere is no run folder"]),
         (["report", "/nowhere"], ["/nowhere is no run folder"]),
         (["taps", "--backbone=vgg"], ["unknown backbone 'vgg'"]),
         (["dance"], ["dance"]),
@@ -151,7 +226,7 @@ def test_a_full_disk_is_said_and_ended_stages_are_kept(tmp_path, capsys, monkeyp
     assert "make room" in said
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["select"], ["report"], ["taps"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["select"], ["diagnose"], ["report"], ["taps"]])
 def test_help_explains(command, capsys):
     with pytest.raises(SystemExit) as end:
         main([*command, "--help"])

@@ -16,7 +16,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium, or set CHROMIUM")
 
-SECTIONS = ["results", "network", "selection", "gallery", "curves", "config"]
+SECTIONS = ["results", "network", "selection", "diagnosis", "gallery", "curves", "config"]
 EVIL = '"><script>window.harmed=1</script><img src=x onerror="window.harmed=2">'
 
 
@@ -28,6 +28,7 @@ def example():
 @pytest.fixture(scope="module")
 def report(example, tmp_path_factory):
     folder = example.write_run(tmp_path_factory.mktemp("runs") / "demo")
+    example.write_diagnosis(folder)
     file = folder / "report.html"
     file.write_text(render(folder), encoding="utf-8")
     return file

@@ -200,7 +200,9 @@ def _fit(evidence: Evidence, measured: Sequence[Cause]) -> list[Cause]:
     )
     if training.change > UNDERFIT:
         weight = RESIDUAL * (1 - training.alone / training.together)
-        reason = "and neither conflict nor imbalance nor a tap explains it" if not measured else "which may add to it"
+        reason = (
+            "the above may be all of it" if measured else "and neither conflict nor imbalance nor a tap explains it"
+        )
         return [Cause(CAPACITY, weight, f"it fits the training images less well than alone, {reason}: {both}")]
     if validation.change > max(training.change, 0.0) and not measured:
         weight = RESIDUAL * (1 - validation.alone / validation.together)

@@ -80,7 +80,8 @@ def remedies(task: str, cause: Cause, setting: Setting) -> list[Remedy]:
     if cause.kind in (SHALLOW, DEEP):
         taps = {**setting.taps, task: cause.tap}
         where = "{" + ", ".join(f"{name}: {tap}" for name, tap in taps.items()) + "}"
-        return [Remedy(f"attach {task} at {cause.tap}", {"study.taps": where}, f"{task}-at-{_plain(cause.tap or '')}")]
+        options = {"study.methods": "[single_task, lomt]", "study.taps": where}
+        return [Remedy(f"attach {task} at {cause.tap}", options, f"{task}-at-{_plain(cause.tap or '')}")]
     if cause.kind == CAPACITY:
         return [_width(setting, "more channels for all")]
     if cause.kind == GENERALIZATION:

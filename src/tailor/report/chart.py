@@ -46,8 +46,8 @@ def chart(curves: Sequence[Curve], label: str, percent: bool = False, x_title: s
         return element("p", "nothing measured", class_="absent")
     axes = Axes(min(xs), max(xs), *((0.0, 1.0) if percent else _range(ys)))
     body = [axes.draw(percent, x_title)]
-    body += [_band(curve, axes) for curve in curves if curve.band]
-    body += [_line(curve, axes) for curve in curves]
+    body += [band(curve, axes) for curve in curves if curve.band]
+    body += [line(curve, axes) for curve in curves]
     return drawing(WIDTH, HEIGHT, *body, label=label, kind="chart")
 
 
@@ -120,7 +120,8 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     return (max(0.0, low - margin) if low >= 0 else low - margin), high + margin
 
 
-def _line(curve: Curve, axes: Axes) -> Markup:
+def line(curve: Curve, axes: Axes) -> Markup:
+    """The curve itself; where neighbours are missing, a dot."""
     runs: list[list[tuple[float, float]]] = [[]]
     for x, y in curve.points:
         if math.isfinite(y):
@@ -136,7 +137,8 @@ def _line(curve: Curve, axes: Axes) -> Markup:
     return element("g", *parts, class_=f"curve {curve.colour} {curve.style}".strip())
 
 
-def _band(curve: Curve, axes: Axes) -> Markup:
+def band(curve: Curve, axes: Axes) -> Markup:
+    """The shaded region around a curve."""
     known = [(x, *ends) for (x, _), ends in zip(curve.points, curve.band, strict=True) if all(map(math.isfinite, ends))]
     upper = [(axes.x(x), axes.y(high)) for x, _, high in known]
     lower = [(axes.x(x), axes.y(low)) for x, low, _ in reversed(known)]

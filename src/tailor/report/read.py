@@ -58,6 +58,7 @@ class Run:
         compaction: the result of the stage ``compact``, if it has ended.
         export: the result of the stage ``export``, if it has ended.
         gallery: arrays of ``gallery.npz``, if there.
+        diagnosis: content of ``diagnosis.json``, if there.
         problems: files that could not be read, and what to do.
     """
 
@@ -70,6 +71,7 @@ class Run:
     compaction: dict[str, Any] | None = None
     export: dict[str, Any] | None = None
     gallery: Arrays | None = None
+    diagnosis: dict[str, Any] | None = None
     problems: list[str] = field(default_factory=list)
 
     def of(self, method: str) -> list[Training]:
@@ -130,6 +132,7 @@ def read(folder: Path) -> Run:
         compaction=others.get("compact"),
         export=others.get("export"),
         gallery=_gallery(stages / "compare" / "gallery.npz", problems),
+        diagnosis=_json(folder / "diagnosis.json", problems) or None,
         problems=problems,
     )
 
@@ -155,7 +158,8 @@ def _json(file: Path, problems: list[str]) -> dict[str, Any]:
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        problems.append(f"{file} can't be read ({error}): remove it and run again to repeat that stage.")
+        again = "diagnose" if file.name == "diagnosis.json" else "run"
+        problems.append(f"{file} can't be read ({error}): remove it and {again} again to make it anew.")
         return {}
     return result if isinstance(result, dict) else {}
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from tailor.evaluation.wording import number
 from tailor.report.compaction import small
 from tailor.report.curves import learning, method_legend, sparsity, task_legend, weights
+from tailor.report.diagnosis import diagnosed
 from tailor.report.gains import gains
 from tailor.report.gallery import gallery
 from tailor.report.names import duration, plural, unbroken
@@ -72,6 +73,7 @@ def _contents(run: Run) -> dict[str, Any]:
         "paths": paths(run),
         "needs": needs(run),
         "small": small(run),
+        "diagnosed": diagnosed(run),
         "gallery": gallery(run),
         "learning": learning(run),
         "by_task": [*filter(None, [sparsity(run)]), *weights(run)],

@@ -204,10 +204,12 @@ def _gradients(workshop: Workshop, result: Result) -> Gradients:
 
 
 def _weights(workshop: Workshop, result: Result) -> dict[str, float]:
-    """What the balancing made of each loss, times the task's own weight."""
-    last = result["validation"]
+    """What the balancing made of each loss, times how much the task counts."""
+    balanced, counts = result["validation"], result.get("weights", {})
     return {
-        task.name: task.weight * last[f"weight/{task.name}"] for task in workshop.tasks if task.name in result["taps"]
+        task.name: task.weight * counts.get(task.name, 1.0) * balanced[f"weight/{task.name}"]
+        for task in workshop.tasks
+        if task.name in result["taps"]
     }
 
 

@@ -1,7 +1,7 @@
 """Which networks of a run can be compared, and what to add where one can't."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +37,7 @@ def trained(folder: RunFolder) -> Trained:
     config = folder.config()
     results = [result for result in folder.results().values() if "validation" in result and "taps" in result]
     alone = tuple(result for result in results if result["method"] == BASELINE)
-    together: dict[str, list[Result]] = {}
-    for result in results:
-        if len(result["taps"]) > 1:
-            together.setdefault(result["method"], []).append(result)
-    by_seed = {method: tuple(sorted(those, key=lambda one: one["seed"])) for method, those in together.items()}
+    by_seed = _together(results, folder.result("compare"))
     missing = _missing(folder, config)
     learned = {task for those in by_seed.values() for result in those for task in result["taps"]}
     without = sorted(learned - {task for result in alone for task in result["taps"]})
@@ -55,13 +51,26 @@ def trained(folder: RunFolder) -> Trained:
     return Trained(config, alone, {method: by_seed[method] for method in methods}, missing)
 
 
+def _together(results: Sequence[Result], compared: Result | None) -> dict[str, tuple[Result, ...]]:
+    """Method → its multi-task networks, one a seed: of several, the one that was compared, else the last."""
+    chosen = {stage for row in (compared or {}).get("rows", ()) for stage in row["stages"]}
+    together: dict[str, dict[int, Result]] = {}
+    for result in results:
+        if len(result["taps"]) > 1:
+            by_seed = together.setdefault(result["method"], {})
+            if by_seed.get(result["seed"], {}).get("stage") not in chosen:
+                by_seed[result["seed"]] = result
+    return {method: tuple(by_seed[seed] for seed in sorted(by_seed)) for method, by_seed in together.items()}
+
+
 def _missing(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, ...]:
     """Trainings that have begun and not ended, and methods of which none has."""
     begun = {file.parent.relative_to(folder.stages).as_posix() for file in folder.stages.rglob("metrics.csv")}
     ended = folder.results()
     methods = {result.get("method") for result in ended.values()}
     waiting = [method for method in config["study"]["methods"] if method not in methods]
-    return (*sorted(begun - ended.keys()), *(method for method in waiting if not any(method in one for one in begun)))
+    stopped = sorted(stage for stage in begun if not any(stage == one or stage.startswith(f"{one}/") for one in ended))
+    return (*stopped, *(method for method in waiting if not any(method in one for one in begun)))
 
 
 def _refuse(folder: RunFolder, config: Mapping[str, Any], what: str, needed: str, missing: tuple[str, ...]) -> None:

@@ -319,3 +319,78 @@ def write_run(
     write_json(folder / "stages/compare/result.json", compared(tasks, methods, seeds, scale=scale))
     write_gallery(folder, tasks, methods)
     return folder
+
+
+def curve(task, taps, losses):
+    """Probes of three seeds."""
+    return {
+        "task": task,
+        "taps": list(taps),
+        "losses": [[loss - 0.01, loss, loss + 0.01] for loss in losses],
+        "blank": [0.9, 0.9, 0.91],
+    }
+
+
+def diagnosed(method, tasks, layers, loser):
+    """What ``tailor diagnose`` leaves of one network."""
+    taps = ("layer1.0.conv2", "layer2.0.conv2", "layer3.0.conv2", "layer4.0.conv2", "layer4")
+    spread = {"mean": -0.31, "std": 0.05, "count": 8}
+    pairs = [(one, other) for index, one in enumerate(tasks) for other in tasks[index + 1 :]]
+    alike = {"alone": 0.5, "together": 0.55}
+    remedy = {
+        "what": "weigh every loss by its own inverse",
+        "options": {"recipe.balancing": "geometric"},
+        "command": "tailor run -c runs/demo/config.yaml --recipe.balancing geometric --out runs/demo-geometric",
+        "call": "the same call of tailor.lomt with recipe.balancing = geometric and another out",
+    }
+    return {
+        "method": method,
+        "stage": f"{method}/seed-0",
+        "seeds": [0, 1],
+        "taps": dict.fromkeys(tasks, "layer4"),
+        "weights": dict.fromkeys(tasks, 0.6),
+        "standings": [
+            {
+                "task": task,
+                "gain": {"mean": -3.5, "std": 0.4, "count": 2} if task == loser else None,
+                "metrics": {name: alike | {"alone": None} for name in TASKS[task]["headline"]},
+                "training": alike,
+                "validation": alike,
+                "loses": task == loser,
+            }
+            for task in tasks
+        ],
+        "gradients": {
+            "batches": 8,
+            "images": 160,
+            "layers": [{"name": name, "parameters": 1000} for name in layers],
+            "pairs": [{"tasks": list(pair), "layers": dict.fromkeys(layers[:-1], spread)} for pair in pairs],
+            "norms": {},
+            "shares": {name: dict.fromkeys(tasks, 1 / len(tasks)) for name in layers},
+            "relative_share": dict.fromkeys(tasks, 1.0),
+        },
+        "probes": [
+            {
+                "task": loser,
+                "tap": "layer4",
+                "shared": curve(loser, taps[:3], (0.6, 0.5, 0.4)),
+                "alone": curve(loser, taps, (0.6, 0.5, 0.4, 0.35, 0.34)),
+            }
+        ],
+        "verdicts": [
+            {
+                "task": loser,
+                "causes": [
+                    {"kind": "imbalance", "weight": 0.5, "evidence": "its share is 4.3 %", "remedies": [remedy]},
+                    {"kind": "unknown", "weight": 0.0, "evidence": "nothing", "remedies": [remedy | {"command": None}]},
+                ],
+            }
+        ],
+    }
+
+
+def write_diagnosis(folder, tasks=("seg", "depth", "normals", "edges", "room"), methods=("multi_task", "lomt")):
+    """What ``tailor diagnose`` leaves in a run's folder."""
+    layers = [one["name"] for one in candidates() if ".conv" in one["name"] or one["name"].endswith("downsample.1")]
+    networks = [diagnosed(method, tasks, layers, tasks[-1]) for method in methods]
+    write_json(folder / "diagnosis.json", {"networks": networks, "missing": []})
