@@ -112,7 +112,8 @@ def _pin_shared_layers(wiring: Wiring) -> None:
         for parameter in layer._parameters.values():
             if parameter is not None:
                 owners.setdefault(id(parameter), set()).add(name)
-    shared = {name for names in owners.values() if len(names) > 1 for name in names}
+    shared = wiring.shared
+    shared.update(name for names in owners.values() if len(names) > 1 for name in names)
     calls: dict[str, list[fx.Node]] = {}
     for node in wiring.graph.nodes:
         if node.op == "get_attr":

@@ -84,7 +84,7 @@ def _into_bias(wiring: Wiring, stream: fx.Node, shift: Tensor) -> bool:
     own_forward = not type(layer).forward.__module__.startswith("torch.nn.modules")
     if own_forward and layer.bias is None:
         return False  # it may not know of a bias
-    if wiring.calls(stream) > 1 or not is_layer or wiring[stream].pinned.any():
+    if not wiring.alone(stream) or not is_layer or wiring[stream].pinned.any():
         return False
     add_to_bias(layer, shift)
     return True

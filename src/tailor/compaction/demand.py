@@ -42,7 +42,7 @@ def read_channels(wiring: Wiring, node: fx.Node, wanted: Tensor, known: Constant
     if known is not None:
         emitted = known[source]
         # The bias of a layer that is called twice can't take what one of the calls reads.
-        folds = not pads_with_zeros(layer) and wiring.calls(node) == 1
+        folds = not pads_with_zeros(layer) and wiring.alone(node)
         foldable = emitted.known & (emitted.value.eq(0) | folds)
         needed = needed & ~foldable
     return needed

@@ -26,7 +26,7 @@ def gathers(wiring: Wiring, known: Constants | None, wanted: Demand, kept: Keep,
     for node, _ in wiring.readers():
         source, layer = node.all_input_nodes[0], wiring.module(node)
         grouped = not isinstance(layer, nn.Linear) and layer.groups > 1
-        if source not in wiring or grouped or wiring.calls(node) > 1 or not kept[node].any():
+        if source not in wiring or grouped or not wiring.alone(node) or not kept[node].any():
             continue
         reads = read_channels(wiring, node, wanted[node], known) & kept[source]
         count, total = int(reads.sum()), int(kept[source].sum())

@@ -20,7 +20,7 @@ def fold_constants(wiring: Wiring, known: Constants, wanted: Demand) -> None:
     """Take constants that need not be read into the readers' biases, and zero their weights, in place."""
     for node, _ in wiring.readers():
         source, layer = node.all_input_nodes[0], wiring.module(node)
-        if source not in known or wiring.calls(node) > 1:
+        if source not in known or not wiring.alone(node):
             continue
         weight = weight_by_group(layer)
         groups = weight.shape[0]

@@ -56,6 +56,7 @@ class Wiring:
     Attributes:
         wires: by node, in order of execution.
         present: nodes of which at least one channel must stay, because their size is read.
+        shared: names of layers that have a tensor in common with another one.
     """
 
     def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
@@ -63,6 +64,7 @@ class Wiring:
         self.graph = graph
         self.wires: dict[fx.Node, Wire] = {}
         self.present: set[fx.Node] = set()
+        self.shared: set[str] = set()
 
     def __getitem__(self, node: fx.Node) -> Wire:
         return self.wires[node]
@@ -79,9 +81,10 @@ class Wiring:
         """The layer that a ``call_module`` node calls."""
         return self.root.get_submodule(str(node.target))
 
-    def calls(self, node: fx.Node) -> int:
-        """How often the layer of a ``call_module`` node is called."""
-        return sum(other.op == node.op and other.target == node.target for other in self.graph.nodes)
+    def alone(self, node: fx.Node) -> bool:
+        """Whether the layer of a ``call_module`` node is called nowhere else, and its tensors are no other layer's."""
+        calls = sum(other.op == node.op and other.target == node.target for other in self.graph.nodes)
+        return calls == 1 and str(node.target) not in self.shared
 
     def has_widths(self, node: fx.Node) -> bool:
         """Whether a tensor of the node's layer, or the node itself, is as wide as what it is given."""

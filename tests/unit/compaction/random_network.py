@@ -4,6 +4,7 @@ import random
 
 import torch
 import torch.nn.functional as F
+from odd_layers import odd_layers
 from torch import nn
 
 
@@ -78,8 +79,9 @@ class Shuffle(nn.Module):
 class RandomNetwork(nn.Module):
     """Steps that read earlier values at random, and heads on some of the values."""
 
-    def __init__(self, rng, steps):
+    def __init__(self, rng, steps, odd):
         super().__init__()
+        self.odd = odd
         self.plan, self.layers, widths = [], nn.ModuleList(), [3]
         for _ in range(steps):
             source = rng.randrange(max(0, len(widths) - 3), len(widths))
@@ -129,6 +131,7 @@ class RandomNetwork(nn.Module):
                 (lambda: nn.ConvTranspose2d(c, out, 1, groups=2), out),
                 (Shuffle, c),
             ]
+        one += odd_layers(rng, c, out) * (rng.random() < self.odd)
         joins = [("cat", c + other)] * 2 + [("half", c // 2)] * (c % 2 == 0)
         joins += [("add", c), ("add", c), ("sub", c), ("mul", c)] * (c == other)
         if rng.random() < len(joins) / (len(joins) + len(one)):
@@ -164,12 +167,14 @@ def kill(network, rng):
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.normal_()
             layer.running_var.uniform_(0.5, 2)
+            if layer.weight is None:
+                continue
             layer.weight.data.uniform_(0.5, 1.5)
             layer.bias.data.normal_()
             for dead in (layer.weight, layer.bias):
                 if rng.random() < 0.3:
                     dead.data[torch.rand(len(dead)) < share] = 0
-        elif weight is not None and weight.dim() > 1:
+        elif isinstance(weight, torch.Tensor) and weight.dim() > 1:
             what = rng.random()
             if what < 0.15:
                 weight.data.zero_()
@@ -181,11 +186,14 @@ def kill(network, rng):
                 layer.bias.data[torch.rand(len(layer.bias)) < rng.choice([share, 1])] = 0
 
 
-def random_network(seed, steps):
-    """A network in eval mode, float64, that depends on nothing but its arguments."""
+def random_network(seed, steps, odd=0.0):
+    """A network in eval mode, float64, that depends on nothing but its arguments.
+
+    ``odd``: how often the layers of ``odd_layers.py`` are among those that a step is drawn from.
+    """
     rng = random.Random(seed)
     torch.manual_seed(seed)
-    network = RandomNetwork(rng, steps).double().eval()
+    network = RandomNetwork(rng, steps, odd).double().eval()
     with torch.no_grad():
         kill(network, rng)
     return network
