@@ -7,15 +7,18 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tailor.report.chart import LEFT, RIGHT, ticks
+from tailor.report.chart import RIGHT, ticks
 from tailor.report.read import Run
 from tailor.report.svg import drawing, element, tip
 
 WIDTH = 344.0
+LEFT = 56.0
 TOP = 18.0
 STRIP = 62.0
 GAP = 22.0
 BOTTOM = 30.0
+APART = 10.0
+"""CSS pixels between two labels that can both be read."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def picture(name: str, result: Mapping[str, Any], layers: Sequence[str]) -> Mark
         ),
     ]
     marks = [
-        [("0", (0 - best) / (worst - best)), (f"{100 * limit:g} %", (limit - best) / (worst - best))],
+        [(f"{100 * limit:g} %", (limit - best) / (worst - best)), (f"{100 * worst:.0f} %", 1.0)],
         [("0 %", 0.0), ("100 %", 1.0)],
         [(_short(one), (index + 0.5) / len(depths)) for index, one in enumerate(depths)],
     ]
@@ -120,8 +123,12 @@ def _short(layer: str) -> str:
 
 def _frame(strip: _Strip, labels: Sequence[tuple[str, float]], top: float) -> Markup:
     parts = [element("text", strip.title, x=LEFT, y=top - 5, class_="soft")]
+    last = None
     for text, share in labels:
         y = top + STRIP * (1 - share)
+        if last is not None and last - y < APART:
+            continue
+        last = y
         parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
         parts.append(element("text", text, x=LEFT - 5, y=y + 3, text_anchor="end", class_="mono"))
     return element("g", *parts, class_="axes")

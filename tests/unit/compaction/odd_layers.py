@@ -144,7 +144,9 @@ def pyramid(c, out):
     layers = nn.ModuleList([nn.Sequential(nn.AdaptiveAvgPool2d(s), nn.Conv2d(c, out, 1), nn.ReLU()) for s in sizes])
 
     def forward(self, x):
-        maps = [F.interpolate(layer(x), size=x.shape[2:], mode="bilinear", align_corners=False) for layer in self.layers]
+        maps = [
+            F.interpolate(layer(x), size=x.shape[2:], mode="bilinear", align_corners=False) for layer in self.layers
+        ]
         return torch.cat([x, *maps], 1)
 
     return Do(forward, layers=layers)
@@ -184,9 +186,27 @@ def odd_layers(rng, c, out):
         (lambda: Do(lambda _, x: torch.stack([x, x.relu()]).sum(0)), c),
         (lambda: Do(lambda _, x: x.unsqueeze(1).expand(-1, 2, -1, -1, -1).mean(1)), c),
         (lambda: Do(lambda _, x: _overwritten(view, x)), c),
-        (lambda: Do(lambda self, x: self.bn(self.fc(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)), fc=nn.Linear(c, out), bn=nn.BatchNorm2d(out)), out),
-        (lambda: Do(lambda self, x: self.conv(x.flatten(2)).unflatten(2, (8, 8)), conv=nn.Conv1d(c, out, 3, padding=1)), out),
-        (lambda: Do(lambda self, x: self.conv(x.unsqueeze(2)).squeeze(2), conv=nn.Conv3d(c, out, (1, 3, 3), padding=(0, 1, 1))), out),
+        (
+            lambda: Do(
+                lambda self, x: self.bn(self.fc(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)),
+                fc=nn.Linear(c, out),
+                bn=nn.BatchNorm2d(out),
+            ),
+            out,
+        ),
+        (
+            lambda: Do(
+                lambda self, x: self.conv(x.flatten(2)).unflatten(2, (8, 8)), conv=nn.Conv1d(c, out, 3, padding=1)
+            ),
+            out,
+        ),
+        (
+            lambda: Do(
+                lambda self, x: self.conv(x.unsqueeze(2)).squeeze(2),
+                conv=nn.Conv3d(c, out, (1, 3, 3), padding=(0, 1, 1)),
+            ),
+            out,
+        ),
     ]
     if c % 2 == 0:
         found += [
