@@ -36,7 +36,7 @@ class RunConfig:
             methods=("single_task", "multi_task", "lomt", "sparse_lomt"),
             trials=2,
             rule=lazy_instance(DeepestActive),
-            path=StrengthPath(start=5e-4, steps=4),
+            path=StrengthPath(start=1e-3, steps=4, epochs=0.5),
         )
     )
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=8, lr=3e-3))

@@ -133,6 +133,7 @@ class StrengthPath:
                 f"loss ({least.sparsity:.0%} of the groups dead), where {self.tolerance:.1%} are allowed; the task "
                 "keeps its whole network. Allow more with path.tolerance, or begin weaker with path.start",
             )
+        last = best.strength == max(point.strength for point in points)
         figures = f"{best.excess:+.1%} validation loss, {best.sparsity:.0%} of the groups dead"
         if best.sparsity == 0:
             reason = (
@@ -143,6 +144,7 @@ class StrengthPath:
             reason = (
                 f"λ {best.strength:.1e} is the strongest within {self.tolerance:.1%} of the dense network: {figures}"
             )
+            reason += "; stronger ones were not tried, the path had no steps left" if last else ""
         return Choice(best.strength, points.index(best), reason)
 
     def _bearable(self, point: Point) -> bool:

@@ -70,6 +70,12 @@ def test_the_path_scales_with_the_loss():
     assert [p.strength * 5 for p in small] == pytest.approx([p.strength for p in large])
 
 
+def test_says_where_the_budget_ended_the_path():
+    search = StrengthPath(steps=3)
+    assert "no steps left" in search.choose(walk(search, threshold(1.0))).reason
+    assert "no steps left" not in search.choose(walk(search, threshold(3e-4))).reason
+
+
 def test_nothing_ever_dies():
     choice = StrengthPath().choose(walk(StrengthPath(), lambda _: (0.0, 0.0)))
     assert choice.strength > 0
