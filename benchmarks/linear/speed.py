@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -181,6 +182,13 @@ def save_for_r(folder: Path) -> None:
         np.savetxt(folder / f"y{t}.csv", y if t < 10 else 2 * y - 1, delimiter=",", fmt="%.10g")
 
 
+def processor() -> str:
+    """What the processor calls itself, where Linux tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--adelie", help="the Python of an environment with adelie")
@@ -193,7 +201,7 @@ def main() -> None:
     if arguments.save_for_r:
         save_for_r(arguments.save_for_r)
     result = {
-        "machine": f"{platform.processor() or platform.machine()}, one thread",
+        "machine": f"{processor()}, one thread, {os.getloadavg()[1]:.1f} processes on {os.cpu_count()} cores",
         "versions": {"numpy": np.__version__, "numba": numba.__version__, "scikit-learn": sklearn.__version__},
     }  # fmt: skip
     named = {"adelie": arguments.adelie, "skglm": arguments.skglm}

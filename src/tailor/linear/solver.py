@@ -14,6 +14,7 @@ from tailor.linear.intercepts import settle
 from tailor.linear.losses.base import Array
 from tailor.linear.penalty import MixedPenalty
 from tailor.linear.problem import Problem
+from tailor.linear.symmetry import recentre
 from tailor.linear.unpenalized import fit_unpenalized
 from tailor.linear.working_set import Indices, WorkingSet
 
@@ -173,6 +174,9 @@ class Solver:
             size *= 0.5
         else:
             return False
+        shared = recentre(self.problem, penalty, W)
+        if shared is not None:
+            W, z = W + shared, z + self.set.forward(shared)
         self.W = W
         self.z, shift, self.theta = settle(self.problem, z)
         self.intercepts = self.intercepts + size * bend + shift

@@ -231,3 +231,13 @@ def test_ridge_alone_is_ridge_regression():
     X, y = random.normal(size=(50, 6)), random.normal(size=50)
     ours = MixedMultiTaskLasso(0.0, ridge=0.3, standardize=False, tol=1e-13).fit(X, y)
     np.testing.assert_allclose(ours.coef_[0], Ridge(0.3 * 50).fit(X, y).coef_, atol=1e-6)
+
+
+def test_many_classes_need_few_passes():
+    random = np.random.default_rng(6)
+    X = random.normal(size=(200, 10))
+    y = np.array(list("abcdef"))[np.argmax(X[:, :6] + random.gumbel(size=(200, 6)), axis=1)]
+    model = MixedMultiTaskLasso(0.01, tol=1e-9).fit(X, y)
+    assert model.dual_gap_ <= 1e-9
+    assert model.n_iter_ < 500
+    np.testing.assert_allclose(model.standardized_coef_.sum(axis=0), 0, atol=1e-10)
