@@ -47,6 +47,12 @@ def shapes():
     return Shapes()
 
 
+@pytest.fixture(scope="session")
+def shapes_once():
+    """One source for many tests, which leave it as it is."""
+    return Shapes(augment=False)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)

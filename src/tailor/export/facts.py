@@ -74,9 +74,16 @@ class Facts:
             [task_from_dict(state) for state in stored["tasks"]],
             {name: tuple(taps) for name, taps in stored["taps"].items()},
             None if normalization is None else (list(normalization["mean"]), list(normalization["std"])),
-            [tuple(shape) for shape in stored["inputs"]],
+            [_shape(shape) for shape in stored["inputs"]],
             stored.get("delta_m"),  # not before format 2
         )
+
+
+def _shape(stored: Any) -> tuple[int, ...]:
+    shape = tuple(stored)
+    if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise ValueError(f"{stored!r} is no shape of an input")
+    return shape
 
 
 def _check(normalization: Normalization) -> None:

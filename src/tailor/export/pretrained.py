@@ -63,8 +63,8 @@ def save_pretrained(
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
         raise FileExistsError(f"{folder} exists already: choose another folder, or say overwrite=True")
+    must_fit(network, example)
     graph = network if isinstance(network, Compacted) else as_graph(network, example)
-    must_fit(graph, example)
     shapes = [tuple(value.shape) for value in example_arguments(example) if isinstance(value, Tensor)]
     facts = Facts.of(network, normalization=normalization, shapes=shapes, delta_m=delta_m)
     tensors, shared = _tensors(graph)

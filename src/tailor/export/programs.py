@@ -30,8 +30,8 @@ def program(module: nn.Module, example: Example, normalization: Normalization | 
         UntraceableError: as :func:`tailor.compact`.
         RuntimeError: torch.export gives up even for fixed sizes.
     """
+    must_fit(module, example)
     graph = graph_of(module, example, normalization)
-    must_fit(graph, example)
     for _, exported in programs(graph, example_arguments(example)):
         return exported
     raise AssertionError("the last try raises")

@@ -60,8 +60,8 @@ def onnx(
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the name of a file, such as {path / 'network.onnx'}")
+    must_fit(module, example)
     graph = graph_of(module, example, normalization)
-    must_fit(graph, example)
     arguments = example_arguments(example)
     reference = without_checks(graph)
     names = _output_names(reference)

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from tailor.compaction import compact
-from tailor.export import onnx, program
+from tailor.evaluation import cost
+from tailor.export import OnnxModel, onnx, program
 from tailor.models import Network, backbone
 from tailor.tasks import Classification, Depth, Segmentation
 
@@ -34,6 +35,8 @@ def test_file_agrees_at_other_sizes(network, tmp_path):
     assert max(made.errors.values()) < 1e-4
     assert (1, 3, 96, 32) in made.sizes
     assert "relative error" in str(made)
+    assert made.inputs["image"] == ("batch", 3, "height", "width")
+    assert [path.name for path in made.path.parent.iterdir()] == ["net.onnx"]
     session = onnxruntime.InferenceSession(made.path, providers=["CPUExecutionProvider"])
     image = torch.rand(3, 3, 64, 96)
     found = session.run(None, {"image": image.numpy()})
@@ -41,6 +44,15 @@ def test_file_agrees_at_other_sizes(network, tmp_path):
         wanted = network((image - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None])
     for a, b in zip(wanted.values(), found, strict=True):
         np.testing.assert_allclose(a.numpy(), b, atol=1e-4)
+    model = OnnxModel(made.path, threads=1)  # takes the network's images, though the file takes others
+    with torch.no_grad():
+        wanted = network(image)
+    for name, output in model(image).items():
+        torch.testing.assert_close(output, wanted[name], rtol=1e-4, atol=1e-4)
+    assert [task.name for task in model.tasks] == ["seg", "depth", "room"]
+    assert (model.normalization, model.shapes, model.free) == ((mean, std), [(1, 3, 32, 64)], True)
+    assert model.parameter_count == sum(p.numel() for p in network.parameters())
+    assert model.macs == cost(network, EXAMPLE).macs
 
 
 def test_program_agrees(network):
@@ -56,6 +68,12 @@ def test_fixed_sizes_are_said(tmp_path):
     made = onnx(net, tmp_path / "net.onnx", EXAMPLE)
     assert [isinstance(size, str) for size in made.inputs["image"]] == [True, False, False, False]
     assert made.outputs == ("output",)
+    model = OnnxModel(made.path)
+    assert (model.tasks, model.free, model.shapes) == ([], False, [(1, 3, 32, 64)])
+    with pytest.raises(RuntimeError, match=r"net\.onnx can't run images of shape \(1, 3, 8, 8\)"):
+        model(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"image of shape \(1, 3, 8, 8\).*resize"):
+        onnx(net, tmp_path / "net.onnx", EXAMPLE, images=[torch.zeros(3, 8, 8)])
 
 
 class PadsOdd(nn.Module):
@@ -77,3 +95,26 @@ def test_deeplab(tmp_path):
     made = onnx(net, tmp_path / "net.onnx", EXAMPLE)
     assert [isinstance(size, str) for size in made.inputs["image"]] == [True, False, False, False]  # dilations
     assert made.errors["depth"] < 1e-4
+
+
+def test_paths_and_examples_that_do_not_fit(tmp_path):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3))
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        onnx(net, tmp_path, EXAMPLE)
+    for make in (lambda: onnx(net, tmp_path / "a.onnx", torch.zeros(1, 5, 8, 8)), lambda: program(net, EXAMPLE[:, :2])):
+        with pytest.raises(ValueError, match="does not run on an example of shape"):
+            make()
+    assert not list(tmp_path.iterdir())
+
+
+class Wrong(nn.Conv2d):
+    """What the exporter is led to believe is not what the layer does."""
+
+    def forward(self, x):
+        return super().forward(x) + (0 if torch.compiler.is_exporting() else 1)
+
+
+def test_a_file_that_does_not_agree_is_not_left(tmp_path):
+    with pytest.raises(RuntimeError, match="differs from the network"):
+        onnx(nn.Sequential(Wrong(3, 2, 1)), tmp_path / "net.onnx", EXAMPLE)
+    assert not list(tmp_path.iterdir())

@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from tailor.compaction import compact
+from tailor.evaluation import Row, Table
 from tailor.export import from_pretrained, save_pretrained
 from tailor.models import Network
 from tailor.tasks import Classification, Depth, Segmentation
@@ -59,6 +62,8 @@ def test_round_trip(tmp_path, small):
     assert list(again.tasks[0].class_names) == ["wall", "floor", "chair"]
     assert again.taps == net.taps
     assert again.normalization == ([0.5] * 3, [0.25] * 3)
+    assert again.shapes == [(1, 3, 32, 40)]
+    assert again.delta_m is None
     assert "0.3123" in (folder / "README.md").read_text()
     assert again.state_dict().keys() <= net.state_dict().keys()
     save_pretrained(again, tmp_path / "b", EXAMPLE)
@@ -113,6 +118,114 @@ def test_damage_is_named(tmp_path):
         from_pretrained(folder)
     config.unlink()
     with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
+        from_pretrained(folder)
+
+
+def test_a_bit_that_flipped_is_noticed(tmp_path):
+    folder = save_pretrained(nn.Sequential(nn.Conv2d(3, 3, 1)), tmp_path / "net", EXAMPLE)
+    weights = folder / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged, or belongs to another config\.json"):
+        from_pretrained(folder)
+
+
+@pytest.mark.parametrize("key", ["tasks", "taps", "normalization", "inputs", "layers", "graph"])
+@pytest.mark.parametrize("value", [None, 3, "x", {"a": 1}, [[]]])
+def test_a_damaged_entry_is_no_traceback(tmp_path, key, value):
+    folder = save_pretrained(nn.Sequential(nn.Conv2d(3, 3, 1)), tmp_path / "net", EXAMPLE)
+    config = json.loads((folder / "config.json").read_text())
+    if (key, value) == ("normalization", None):
+        pytest.skip("that is how a network says that it does not know")
+    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(ValueError, match=r"config\.json .*damaged"):
+        from_pretrained(folder)
+
+
+def test_format_1_goes_on_loading(tmp_path):
+    """The folder was written before format 2 was made, with what the network gave then."""
+    folder = Path(__file__).with_name("format-1")
+    assert json.loads((folder / "config.json").read_text())["format"] == 1
+    network = from_pretrained(folder)
+    assert [(task.name, type(task).__name__) for task in network.tasks] == [
+        ("seg", "Segmentation"),
+        ("depth", "Depth"),
+        ("room", "Classification"),
+    ]
+    assert network.tasks[0].class_names == ("wall", "floor", "chair")
+    assert network.tasks[1].typical == 2.5
+    assert network.normalization == ([0.5, 0.4, 0.3], [0.2, 0.2, 0.3])
+    expected = load_file(folder / "expected.safetensors")
+    with torch.no_grad():
+        found = network(torch.linspace(-1, 1, 3 * 24 * 32).view(1, 3, 24, 32))
+    assert found.keys() == expected.keys()
+    for name, output in found.items():
+        torch.testing.assert_close(output, expected[name], rtol=1e-5, atol=1e-6)
+    save_pretrained(network, tmp_path / "new", torch.zeros(1, 3, 24, 32))
+    assert json.loads((tmp_path / "new/config.json").read_text())["format"] == 2
+
+
+def test_an_example_that_does_not_fit(tmp_path):
+    net = network()
+    for module in (net, compact(net, EXAMPLE)):
+        with pytest.raises(ValueError, match=r"does not run on an example of shape .*1, 4, 32, 40"):
+            save_pretrained(module, tmp_path / "net", torch.zeros(1, 4, 32, 40))
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_tensor_under_two_names_stays_one(tmp_path):
+    net = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1))
+    net[2].weight = net[0].weight
+    example = torch.rand(1, 4, 5, 5)
+    again = from_pretrained(save_pretrained(net, tmp_path / "net", example))
+    assert sum(p.numel() for p in again.parameters()) == sum(p.numel() for p in net.parameters())
+    torch.testing.assert_close(again(example), net(example))
+
+
+def test_the_card_shows_the_table_that_is_given(tmp_path):
+    net = network()
+    seeds = [{"seg": {"mIoU": 0.30}, "depth": {"RMSE": 0.8}}, {"seg": {"mIoU": 0.32}, "depth": {"RMSE": 0.9}}]
+    table = Table(net.tasks, [Row("tailored", seeds, [4.0, 6.0])])
+    folder = save_pretrained(net, tmp_path / "net", EXAMPLE, results=table, delta_m=5.0)
+    card = (folder / "README.md").read_text()
+    assert "0.310 ± 0.014" in card
+    assert "Δm +5.0 %" in card
+    assert "wall, floor, chair" in card
+    stored = json.loads((folder / "config.json").read_text())["results"]
+    assert stored == {"tailored": {"seg mIoU ↑": 0.31, "depth RMSE [m] ↓": pytest.approx(0.85), "Δm [%] ↑": 5.0}}
+    again = from_pretrained(folder)
+    assert again.delta_m == 5.0
+    assert from_pretrained(save_pretrained(again, tmp_path / "b", EXAMPLE)).delta_m == 5.0
+
+
+def test_others_may_read_the_weights(tmp_path):
+    folder = save_pretrained(nn.Sequential(nn.Conv2d(3, 3, 1)), tmp_path / "net", EXAMPLE)
+    modes = {path.name: path.stat().st_mode for path in folder.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
+def test_a_normalization_that_is_none(tmp_path):
+    with pytest.raises(ValueError, match="give mean and standard deviation"):
+        save_pretrained(nn.Sequential(nn.Conv2d(3, 3, 1)), tmp_path / "net", EXAMPLE, ([0.5] * 3, [0.0] * 3))
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"op": "placeholder", "target": "x=print(1)", "args": []},
+        {"op": "call_module", "target": '0"), print(1), ("', "args": []},
+        {"op": "get_attr", "target": "__class__", "args": []},
+        {"op": "call_function", "target": "torch.relu", "args": [], "kwargs": {"x=print(1),input": 1}},
+        {"op": "call_method", "target": "__reduce__", "args": []},
+    ],
+)
+def test_file_hides_no_code_in_names(tmp_path, node):
+    folder = save_pretrained(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()), tmp_path / "net", EXAMPLE)
+    config = json.loads((folder / "config.json").read_text())
+    config["graph"].insert(1, {"name": "evil"} | node)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"where a name belongs|more than to compute"):
         from_pretrained(folder)
 
 
