@@ -1,4 +1,4 @@
-"""Layers as other people write them: each takes a map ``(N, c, 8, 8)``, and gives one of that size and its own width."""
+"""Layers as other people write them: each maps ``(N, c, 8, 8)`` to a map of that size and of its own width."""
 
 import torch
 import torch.nn.functional as F
@@ -130,7 +130,7 @@ def upsampled(c, out):
     return nn.Sequential(nn.AvgPool2d(2), nn.ConvTranspose2d(c, out, 3, stride=2, padding=1, output_padding=1))
 
 
-def eca(c):
+def eca():
     """A convolution over channels."""
     return Do(
         lambda self, x: x * torch.sigmoid(self.mix(x.mean((2, 3)).unsqueeze(1))).squeeze(1)[:, :, None, None],
@@ -144,7 +144,9 @@ def pyramid(c, out):
     layers = nn.ModuleList([nn.Sequential(nn.AdaptiveAvgPool2d(s), nn.Conv2d(c, out, 1), nn.ReLU()) for s in sizes])
 
     def forward(self, x):
-        maps = [F.interpolate(layer(x), size=x.shape[2:], mode="bilinear", align_corners=False) for layer in self.layers]
+        maps = [
+            F.interpolate(layer(x), size=x.shape[2:], mode="bilinear", align_corners=False) for layer in self.layers
+        ]
         return torch.cat([x, *maps], 1)
 
     return Do(forward, layers=layers)
@@ -165,7 +167,7 @@ def odd_layers(rng, c, out):
         (lambda: Unbiased(c, out, 1, bias=False), out),
         (lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(c, out, 1)), out),
         (lambda: upsampled(c, out), out),
-        (lambda: eca(c), c),
+        (lambda: eca(), c),
         (lambda: pyramid(c, 2), c + 6),
         (lambda: nn.Sequential(nn.Conv2d(c, 4 * out, 1), nn.PixelShuffle(2), nn.MaxPool2d(2)), out),
         (lambda: nn.Sequential(nn.Conv2d(c, 2 * out, 1), nn.GLU(1)), out),
@@ -184,9 +186,27 @@ def odd_layers(rng, c, out):
         (lambda: Do(lambda _, x: torch.stack([x, x.relu()]).sum(0)), c),
         (lambda: Do(lambda _, x: x.unsqueeze(1).expand(-1, 2, -1, -1, -1).mean(1)), c),
         (lambda: Do(lambda _, x: _overwritten(view, x)), c),
-        (lambda: Do(lambda self, x: self.bn(self.fc(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)), fc=nn.Linear(c, out), bn=nn.BatchNorm2d(out)), out),
-        (lambda: Do(lambda self, x: self.conv(x.flatten(2)).unflatten(2, (8, 8)), conv=nn.Conv1d(c, out, 3, padding=1)), out),
-        (lambda: Do(lambda self, x: self.conv(x.unsqueeze(2)).squeeze(2), conv=nn.Conv3d(c, out, (1, 3, 3), padding=(0, 1, 1))), out),
+        (
+            lambda: Do(
+                lambda self, x: self.bn(self.fc(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)),
+                fc=nn.Linear(c, out),
+                bn=nn.BatchNorm2d(out),
+            ),
+            out,
+        ),
+        (
+            lambda: Do(
+                lambda self, x: self.conv(x.flatten(2)).unflatten(2, (8, 8)), conv=nn.Conv1d(c, out, 3, padding=1)
+            ),
+            out,
+        ),
+        (
+            lambda: Do(
+                lambda self, x: self.conv(x.unsqueeze(2)).squeeze(2),
+                conv=nn.Conv3d(c, out, (1, 3, 3), padding=(0, 1, 1)),
+            ),
+            out,
+        ),
     ]
     if c % 2 == 0:
         found += [
