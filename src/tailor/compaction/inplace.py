@@ -68,7 +68,7 @@ def _family(written: fx.Node, write: fx.Node, root: nn.Module) -> set[fx.Node]:
 
 
 def _is_view(node: fx.Node, source: fx.Node, root: nn.Module) -> bool:
-    """Whether ``node`` may share memory with its input: it did for the example, or its name says that it sometimes does."""
+    """Whether ``node`` may share memory with its input: it did for the example, or its name says that it can."""
     if source in node.meta.get("shares", []):
         return True
     if node.op == "call_module":

@@ -11,13 +11,13 @@ from tailor.compaction.trace import shape_of
 from tailor.compaction.wire import Kind, Wire, Wiring
 
 
-def flatten(wiring: Wiring, node: fx.Node, source: fx.Node, start: int = 0, end: int = -1) -> Wire | None:
-    """Dimensions ``start`` … ``end`` become one; a channel becomes a run of neighbours where it comes first."""
+def flatten(wiring: Wiring, node: fx.Node, source: fx.Node, start_dim: int = 0, end_dim: int = -1) -> Wire | None:
+    """Dimensions ``start_dim`` … ``end_dim`` become one; a channel becomes a run of neighbours where it comes first."""
     before = shape_of(source)
     if source not in wiring or before is None:
         return None
     wire = wiring[source]
-    start, end = start % len(before), end % len(before)
+    start, end = start_dim % len(before), end_dim % len(before)
     if not start <= wire.axis <= end:
         axis = wire.axis if wire.axis < start else wire.axis - (end - start)
         return wiring.through(node, source, Kind.MOVED, axis)
@@ -135,7 +135,7 @@ def concatenate(wiring: Wiring, node: fx.Node, tensors: Any, dim: int = 0) -> Wi
     start = 0
     for tensor in tensors:
         width = (shape_of(tensor) or ())[axis]
-        if tensor in wiring:
+        if tensor in wiring and width:
             index = torch.full((wire.channels,), -1)
             index[start : start + width] = torch.arange(width)
             wire.links.append((tensor, index))

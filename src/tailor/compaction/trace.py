@@ -30,8 +30,8 @@ class Traced(NamedTuple):
     """What :func:`trace` gives: a private copy of the module in eval mode, and its graph.
 
     Every node carries ``meta["value"]``: its value for the example on the ``meta`` device where that is a tensor,
-    else the Python value. ``only_eval`` names the module whose forward does other operations in training, where there is
-    one: the graph has those of eval mode alone.
+    else the Python value. ``only_eval`` names the module whose forward does other operations in training, where there
+    is one: the graph has those of eval mode alone.
     """
 
     root: nn.Module
@@ -154,7 +154,7 @@ def _flags(node: fx.Node, other: fx.Node) -> tuple[list[bool], list[bool]]:
 
 
 class _Recorder(fx.Interpreter):
-    """Runs the graph and notes of every value its shape and dtype, which inputs share its memory or were overwritten."""
+    """Runs the graph; notes of every value shape and dtype, which inputs share its memory, which were overwritten."""
 
     def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
         super().__init__(root, graph=graph)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torchmetrics import MetricCollection
 
 from tailor.balancing import BALANCING, Balancing
-from tailor.compaction import Shrinking
+from tailor.compaction import Shrinking, compact
 from tailor.data import Source
 from tailor.models import Network
 from tailor.sparsity import Penalty, ProxAdamW, parameter_groups
@@ -106,6 +106,12 @@ class TrainingModule(pl.LightningModule):
         self.epoch |= {f"weight/{name}": weight for name, weight in self.balancing.weights().items()}
         self.balancing.end_epoch()
         return self.epoch
+
+    def on_fit_start(self) -> None:
+        """A network that can't be compacted says so now, not after the first epochs."""
+        if self.recipe.compact_every and self.shrinking.small is None:
+            like = next(self.network.parameters())
+            compact(self.network, like.new_zeros(1, 3, *self.source.size), for_training=True)
 
     def on_train_epoch_end(self) -> None:
         """Every so many epochs, go on with a smaller network; Lightning saves the checkpoint after this."""

@@ -1,4 +1,4 @@
-"""Layers as other people write them: each takes a map ``(N, c, 8, 8)``, and gives one of that size and its own width."""
+"""Layers as other people write them: each maps ``(N, c, 8, 8)`` to a map of that size and of its own width."""
 
 import torch
 import torch.nn.functional as F
@@ -130,7 +130,7 @@ def upsampled(c, out):
     return nn.Sequential(nn.AvgPool2d(2), nn.ConvTranspose2d(c, out, 3, stride=2, padding=1, output_padding=1))
 
 
-def eca(c):
+def eca():
     """A convolution over channels."""
     return Do(
         lambda self, x: x * torch.sigmoid(self.mix(x.mean((2, 3)).unsqueeze(1))).squeeze(1)[:, :, None, None],
@@ -167,7 +167,7 @@ def odd_layers(rng, c, out):
         (lambda: Unbiased(c, out, 1, bias=False), out),
         (lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(c, out, 1)), out),
         (lambda: upsampled(c, out), out),
-        (lambda: eca(c), c),
+        (lambda: eca(), c),
         (lambda: pyramid(c, 2), c + 6),
         (lambda: nn.Sequential(nn.Conv2d(c, 4 * out, 1), nn.PixelShuffle(2), nn.MaxPool2d(2)), out),
         (lambda: nn.Sequential(nn.Conv2d(c, 2 * out, 1), nn.GLU(1)), out),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.compaction import Shrinking, compact, dead_groups, freeze
+from tailor.compaction import Shrinking, UntraceableError, compact, dead_groups, freeze
 from tailor.compaction.training import freeze_entries
 from tailor.models import Network, decoder
 from tailor.sparsity import GroupLasso, GroupMCP, channel_groups, pattern
@@ -174,6 +174,17 @@ def test_what_is_dead_stays_dead(shapes, monkeypatch):
     assert len(dead) == EPOCHS - 1
     for name, groups in dead[0].items():
         assert bool(end[name][groups].all()), name
+
+
+def test_a_network_that_can_not_be_compacted_says_so_at_once(shapes):
+    class Noisy(nn.ReLU):
+        def forward(self, x):
+            return x + torch.randn_like(x) if self.training else x
+
+    net = network(shapes)
+    net.backbone.blocks[0].relu = Noisy()
+    with pytest.raises(UntraceableError, match=r"'backbone\.blocks\.0\.relu' \(Noisy\) does other operations"):
+        fit(net, shapes, recipe())
 
 
 def test_without_a_penalty_nothing_is_touched(shapes):
