@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchjd import scalarization
 
-from tailor.balancing import BALANCING, DWA, Equal, Uncertainty
+from tailor.balancing import BALANCING, DWA, Equal, Geometric, Uncertainty
 
 TASKS = ["seg", "depth", "edges"]
 
@@ -116,3 +116,40 @@ def test_dwa_wants_a_temperature():
 
 def test_equal_is_the_sum():
     assert Equal(TASKS)(losses(1.0, 2.0, 3.0)) == 6
+
+
+def test_geometric_steps_as_torchjds_geometric_mean_does():
+    values = torch.tensor([0.5, 4.0, 1.0], dtype=torch.float64)
+    ours, theirs = (values.clone().requires_grad_() for _ in range(2))
+    Geometric(TASKS)(dict(zip(TASKS, ours, strict=True))).backward()
+    mean = scalarization.GeometricMean()(theirs)
+    mean.backward()
+    # ∇ (Π L)^(1/n) = mean / n · ∇ Σ log L: the same direction, and of a length that no single loss decides.
+    torch.testing.assert_close(ours.grad * mean.detach() / 3, theirs.grad)
+
+
+def test_a_loss_times_1000_trains_the_same_under_geometric():
+    gradients = []
+    for scale in (1.0, 1000.0):
+        parameter = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+        given = {"seg": scale * (parameter - 1) ** 2, "depth": (parameter + 1) ** 2}
+        Geometric(["seg", "depth"])(given).backward()
+        gradients.append(float(parameter.grad))
+    assert gradients[1] == pytest.approx(gradients[0], rel=1e-12)
+
+
+def test_geometric_weights_are_those_of_the_epoch():
+    balancing = Geometric(TASKS)
+    for factor in (1.0, 3.0):
+        balancing({"seg": torch.tensor(2.0 * factor)})
+    assert balancing.weights() == {"seg": pytest.approx(1 / 4), "depth": 1.0, "edges": 1.0}
+    balancing.end_epoch()
+    assert balancing.weights() == dict.fromkeys(TASKS, 1.0)
+
+
+def test_a_perfect_loss_stays_finite_under_geometric():
+    loss = torch.tensor(0.0, requires_grad=True)
+    total = Geometric(["seg"])({"seg": loss})
+    total.backward()
+    assert torch.isfinite(total)
+    assert loss.grad == 0
