@@ -3,13 +3,14 @@
 import re
 import sys
 import traceback
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, lazy_instance
+from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace, lazy_instance
 
 from tailor import __version__
 from tailor.config import EXECUTION, RunConfig
@@ -46,6 +47,10 @@ _KINDS: dict[str, Iterable[type]] = {
 
 _SHORT = {"--no-task-worse-than": "--study.no_task_worse_than"}
 """Options that users know by a shorter name."""
+
+
+class _AsWritten(RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    """Keeps the lines of a description."""
 
 
 class _Parser(ArgumentParser):
@@ -87,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _read(arguments: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
     """The command that was given, and its options with objects in place of their names."""
-    parser = _Parser(prog="tailor", description=DESCRIPTION, version=__version__)
+    parser = _Parser(prog="tailor", description=DESCRIPTION, version=__version__, formatter_class=_AsWritten)
     subcommands = parser.add_subcommands(required=True)
     commands = {
         "run": (_run_parser, _run),

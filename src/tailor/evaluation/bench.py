@@ -154,7 +154,9 @@ def bench(
     Raises:
         ValueError: no models, an unknown backend, or numbers that are not positive.
     """
-    _check(models, backends, [*batches, *threads, repeats, warmup])
+    check_settings(backends, batches, threads, repeats, warmup)
+    if not models:
+        raise ValueError("no models to measure – give at least one")
     images = {batch: example[:1].repeat(batch, *[1] * (example.dim() - 1)).contiguous() for batch in batches}
     failures: dict[str, str] = {}
     sizes = {name: _size(model, example) for name, model in models.items()}
@@ -183,15 +185,22 @@ def _machine() -> dict[str, Any]:
     return found
 
 
-def _check(models: Mapping[str, Contender], backends: Sequence[str], numbers: Sequence[int]) -> None:
-    if not models:
-        raise ValueError("no models to measure – give at least one")
+def check_settings(
+    backends: Sequence[str], batches: Sequence[int] = (1,), threads: Sequence[int] = (1,), *counts: int
+) -> None:
+    """Make sure that a bench can be run so, before anything is prepared for it.
+
+    Raises:
+        ValueError: an unknown backend, none at all, or a number that is not positive.
+    """
     for name in backends:
         if name not in BACKENDS:
             raise ValueError(f"unknown backend {name!r}: there are {', '.join(BACKENDS)}")
-    if not backends or min(numbers) < 1:
+    numbers = [*batches, *threads, *counts]
+    if not (backends and batches and threads) or min(numbers) < 1:
         raise ValueError(
-            f"{len(backends)} backends, batches, threads, repeats and warm-up {numbers}: use 1 or more each"
+            f"backends {list(backends)}, batches {list(batches)}, threads {list(threads)}, repeats and warm-up "
+            f"{counts}: give one of each at least, and use 1 or more"
         )
 
 

@@ -48,7 +48,10 @@ def names_of(paths: Sequence[str | Path]) -> dict[str, Path]:
 
 
 def contenders(
-    models: Mapping[str, nn.Module | str | Path], folder: str | Path, example: torch.Tensor | None = None
+    models: Mapping[str, nn.Module | str | Path],
+    folder: str | Path,
+    example: torch.Tensor | None = None,
+    export: bool = True,
 ) -> dict[str, Contender]:
     """What :func:`tailor.evaluation.bench` measures, of networks, folders of :func:`save_pretrained` and ONNX files.
 
@@ -59,18 +62,17 @@ def contenders(
         models: by name.
         folder: where ONNX files are written.
         example: an image for the export, needed for networks that do not say the shapes they were made for.
+        export: whether ONNX files are written at all.
 
     Raises:
         FileNotFoundError: a path leads nowhere.
         ValueError: a file is damaged, or there is no example.
     """
-    return {
-        name: _contender(name, model if isinstance(model, nn.Module) else open_model(model), Path(folder), example)
-        for name, model in models.items()
-    }
+    opened = {name: model if isinstance(model, nn.Module) else open_model(model) for name, model in models.items()}
+    return {name: _contender(name, model, Path(folder), example, export) for name, model in opened.items()}
 
 
-def _contender(name: str, model: Any, folder: Path, example: torch.Tensor | None) -> Contender:
+def _contender(name: str, model: Any, folder: Path, example: torch.Tensor | None, export: bool) -> Contender:
     shape = next(iter(getattr(model, "shapes", ())), None)
     delta_m = getattr(model, "delta_m", None)
     if isinstance(model, OnnxModel):
@@ -80,8 +82,10 @@ def _contender(name: str, model: Any, folder: Path, example: torch.Tensor | None
             raise ValueError(f"{name} does not say for images of which shape it is: give an example")
         example = torch.zeros(shape)
     path = folder / f"{name.replace('/', '-')}.onnx"
-    try:
-        onnx(model, path, example)
-    except (RuntimeError, UntraceableError) as error:
-        _LOG.warning("%s: no ONNX file – %s", name, error)
-    return Contender(model, path if path.exists() else None, delta_m, example=tuple(example.shape))
+    if export:
+        try:
+            onnx(model, path, example)
+        except (RuntimeError, UntraceableError) as error:
+            _LOG.warning("%s: no ONNX file – %s", name, error)
+            export = False
+    return Contender(model, path if export else None, delta_m, example=tuple(example.shape))

@@ -2,14 +2,15 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from tailor.evaluation.bench import Bench, bench
+from tailor.evaluation.backends import BACKENDS
+from tailor.evaluation.bench import Bench, bench, check_settings
 from tailor.evaluation.bench_table import bench_table
 from tailor.export import contenders
 from tailor.report.bench import as_file, bench_plot
@@ -20,6 +21,7 @@ def bench_models(
     out: str | Path,
     *,
     size: tuple[int, int] | None = None,
+    backends: Sequence[str] = tuple(BACKENDS),
     **how: Any,
 ) -> Bench:
     """Measure networks, folders of ``save_pretrained`` and ONNX files, and write what was found.
@@ -30,15 +32,23 @@ def bench_models(
         models: by the names that the table shows; :func:`tailor.export.names_of` finds some for paths.
         out: a folder, which is made; what an earlier bench left there is replaced.
         size: height and width of the images; by default those that the models were made for.
-        how: what :func:`tailor.evaluation.bench.bench` takes: backends, batches, threads, repeats, warmup, seconds.
+        backends: ways to run, of :data:`tailor.evaluation.BACKENDS`.
+        how: what :func:`tailor.evaluation.bench` takes beside: batches, threads, repeats, warmup, seconds, progress.
 
     Raises:
         FileNotFoundError: a path leads nowhere.
         ValueError: a file is damaged, or the models were made for different sizes and none is given.
     """
     out = Path(out)
+    counts = [how[name] for name in ("repeats", "warmup") if name in how]
+    check_settings(backends, how.get("batches", (1,)), how.get("threads", (1,)), *counts)
     with tempfile.TemporaryDirectory(prefix="tailor-bench-") as folder:
-        known = contenders(models, folder, None if size is None else torch.zeros(1, 3, *size))
+        known = contenders(
+            models,
+            folder,
+            None if size is None else torch.zeros(1, 3, *size),
+            export="onnxruntime" in backends,
+        )
         shapes = {name: tuple(one.example) for name, one in known.items() if one.example}
         if size is None and len(set(shapes.values())) != 1:
             said = ", ".join(f"{name}: {shape}" for name, shape in shapes.items()) or "unknown"
@@ -46,7 +56,7 @@ def bench_models(
                 f"the models were not made for one shape of images ({said}): give a size, height and width"
             )
         example = torch.zeros(1, 3, *size) if size else torch.zeros(1, *next(iter(shapes.values()))[1:])
-        found = bench(known, example.normal_(generator=torch.Generator().manual_seed(0)), **how)
+        found = bench(known, example.normal_(generator=torch.Generator().manual_seed(0)), backends=backends, **how)
     out.mkdir(parents=True, exist_ok=True)
     (out / "bench.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
     (out / "bench.md").write_text(bench_table(found) + "\n", encoding="utf-8")

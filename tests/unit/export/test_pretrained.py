@@ -132,12 +132,10 @@ def test_a_bit_that_flipped_is_noticed(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["tasks", "taps", "normalization", "inputs", "layers", "graph"])
-@pytest.mark.parametrize("value", [None, 3, "x", {"a": 1}, [[]]])
+@pytest.mark.parametrize("value", [3, "x", {"a": 1}, [[]]])
 def test_a_damaged_entry_is_no_traceback(tmp_path, key, value):
     folder = save_pretrained(nn.Sequential(nn.Conv2d(3, 3, 1)), tmp_path / "net", EXAMPLE)
     config = json.loads((folder / "config.json").read_text())
-    if (key, value) == ("normalization", None):
-        pytest.skip("that is how a network says that it does not know")
     (folder / "config.json").write_text(json.dumps(config | {key: value}))
     with pytest.raises(ValueError, match=r"config\.json .*damaged"):
         from_pretrained(folder)
