@@ -69,10 +69,13 @@ def contenders(
         ValueError: a file is damaged, or there is no example.
     """
     opened = {name: model if isinstance(model, nn.Module) else open_model(model) for name, model in models.items()}
-    return {name: _contender(name, model, Path(folder), example, export) for name, model in opened.items()}
+    return {
+        name: _contender(name, model, Path(folder) / f"{index}.onnx", example, export)
+        for index, (name, model) in enumerate(opened.items())
+    }
 
 
-def _contender(name: str, model: Any, folder: Path, example: torch.Tensor | None, export: bool) -> Contender:
+def _contender(name: str, model: Any, path: Path, example: torch.Tensor | None, export: bool) -> Contender:
     shape = next(iter(getattr(model, "shapes", ())), None)
     delta_m = getattr(model, "delta_m", None)
     if isinstance(model, OnnxModel):
@@ -81,7 +84,6 @@ def _contender(name: str, model: Any, folder: Path, example: torch.Tensor | None
         if shape is None:
             raise ValueError(f"{name} does not say for images of which shape it is: give an example")
         example = torch.zeros(shape)
-    path = folder / f"{name.replace('/', '-')}.onnx"
     if export:
         try:
             onnx(model, path, example)
