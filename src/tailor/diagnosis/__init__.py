@@ -5,6 +5,7 @@ from tailor.diagnosis.features import features, places
 from tailor.diagnosis.gradients import Gradients, LayerGradients, gradients
 from tailor.diagnosis.interplay import against_others, cosines, norms, relative_share, shares
 from tailor.diagnosis.probe import ProbeCurve, probe
+from tailor.diagnosis.record import Found, plain
 from tailor.diagnosis.remedies import Remedy, Setting, command, remedies
 from tailor.diagnosis.standing import Pair, Standing, standings
 from tailor.diagnosis.text import describe
@@ -12,6 +13,7 @@ from tailor.diagnosis.text import describe
 __all__ = [
     "Cause",
     "Evidence",
+    "Found",
     "Gradients",
     "LayerGradients",
     "Pair",
@@ -28,6 +30,7 @@ __all__ = [
     "gradients",
     "norms",
     "places",
+    "plain",
     "probe",
     "relative_share",
     "remedies",

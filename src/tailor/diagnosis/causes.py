@@ -63,43 +63,45 @@ def causes(evidence: Evidence) -> list[Cause]:
     """Every cause whose rule applies, the strongest evidence first; one that says so where none does."""
     measured = [*_conflict(evidence), *_imbalance(evidence), *_tap(evidence)]
     found = [*measured, *_fit(evidence, measured)]
-    if not found:
-        change = evidence.standing.training.change
-        return [
-            Cause(
-                UNKNOWN,
-                0.0,
-                f"no rule applies: gradients agree, shares are fair, no tap reads better, and the training loss "
-                f"({number(change, 1, signed=True)} %) is as alone. Chance is possible",
-            )
-        ]
-    return sorted(found, key=lambda cause: -cause.weight)
+    return sorted(found, key=lambda cause: -cause.weight) or [_unknown(evidence)]
+
+
+def _unknown(evidence: Evidence) -> Cause:
+    task = evidence.standing.task
+    overall = against_others(evidence.gradients, evidence.weights, task)
+    share = relative_share(evidence.gradients, evidence.weights, task)
+    return Cause(
+        UNKNOWN,
+        0.0,
+        f"no rule applies: cosine {cosine(overall) if overall else '–'} against the rest of a step, "
+        f"{number(math.nan if share is None else share, 2)} of a fair share of it, no tap reads clearly better, "
+        f"training loss {number(evidence.standing.training.change, 1, signed=True)} %. It may be chance",
+    )
 
 
 def _conflict(evidence: Evidence) -> list[Cause]:
     task = evidence.standing.task
-    opposed = {
-        (next(name for name in pair if name != task), layer): spread
+    pairs = {
+        next(name for name in pair if name != task): layers
         for pair, layers in cosines(evidence.gradients).items()
         if task in pair
-        for layer, spread in layers.items()
-        if conflicting(spread)
+    }
+    opposed = {
+        name: {layer: spread for layer, spread in layers.items() if conflicting(spread)}
+        for name, layers in pairs.items()
     }
     overall = against_others(evidence.gradients, evidence.weights, task)
-    if overall is None or not opposed or not conflicting(overall):
+    rival = max(opposed, key=lambda name: len(opposed[name]), default=None)
+    if overall is None or not conflicting(overall) or rival is None or not opposed[rival]:
         return []
-    rivals = [rival for rival, _ in opposed]
-    rival = max(dict.fromkeys(rivals), key=rivals.count)
-    worst, spread = min(
-        ((layer, spread) for (name, layer), spread in opposed.items() if name == rival), key=lambda one: one[1].mean
-    )
-    shared = len(shares(evidence.gradients, evidence.weights))
+    worst, spread = min(opposed[rival].items(), key=lambda one: one[1].mean)
     return [
         Cause(
             CONFLICTING,
             -overall.mean,
-            f"its gradient opposes the rest of a step: cosine {cosine(overall)} over all shared layers; most often "
-            f"against {rival} (at {rivals.count(rival)} of {shared} shared layers, worst {cosine(spread)} at {worst})",
+            f"its gradient opposes the rest of a step: cosine {cosine(overall)} over all shared layers; most "
+            f"often against {rival} (at {len(opposed[rival])} of the {len(pairs[rival])} layers that both reach, worst "
+            f"{cosine(spread)} at {worst})",
             rival=rival,
         )
     ]

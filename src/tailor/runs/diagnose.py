@@ -3,32 +3,13 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import torch
 
-from tailor.diagnosis import (
-    Evidence,
-    Gradients,
-    ProbeCurve,
-    Setting,
-    Standing,
-    causes,
-    command,
-    cosines,
-    gradients,
-    norms,
-    places,
-    probe,
-    relative_share,
-    remedies,
-    rules,
-    shares,
-    standings,
-)
+from tailor.diagnosis import Found, Gradients, ProbeCurve, Standing, gradients, places, plain, probe, rules, standings
 from tailor.diagnosis.probe import RATE, STEPS
 from tailor.evaluation.environment import environment
 from tailor.methods import Result, Workshop
@@ -86,7 +67,7 @@ def diagnose(folder: RunFolder, workshop: Workshop, show_progress: bool = True) 
                 shared = _shared(workshop, there, method, losing[method])
             results = there.together[method]
             found = Found(method, results, judged[method], measured, _weights(workshop, results[0]), shared, alone)
-            networks.append(found.record(folder, there.config))
+            networks.append(found.record(folder.path, there.config))
     record = {
         "networks": networks,
         "missing": list(there.missing),
@@ -95,100 +76,9 @@ def diagnose(folder: RunFolder, workshop: Workshop, show_progress: bool = True) 
         "environment": environment(),
         "seconds": round(time.perf_counter() - begin, 1),
     }
-    record = _plain(record)
+    record = plain(record)
     write_atomically(folder.path / "diagnosis.json", json.dumps(record, indent=1, allow_nan=False))
     return record
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was measured of one method's networks.
-
-    Attributes:
-        method: its name.
-        results: of its trainings, one a seed; the first one's network is measured.
-        standings: of its tasks.
-        gradients: at its shared layers.
-        weights: each loss's factor as the training ended.
-        shared: task that loses → probes on its features.
-        alone: task that loses anywhere → probes on the features of its single-task network.
-    """
-
-    method: str
-    results: Sequence[Result]
-    standings: Sequence[Standing]
-    gradients: Gradients
-    weights: Mapping[str, float]
-    shared: Mapping[str, ProbeCurve]
-    alone: Mapping[str, ProbeCurve]
-
-    def record(self, folder: RunFolder, config: Mapping[str, Any]) -> dict[str, Any]:
-        """All of it, with the verdicts, as JSON takes it."""
-        first = self.results[0]
-        return {
-            "method": self.method,
-            "stage": first["stage"],
-            "seeds": [result["seed"] for result in self.results],
-            "taps": first["taps"],
-            "weights": dict(self.weights),
-            "standings": [asdict(one) | {"loses": one.loses} for one in self.standings],
-            "gradients": self._interplay(),
-            "probes": [
-                {"task": task, "tap": first["taps"][task], "shared": asdict(curve), "alone": asdict(self.alone[task])}
-                for task, curve in self.shared.items()
-            ],
-            "verdicts": [
-                self._verdict(one, folder, config) for one in self.standings if one.loses and one.task in self.shared
-            ],
-        }
-
-    def _interplay(self) -> dict[str, Any]:
-        return {
-            "batches": self.gradients.batches,
-            "images": self.gradients.images,
-            "layers": [{"name": layer.name, "parameters": layer.parameters} for layer in self.gradients.layers],
-            "pairs": [
-                {"tasks": list(pair), "layers": {layer: asdict(spread) for layer, spread in by_layer.items()}}
-                for pair, by_layer in cosines(self.gradients).items()
-            ],
-            "norms": {
-                layer: {task: asdict(spread) for task, spread in by_task.items()}
-                for layer, by_task in norms(self.gradients, self.weights).items()
-            },
-            "shares": shares(self.gradients, self.weights),
-            "relative_share": {
-                task: relative_share(self.gradients, self.weights, task) for task in self.gradients.tasks
-            },
-        }
-
-    def _verdict(self, standing: Standing, folder: RunFolder, config: Mapping[str, Any]) -> dict[str, Any]:
-        task, taps = standing.task, self.results[0]["taps"]
-        evidence = Evidence(standing, self.gradients, self.weights, taps[task], self.shared[task], self.alone[task])
-        setting = Setting.of(config, self.gradients.tasks, taps)
-        from_command_line = isinstance(config.get("data"), Mapping) and "class_path" in config["data"]
-        return {
-            "task": task,
-            "causes": [
-                asdict(cause)
-                | {
-                    "remedies": [
-                        {
-                            "what": remedy.what,
-                            "options": dict(remedy.options),
-                            "command": command(folder.path, remedy) if from_command_line else None,
-                            "call": _call(remedy.options),
-                        }
-                        for remedy in remedies(task, cause, setting)
-                    ]
-                }
-                for cause in causes(evidence)
-            ],
-        }
-
-
-def _call(options: Mapping[str, str]) -> str:
-    changes = ", ".join(f"{key} = {value}" for key, value in options.items())
-    return f"the same call of tailor.lomt with {changes} and another out"
 
 
 def _standings(workshop: Workshop, there: Trained, method: str) -> list[Standing]:
@@ -247,7 +137,7 @@ def _candidates(workshop: Workshop, there: Trained) -> list[str]:
     return [tap.name for tap in workshop.candidates if tap.name in wanted]
 
 
-def _draw(workshop: Workshop) -> Any:
+def _draw(workshop: Workshop) -> Callable[[int], Iterator[Mapping[str, torch.Tensor]]]:
     """Seed → batches of training images as they are, every image once before any comes again."""
     split = workshop.source.split("train")
 
@@ -259,12 +149,3 @@ def _draw(workshop: Workshop) -> Any:
             yield split.__getitems__(order[step * IMAGES : (step + 1) * IMAGES])
 
     return batches
-
-
-def _plain(value: Any) -> Any:
-    """JSON knows no NaN: what is not finite is none."""
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
