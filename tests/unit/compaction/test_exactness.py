@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from odd_layers import DropPath
 from random_network import random_network
+from sparse_network import sparse_network
 
 from tailor.compaction import compact, expand
 
@@ -49,3 +50,16 @@ def test_what_was_learned_goes_back_into_the_network(seed, steps, odd, gather):
             parameter.mul_(1 + 0.1 * torch.rand_like(parameter))
         expand(small, network)
         assert max(differences(small(images), network(images))) < 1e-10
+
+
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**32 - 1), round_to=st.sampled_from([1, 8]), for_training=st.booleans())
+def test_networks_of_ours_agree_on_images_of_any_size(seed, round_to, for_training):
+    network = sparse_network(seed)
+    with torch.no_grad():
+        small = compact(network, torch.randn(1, 3, 40, 48).double(), round_to, for_training=for_training)
+        for images in (torch.randn(2, 3, 40, 48).double(), torch.randn(1, 3, 64, 80).double()):
+            assert max(differences(network(images), small(images))) < 1e-10
+        if for_training:
+            expand(small, network)
+            assert max(differences(small(images), network(images))) < 1e-10
