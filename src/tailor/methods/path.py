@@ -125,7 +125,8 @@ class Path(Stage):
 
 
 def _point(tried: Result) -> Point:
-    return Point(tried["strength"], tried["excess"], tried["sparsity"])
+    """What was tried; a network without a layer that could be tapped counts as dead, whatever its loss."""
+    return Point(tried["strength"], tried["excess"], tried["sparsity"] if tried["deepest"] else 1.0)
 
 
 def _bytes(network: nn.Module) -> bytes:

@@ -106,7 +106,7 @@ def test_lambda_by_itself(shapes, tmp_path):
         reference = dense["validation"][f"val_loss/{task}"]
         for point in path["points"]:
             assert point["excess"] == pytest.approx(point["val_loss"][task] / reference - 1)
-        bearable = [point["strength"] for point in path["points"] if point["excess"] <= 0.02 and point["sparsity"] < 1]
+        bearable = [point["strength"] for point in path["points"] if point["excess"] <= 0.02 and point["deepest"]]
         assert path["strength"] == max(bearable, default=0.0)
         assert sparse["penalty"] == repr(GroupLasso(path["strength"]))
         # Each network of the path goes on from a weaker one: its weights are not the dense ones.
