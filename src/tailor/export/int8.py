@@ -33,7 +33,8 @@ class Quantized:
         images: how many it was calibrated on.
         before: metrics of the file that it was made of; None where no data was given to measure on.
         after: its own.
-        gains: task → mean relative gain of its headline metrics over the file before, in percent; below 0 is a loss.
+        gains: task → mean relative gain of its headline metrics over the file before, in percent; below 0 is a loss;
+            None where a metric was 0 or undefined before.
     """
 
     path: Path
@@ -41,14 +42,17 @@ class Quantized:
     images: int
     before: Results | None = None
     after: Results | None = None
-    gains: Mapping[str, float] | None = None
+    gains: Mapping[str, float | None] | None = None
 
     def __str__(self) -> str:
         old, new = (number(size / 1e6) for size in self.sizes)
         said = f"{self.path}: {old} → {new} MB, calibrated on {self.images} images"
         if self.gains is None:
             return f"{said}; what it costs was not measured"
-        changes = ", ".join(f"{task} {number(gain, 2, signed=True)} %" for task, gain in self.gains.items())
+        changes = ", ".join(
+            f"{task} can't be told" if gain is None else f"{task} {number(gain, 2, signed=True)} %"
+            for task, gain in self.gains.items()
+        )
         return f"{said}; quality against the file before: {changes}"
 
 
@@ -107,7 +111,15 @@ def int8(
     if evaluation is None:
         return Quantized(path, sizes, images.count)
     was, is_ = (evaluate(model, evaluation, tasks) for model in (before, OnnxModel(path)))
-    return Quantized(path, sizes, images.count, was, is_, per_task(is_, was, [t for t in tasks if t.name in was]))
+    gains = {task.name: _gain(is_, was, task) for task in tasks if task.name in was}
+    return Quantized(path, sizes, images.count, was, is_, gains)
+
+
+def _gain(after: Results, before: Results, task: Task) -> float | None:
+    try:
+        return per_task(after, before, [task])[task.name]
+    except ValueError:  # a metric that was 0 or undefined before: nothing is relative to that
+        return None
 
 
 class _Images(CalibrationDataReader):

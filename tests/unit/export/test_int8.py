@@ -62,6 +62,18 @@ def test_small_and_measured(made, shapes_once):
     assert sum(tensor.data_type == files.TensorProto.INT8 and len(tensor.dims) == 4 for tensor in stored.values()) == 3
 
 
+def test_a_metric_that_was_zero_has_no_relative_change(made, shapes_once):
+    def worthless(batches):
+        for batch in batches:
+            yield batch | {"seg": torch.full_like(batch["seg"], 255)}  # no label at all: mIoU is undefined
+
+    loader = list(worthless(shapes_once.val_dataloader()))
+    found = int8(made, made.with_name("worthless.onnx"), loader, loader, samples=2)
+    assert found.gains["seg"] is None
+    assert found.gains["depth"] is not None
+    assert "seg can't be told" in str(found)
+
+
 def test_without_data_nothing_is_claimed(made, shapes_once):
     found = int8(made, made.with_name("unmeasured.onnx"), shapes_once.train_dataloader(), samples=2)
     assert found.gains is None
