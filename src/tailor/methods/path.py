@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path as File
 
 import torch
@@ -22,8 +23,9 @@ class Path(Stage):
     """Walk a path of penalties, from a dense network on, and choose λ.
 
     Attributes:
-        dense: result of the dense training: its weights are where the path begins, its validation losses what is
-            compared with.
+        dense: result of the dense training: its weights are where the path begins. What the path is compared with
+            is that network after one more step without a penalty, since to begin a schedule anew costs something by
+            itself, and more epochs gain something.
         search: how the path is walked.
         rule: says which layer each network of the path would tap; shown, not judged.
     """
@@ -40,20 +42,25 @@ class Path(Stage):
     def run(self, workshop: Workshop, folder: File, progress: Progress) -> Result:
         """Train step by step; a step that has ended is in ``step-N/point.json`` and is not repeated."""
         steps, epochs = self.search.length(workshop.recipe.epochs)
-        losses = {task: float(self.dense["validation"][f"val_loss/{task}"]) for task in self._taps}
-        reference = sum(losses.values()) / len(losses)
-        tried: list[Result] = []
-        while step := self.search.next([_point(one) for one in tried], reference, steps):
-            place = folder / f"step-{len(tried)}"
+        dense = {task: float(self.dense["validation"][f"val_loss/{task}"]) for task in self._taps}
+
+        def tried(step: Step, number: int, reference: Mapping[str, float]) -> Result:
+            place = folder / f"step-{number}"
             if not (place / "point.json").exists():
-                share = len(tried) / steps
+                what = f"λ {step.strength:.1e}"
+                report = partial(_part, progress, number / steps, 1 / steps, what)
+                self._try(step, number, workshop, epochs, reference, place, report)
+            point: Result = json.loads((place / "point.json").read_text())
+            return point
 
-                def report(done: float, text: str, share: float = share, step: Step = step) -> None:
-                    progress(share + done / steps, f"λ {step.strength:.1e} · {text}")
-
-                self._try(step, len(tried), workshop, epochs, losses, place, report)
-            tried.append(json.loads((place / "point.json").read_text()))
-        choice = self.search.choose([_point(one) for one in tried])
+        control = tried(Step(0.0, None), 0, dense)
+        reference = control["val_loss"]
+        points: list[Result] = []
+        mean = sum(reference.values()) / len(reference)
+        while step := self.search.next([_point(one) for one in points], mean, steps - 1):
+            start = 0 if step.start is None else step.start + 1
+            points.append(tried(Step(step.strength, start), len(points) + 1, reference))
+        choice = self.search.choose([_point(one) for one in points])
         return {
             "stage": self.name,
             "tasks": list(self._taps),
@@ -61,12 +68,13 @@ class Path(Stage):
             "chosen": choice.index,
             "reason": choice.reason,
             "tolerance": self.search.tolerance,
-            "dense": losses,
-            "epochs": sum(one["epochs"] for one in tried),
+            "dense": dense,
+            "reference": reference,
+            "epochs": sum(one["epochs"] for one in (control, *points)),
             "points": [
-                {key: value for key, value in one.items() if key not in ("pattern", "seconds")} for one in tried
+                {key: value for key, value in one.items() if key not in ("pattern", "seconds")} for one in points
             ],
-            "seconds": round(sum(one["seconds"] for one in tried), 1),
+            "seconds": round(sum(one["seconds"] for one in (control, *points)), 1),
         }
 
     def preview(self, workshop: Workshop) -> Preview:
@@ -94,12 +102,12 @@ class Path(Stage):
     ) -> None:
         before = self.dense["stage"] if step.start is None else f"{self.name}/step-{step.start}"
         network = workshop.trained(before, self._taps).train()
-        seed = 1000 * int(self.dense["seed"]) + number + 1  # other orders of the images than in the dense training
+        seed = 1000 * (int(self.dense["seed"]) + 1) + number  # other orders of the images than in the dense training
         fitted = fit(
             network,
             workshop.source,
             replace(workshop.recipe, epochs=epochs),
-            penalty=GroupLasso(step.strength),
+            penalty=GroupLasso(step.strength) if step.strength else None,
             seed=seed,
             folder=place,
             progress=progress,
@@ -122,6 +130,11 @@ class Path(Stage):
         }
         write_atomically(place / "point.json", json.dumps(point, indent=1))
         (place / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _part(whole: Progress, begin: float, share: float, what: str, done: float, text: str) -> None:
+    """Report a part of a stage as such."""
+    whole(begin + share * done, f"{what} · {text}")
 
 
 def _point(tried: Result) -> Point:

@@ -81,7 +81,7 @@ def picture(name: str, result: Mapping[str, Any], layers: Sequence[str]) -> Mark
     best = min(0.0, *(point["excess"] for point in points))
     depths = sorted({point["deepest"] or "" for point in points}, key=lambda one: _place(one, layers))
     strips = [
-        _Strip("validation loss above dense", [(p["excess"] - best) / (worst - best) for p in points]),
+        _Strip("validation loss above the reference", [(p["excess"] - best) / (worst - best) for p in points]),
         _Strip("dead channels", [p["sparsity"] for p in points]),
         _Strip(
             "deepest active layer",

@@ -14,7 +14,7 @@ class Point:
 
     Attributes:
         strength: λ.
-        excess: validation loss relative to the dense network's, 0.02 for 2 % more; of several tasks the mean.
+        excess: validation loss relative to the reference's, 0.02 for 2 % more; of several tasks the mean.
         sparsity: share of dead groups, from 0 to 1.
     """
 
@@ -29,7 +29,7 @@ class Step:
 
     Attributes:
         strength: λ.
-        start: index of the point whose weights to go on from; none stands for the dense network.
+        start: index of the point whose weights to go on from; none stands for the reference.
     """
 
     strength: float
@@ -55,8 +55,9 @@ class Choice:
 class StrengthPath:
     """How a path of penalties is walked, and which of them is chosen.
 
-    Sparsity is not monotonic in λ, so nobody can guess it. The path begins with a weak λ on the dense network and
-    goes on from each network to the next stronger λ (warm starts), in double steps while nothing dies. One network
+    Sparsity is not monotonic in λ, so nobody can guess it. The reference is the dense network after a step with λ = 0,
+    so that both sides have begun a schedule anew. From there the path goes to a weak λ, and
+    on from each network to the next stronger λ (warm starts), in double steps while nothing dies. One network
     that is worse than the tolerance does not end it; two in a row do. What is left of the budget goes into the gap
     between the strongest bearable λ and the weakest unbearable one above it. The choice is the strongest bearable λ.
 
@@ -65,10 +66,10 @@ class StrengthPath:
     of epochs. The path begins at a share of the dense network's loss, so that a loss in other units has the same path.
 
     Attributes:
-        tolerance: how much larger than the dense network's the validation loss may be, as a share of it.
-        start: first λ, as a share of the dense network's validation loss.
+        tolerance: how much larger than the reference's the validation loss may be, as a share of it.
+        start: first λ, as a share of the reference's validation loss.
         factor: from one λ to the next.
-        steps: λ to try at the most.
+        steps: networks to train at the most, the reference among them.
         epochs: length of one step, as a share of the recipe's epochs; ``steps · epochs`` is the cost in trainings,
             2 at the most.
     """
@@ -85,9 +86,9 @@ class StrengthPath:
                 raise ValueError(f"path.{name} is {getattr(self, name)}: use a positive number")
         if not self.factor > 1:
             raise ValueError(f"path.factor is {self.factor}: use a number above 1, such as 2")
-        if self.steps < 1 or self.steps * self.epochs > 2:
+        if self.steps < 2 or self.steps * self.epochs > 2:
             raise ValueError(
-                f"path.steps is {self.steps} and path.epochs {self.epochs}: use 1 step or more, and a product of 2 at "
+                f"path.steps is {self.steps} and path.epochs {self.epochs}: use 2 steps or more, and a product of 2 at "
                 "the most, since a path must not cost more than two trainings"
             )
 
@@ -96,22 +97,22 @@ class StrengthPath:
         each = max(1, int(self.epochs * epochs))
         return min(self.steps, 2 * epochs // each), each
 
-    def next(self, points: Sequence[Point], dense: float, steps: int) -> Step | None:
+    def next(self, points: Sequence[Point], reference: float, steps: int) -> Step | None:
         """The next λ, or none where the path has ended.
 
         Args:
             points: what was tried, in that order.
-            dense: validation loss of the dense network; of several tasks the mean.
-            steps: λ to try at the most.
+            reference: validation loss of the reference; of several tasks the mean.
+            steps: λ to try at the most, without the reference.
         """
         if len(points) >= steps:
             return None
         if not points:
-            return Step(self.start * dense, None)
+            return Step(self.start * reference, None)
         best = self._strongest_bearable(points)
         above = [p.strength for p in points if not self._bearable(p) and (best is None or p.strength > best.strength)]
         if best is None:
-            # Even the weakest was too strong: weaker ones, from the dense network again.
+            # Even the weakest was too strong: weaker ones, from the reference again.
             return Step(min(above) / self.factor**2, None)
         last = points[-1]
         if len(above) < 2 and last.sparsity < 1 and last.strength == max(point.strength for point in points):
@@ -142,7 +143,7 @@ class StrengthPath:
             )
         else:
             reason = (
-                f"λ {best.strength:.1e} is the strongest within {self.tolerance:.1%} of the dense network: {figures}"
+                f"λ {best.strength:.1e} is the strongest within {self.tolerance:.1%} of the dense reference: {figures}"
             )
             reason += "; stronger ones were not tried, the path had no steps left" if last else ""
         return Choice(best.strength, points.index(best), reason)

@@ -100,10 +100,13 @@ def test_lambda_by_itself(shapes, tmp_path):
     assert not (out / "stages/path/many").exists()  # its λ is given
     for task in ("seg", "depth", "edges"):
         dense = json.loads((out / f"stages/single_task/{task}/seed-3/result.json").read_text())
+        control = json.loads((out / f"stages/path/{task}/step-0/point.json").read_text())
         path = json.loads((out / f"stages/path/{task}/result.json").read_text())
         sparse = json.loads((out / f"stages/sparse/{task}/trial-0/result.json").read_text())
         assert path["epochs"] <= 2 * 4
-        reference = dense["validation"][f"val_loss/{task}"]
+        assert path["dense"][task] == dense["validation"][f"val_loss/{task}"]
+        assert control["strength"] == control["sparsity"] == 0
+        reference = control["val_loss"][task]
         for point in path["points"]:
             assert point["excess"] == pytest.approx(point["val_loss"][task] / reference - 1)
         bearable = [point["strength"] for point in path["points"] if point["excess"] <= 0.02 and point["deepest"]]
@@ -111,7 +114,7 @@ def test_lambda_by_itself(shapes, tmp_path):
         assert sparse["penalty"] == repr(GroupLasso(path["strength"]))
         # Each network of the path goes on from a weaker one: its weights are not the dense ones.
         steps = sorted((out / f"stages/path/{task}").glob("step-*/weights.pt"))
-        assert len(steps) == len(path["points"])
+        assert len(steps) == len(path["points"]) + 1
         assert not list(out.rglob("*.ckpt"))
 
 

@@ -112,7 +112,7 @@ def test_a_path_costs_two_trainings_at_most(epochs, expected):
         ({"tolerance": 0}, "path.tolerance is 0"),
         ({"start": float("nan")}, "path.start is nan"),
         ({"factor": 1}, "path.factor is 1"),
-        ({"steps": 0}, "path.steps is 0"),
+        ({"steps": 1}, "path.steps is 1"),
         ({"steps": 9}, "product of 2"),
     ],
 )
