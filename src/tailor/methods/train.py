@@ -15,6 +15,9 @@ from tailor.training import Progress, fit, write_atomically
 BACKWARD = 3
 """A training step costs about three forward passes: forward, gradients of inputs, gradients of weights."""
 
+CONTINUED = 10_000
+"""Added to the seed of a training that goes on from another: it sees the images in other orders."""
+
 
 @dataclass(frozen=True)
 class Train(Stage):
@@ -26,6 +29,7 @@ class Train(Stage):
         seed: of the initial weights, the order of the images and the augmentation.
         penalty: makes groups of the backbone die, or none.
         weights: how much a task counts, where that is not once its own weight.
+        start: the training stage of the same network whose weights to go on from; none begins anew.
     """
 
     method: str
@@ -33,16 +37,19 @@ class Train(Stage):
     seed: int
     penalty: Penalty | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
+    start: str | None = None
 
     def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
         """Train; weights go to ``weights.pt``, the figures of every epoch to ``metrics.csv``."""
         network = workshop.network(self.taps, self.seed, self.weights)
+        if self.start is not None:
+            network.load_state_dict(workshop.trained(self.start, self.taps).state_dict())
         fitted = fit(
             network,
             workshop.source,
             workshop.recipe,
             penalty=self.penalty,
-            seed=self.seed,
+            seed=self.seed if self.start is None else self.seed + CONTINUED,
             folder=folder,
             progress=progress,
             accelerator=workshop.accelerator,
@@ -59,6 +66,7 @@ class Train(Stage):
             "seed": self.seed,
             "penalty": repr(self.penalty) if self.penalty else None,
             "weights": dict(self.weights),
+            "start": self.start,
             "epochs": len(fitted.history),
             "stopped": fitted.stopped,
             "validation": fitted.history[-1],
@@ -76,7 +84,7 @@ class Train(Stage):
         return Preview(
             result={"stage": self.name, "method": self.method, "taps": dict(self.taps), "seed": self.seed},
             work=float(BACKWARD * spent.macs * images * workshop.recipe.epochs),
-            what=f"{'sparse, ' if self.penalty else ''}{where}",
+            what=f"{'sparse, ' if self.penalty else ''}{where}{f', from {self.start}' if self.start else ''}",
             parameters=spent.parameters,
             macs=spent.macs,
         )

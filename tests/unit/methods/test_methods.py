@@ -75,10 +75,13 @@ def test_lambda_is_found_on_a_path_from_the_dense_network():
 @pytest.mark.parametrize(("method", "taps"), [("multi_task", ("layer4", "layer4")), ("lomt", ("b", "a"))])
 def test_a_sparse_shared_backbone_has_its_own_lambda(method, taps):
     stages, networks = drive(METHODS[f"sparse_{method}"](Bench(), Study(trials=1, seeds=(0, 1))), patterns_by_task)
-    assert [stage.name for stage in stages[-4:]] == [
-        *(f"{method}/seed-0", f"path/{method}", f"sparse_{method}/seed-0", f"sparse_{method}/seed-1")
+    assert [stage.name for stage in stages[-6:]] == [
+        *(f"{method}/seed-0", f"path/{method}", f"{method}/seed-0", f"sparse_{method}/seed-0"),
+        *(f"{method}/seed-1", f"sparse_{method}/seed-1"),
     ]
-    assert all(tuple(stage.taps.values()) == taps and stage.penalty == GroupLasso(5e-4) for stage in stages[-2:])
+    sparse = [stages[-3], stages[-1]]
+    assert all(tuple(stage.taps.values()) == taps and stage.penalty == GroupLasso(5e-4) for stage in sparse)
+    assert [stage.start for stage in sparse] == [f"{method}/seed-0", f"{method}/seed-1"]
     assert [network["stage"] for network in networks] == [f"sparse_{method}/seed-0", f"sparse_{method}/seed-1"]
 
 
