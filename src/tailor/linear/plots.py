@@ -20,6 +20,12 @@ def _axes(ax: Any) -> Any:
     return plt.subplots(layout="constrained")[1]
 
 
+def _name_lines(ax: Any) -> None:
+    """A legend beside the lines: they cross all of the picture."""
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.02))
+
+
 def _alpha_axis(ax: Any) -> None:
     """α falls from left to right: features come in as one reads."""
     ax.set_xscale("log")
@@ -53,8 +59,7 @@ def plot_path(path: MixedPath, names: Any = None, ax: Any = None, *, labelled: i
         )
     _alpha_axis(ax)
     ax.set_ylabel("‖wⱼ‖ over tasks (standardized)")
-    if len(used):
-        ax.legend(frameon=False, fontsize="small")
+    _name_lines(ax)
     return ax
 
 
@@ -131,6 +136,5 @@ def plot_stability(selection: StabilitySelection, ax: Any = None, *, threshold: 
     _alpha_axis(ax)
     ax.set_ylim(0, 1.02)
     ax.set_ylabel("share of halves that select it")
-    if ax.get_legend_handles_labels()[1]:
-        ax.legend(frameon=False, fontsize="small")
+    _name_lines(ax)
     return ax

@@ -1,4 +1,4 @@
-"""One HTML file about a cross-validated mixed fit: no network, no scripts, readable on a phone."""
+"""One HTML file about a cross-validated mixed fit, in the main report's style: no network, no scripts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from tailor.linear.stability import StabilitySelection
 _METHOD = (
     "Each feature has one row of coefficients over all tasks, and the penalty lets whole rows vanish (MTLComb, "
     "arXiv 2405.09886). α was chosen by cross-validation, folds stratified by task and class; the fit stops on a "
-    "duality gap. Scores are those of the held-out folds. Importance is the norm of a row in standardized units; "
-    "stability is the share of random halves of the data in which a feature is selected."
+    "duality gap, which bounds how far the objective is from its minimum."
 )
 
 
@@ -35,21 +34,25 @@ def write_report(
         path: The HTML file.
         model: A fitted `MixedMultiTaskLassoCV`.
         samples: Number of labels of each task.
-        title: Its headline.
-        subtitle: A line below it.
+        title: What the data are called.
+        subtitle: What to say of the data in one line.
         stability: Result of `stability_selection`, if it was run.
     """
     import jinja2
+    from markupsafe import Markup
 
-    template = resources.files("tailor.linear").joinpath("page.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True)
-    html = environment.from_string(template).render(
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    html = environment.from_string(_asset("tailor.linear", "page.html.jinja")).render(
+        style=Markup(_asset("tailor.report", "report.css")),  # noqa: S704 - our own file
         title=title,
-        subtitle=subtitle,
-        figures=_figures(model),
+        verdict=_verdict(model),
+        remarks=_remarks(model),
+        facts=[subtitle, *_facts(model)],
         tasks=_tasks(model, samples),
         score_name="AUC or R²" if model.scoring == "auc" else "deviance explained",
-        pictures=_pictures(model, stability),
+        pictures={name: Markup(picture) for name, picture in _pictures(model, stability).items()},  # noqa: S704 - drawn here
         selected=_selected(model, stability),
         stable=stability is not None,
         method=_METHOD,
@@ -72,20 +75,44 @@ def svg(draw: Any, size: tuple[float, float], salt: str) -> str:
     with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none", "font.family": "sans-serif"}):
         draw(figure.add_subplot())
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    # What is black becomes the page's ink, which is light where the page is dark.
+    return text[text.index("<svg") :].replace("#000000", "currentColor")
 
 
-def _figures(model: MixedMultiTaskLassoCV) -> list[tuple[str, str]]:
-    mean, _ = score_curve(model.score_path_)
+def _asset(package: str, name: str) -> str:
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
+
+
+def _verdict(model: MixedMultiTaskLassoCV) -> str:
+    used, tasks = int(model.get_support().sum()), len(model.task_names_)
+    shared = "1 feature serves" if used == 1 else f"{used} features serve" if used else "No feature serves"
+    return f"{shared} {'the task' if tasks == 1 else f'all {tasks} tasks'}, of {model.coef_.shape[1]} measured"
+
+
+def _remarks(model: MixedMultiTaskLassoCV) -> list[str]:
+    remarks = []
+    if model.alpha_best_ == model.alphas_[-1] and len(model.alphas_) > 1:
+        remarks.append(
+            "The best α is the smallest that was tried: the penalty helps prediction little here. A smaller "
+            "--alpha-min-ratio tries less of it, --rule 1se gives fewer features for nearly the same score."
+        )
+    if model.dual_gap_ > model.tol:
+        remarks.append(
+            f"The fit stopped at a relative duality gap of {model.dual_gap_:.1e}, above tol = {model.tol:.1e}."
+        )
+    return remarks
+
+
+def _facts(model: MixedMultiTaskLassoCV) -> list[str]:
+    mean, error = score_curve(model.score_path_)
     chosen = int(np.flatnonzero(model.alphas_ == model.alpha_)[0])
+    what = "AUC or R²" if model.scoring == "auc" else "deviance explained"
     return [
-        ("tasks", str(len(model.task_names_))),
-        (f"of {model.coef_.shape[1]} features", str(int(model.get_support().sum()))),
-        ("cross-validated score", f"{mean[chosen]:.3f}"),
-        ("α", f"{model.alpha_:.3g}"),
-        ("relative duality gap", f"{model.dual_gap_:.1e}"),
+        f"{what} on held-out folds {mean[chosen]:.3f} ± {error[chosen]:.3f} (standard error), mean over tasks",
+        f"α = {model.alpha_:.3g}",
+        f"relative duality gap {model.dual_gap_:.1e}",
     ]
 
 
@@ -108,29 +135,16 @@ def _tasks(model: MixedMultiTaskLassoCV, samples: dict[Any, int]) -> list[dict[s
     return rows
 
 
-def _pictures(model: MixedMultiTaskLassoCV, stability: StabilitySelection | None) -> list[tuple[str, str, str]]:
+def _pictures(model: MixedMultiTaskLassoCV, stability: StabilitySelection | None) -> dict[str, str]:
     names = model.coef_names_
     tall = 2.5 + 0.22 * min(40, int(model.get_support().sum()))
-    pictures = [
-        (
-            "Cross-validation",
-            "Score on held-out folds; the band is one standard error.",
-            svg(lambda ax: plot_cv(model, ax), (5.4, 3.6), "cv"),
-        ),
-        (
-            "What each task uses",
-            "Standardized coefficients, each task scaled to its largest.",
-            svg(lambda ax: plot_coefficients(model, ax), (5.4, tall), "map"),
-        ),
-        (
-            "Regularization path",
-            "Features enter, for all tasks at once, as α falls.",
-            svg(lambda ax: plot_path(model.path_, names, ax), (5.4, 3.6), "path"),
-        ),
-    ]
+    pictures = {
+        "cv": svg(lambda ax: plot_cv(model, ax), (5.4, 3.6), "cv"),
+        "map": svg(lambda ax: plot_coefficients(model, ax), (6.4, tall), "map"),
+        "path": svg(lambda ax: plot_path(model.path_, names, ax), (6.2, 3.6), "path"),
+    }
     if stability is not None:
-        caption = "How often each feature is selected on random halves of the data."
-        pictures.append(("Stability", caption, svg(lambda ax: plot_stability(stability, ax), (5.4, 3.6), "stability")))
+        pictures["stability"] = svg(lambda ax: plot_stability(stability, ax), (7.2, 3.6), "stability")
     return pictures
 
 

@@ -89,7 +89,7 @@ class Solver:
         self._admit(expected, 0.98 * alpha)
         earlier_rows = self._everywhere()
         self._stride(penalty)
-        iterations, gap, inner, earlier = 0, np.inf, 0.5, self.gradient
+        iterations, gap, inner, earlier = 0, np.inf, 0.9, self.gradient
         while True:
             iterations += self._solve_on_set(penalty, inner * target, self.max_iter - iterations)
             self.gradient = self.problem.correlate(self.theta)
@@ -128,7 +128,7 @@ class Solver:
         used = 0
         if not len(self.set):
             return used
-        previous, decay = np.inf, 0.1
+        previous, decay = np.inf, 0.07
         while used < budget:
             gradient = self.set.backward(self.theta)
             objective = self.problem.value(self.z) + penalty.value(self.W)

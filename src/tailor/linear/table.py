@@ -37,14 +37,22 @@ def read_table(path: Path, targets: Sequence[str], task_column: str | None, drop
         drop: Columns that are neither.
 
     Raises:
-        ValueError: If a column is missing, a feature is no number, or both forms are asked for at once.
+        ValueError: If the file holds no table, a column is missing, a feature is no number, or both forms are asked
+            for at once.
     """
     try:
         import pandas as pd
     except ImportError as error:
         raise ValueError("reading a table needs pandas: pip install 'tailor-mtl[linear]'") from error
 
-    frame = pd.read_csv(path)
+    try:
+        frame = pd.read_csv(path)
+    except pd.errors.ParserError as error:
+        raise ValueError(f"{path} is no CSV file with a header: {error}") from error
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"{path} is empty; expected a CSV file with a header") from error
+    if frame.empty:
+        raise ValueError(f"{path} has a header but no rows")
     wanted = [*targets, *([task_column] if task_column else []), *drop]
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
@@ -52,6 +60,8 @@ def read_table(path: Path, targets: Sequence[str], task_column: str | None, drop
     if task_column and len(targets) > 1:
         raise ValueError("--task-column goes with one --target: the tasks are the values of that column")
     X = frame.drop(columns=wanted)
+    if not len(X.columns):
+        raise ValueError(f"{path}: no column is left for the features, once {', '.join(wanted)} are taken out")
     words = [name for name in X.columns if not pd.api.types.is_numeric_dtype(X[name])]
     if words:
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from html.parser import HTMLParser
 
 import matplotlib as mpl
@@ -85,8 +86,8 @@ def test_report_from_a_long_table(table, tmp_path, capsys):
     page = (out / "report.html").read_text(encoding="utf-8")
     parser = _Tags()
     parser.feed(page)
-    assert parser.tags.count("svg") == 4
-    assert not parser.links  # nothing to fetch
+    assert parser.tags.count("svg") == 4 + 1  # and the mark
+    assert all(link.startswith("data:") for link in parser.links)  # nothing to fetch
     assert 'name="viewport"' in page
     assert "gene" in page
     result = json.loads((out / "result.json").read_text())
@@ -122,12 +123,48 @@ def test_fit_on_a_wide_table(table, tmp_path):
         (["--target", "nobody"], "no column 'nobody'"),
         ([], "--target"),
         (["--target", "y"], "feature 'task' is no number"),
+        (["--target", "y", "--drop", "task", *(f"gene{j}" for j in range(6))], "no column is left for the features"),
+        (["--target", "y", "task", "--task-column", "task"], "--task-column goes with one --target"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_said(table, tmp_path, capsys, arguments, message):
     table.to_csv(tmp_path / "t.csv", index=False)
     assert main(["cv", str(tmp_path / "t.csv"), *arguments, "--out", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("", "is empty"), ("a,b\n", "has a header but no rows"), ("a,b\n1,2,3,4\n1,2\n1,2,3,4,5\n", "no CSV file")],
+)
+def test_what_is_no_table_is_said(tmp_path, capsys, content, message):
+    (tmp_path / "t.csv").write_text(content)
+    assert main([str(tmp_path / "t.csv"), "--target", "b", "--out", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_columns_without_a_table_are_refused(capsys):
+    assert main(["fit", "--target", "y", "--alpha", "1"]) == 2
+    assert "say which CSV file" in capsys.readouterr().err
+
+
+def test_a_report_without_a_command_and_the_word_report_are_the_same(tmp_path, capsys):
+    options = ["--alphas", "3", "--folds", "2", "--pairs", "0", "--alpha-min-ratio", "0.5"]
+    assert main([*options, "--out", str(tmp_path / "a")]) == 0
+    assert main(["report", *options, "--out", str(tmp_path / "b")]) == 0
+    pages = [(tmp_path / name / "report.html").read_text(encoding="utf-8") for name in "ab"]
+    assert pages[0] == pages[1]
+    assert "smallest that was tried" in pages[0]
+    capsys.readouterr()
+
+
+def test_a_warning_is_one_line_for_who_runs_the_command(table, tmp_path, capsys):
+    table.assign(one="yes").drop(columns="task").to_csv(tmp_path / "t.csv", index=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        arguments = ["fit", str(tmp_path / "t.csv"), "--target", "y", "one", "--alpha", "0.1", "--out", str(tmp_path)]
+        assert main(arguments) == 0
+    assert capsys.readouterr().err.startswith("tailor linear: task 'one' has only the class 'yes'")
 
 
 def test_the_embedded_table_is_the_default():

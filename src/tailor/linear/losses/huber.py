@@ -19,7 +19,6 @@ class Huber(Loss):
 
     name: ClassVar[str] = "huber"
     kind: ClassVar[str] = "regression"
-    constant_curvature: ClassVar[bool] = True
 
     def __init__(self, delta: float = 1.345) -> None:
         if not delta > 0:
@@ -41,9 +40,8 @@ class Huber(Loss):
         return a * np.clip(z - y, -self.delta, self.delta)
 
     def curvature(self, z: Array, y: Array, a: Array) -> Array:
-        """The bound 1 everywhere: the true curvature is 0 in the tails, where a Newton step has no meaning."""
-        del z, y
-        return a
+        """δ / |r| in the tails, where the true curvature is 0: the parabola that touches there lies above the loss."""
+        return a * self.delta / np.maximum(np.abs(z - y), self.delta)
 
     def conjugate(self, theta: Array, y: Array, a: Array) -> float:
         """As for least squares, on |u| ≤ δ."""
