@@ -3,7 +3,6 @@
 import re
 import sys
 import traceback
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -49,8 +48,13 @@ _SHORT = {"--no-task-worse-than": "--study.no_task_worse_than"}
 """Options that users know by a shorter name."""
 
 
-class _AsWritten(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Keeps the lines of a description."""
+class _AsWritten(DefaultHelpFormatter):
+    """Keeps the lines of a description that has several."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return "".join(indent + line for line in text.splitlines(keepends=True))
+        return str(super()._fill_text(text, width, indent))
 
 
 class _Parser(ArgumentParser):
@@ -301,12 +305,13 @@ def _bench_parser() -> ArgumentParser:
     parser.add_argument("--out", type=str, default="bench", help="folder for bench.json and bench.svg")
     parser.add_argument(
         "--backends",
-        type=list[str],
+        type=str,
+        nargs="+",
         default=["eager", "channels_last", "bf16", "onnxruntime"],
         help="ways to run; bf16 is slow where the processor has no instructions for it",
     )
-    parser.add_argument("--batches", type=list[int], default=[1, 8], help="images a pass")
-    parser.add_argument("--threads", type=list[int], default=[1, 2], help="numbers of threads")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="images a pass")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads")
     parser.add_argument("--repeats", type=int, default=50, help="timed rounds")
     parser.add_argument("--seconds", type=float, default=10.0, help="what is slower than this in all rounds runs less")
     parser.add_argument("--size", type=tuple[int, int] | None, default=None, help="height and width, else the models'")
