@@ -23,7 +23,7 @@ BATCHES = 8
 """Training batches over which gradients are compared."""
 SEEDS = (0, 1, 2)
 """Probes of every task at every tap: their spread says whether a curve is flat."""
-IMAGES = 8
+IMAGES = 4
 """Images a step of a probe."""
 TAPS = 12
 """The most candidates for taps that are probed, evenly spread over the depth."""
