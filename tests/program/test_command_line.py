@@ -278,7 +278,7 @@ def test_a_run_ends_with_a_small_network_that_runs_without_it(run, tmp_path, cap
     Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
     assert main(["predict", str(tmp_path / "red.png"), f"--model={out}", f"--out={tmp_path / 'seen'}"]) == 0
     assert list((tmp_path / "seen").rglob("*.png"))
-    how = ["--backends=[eager]", "--batches=[1]", "--threads=[1]", "--repeats=5", f"--out={tmp_path / 'bench'}"]
+    how = ["--backends", "eager", "--batches", "1", "--threads", "1", "--repeats=5", f"--out={tmp_path / 'bench'}"]
     assert main(["bench", str(out), *how]) == 0
     measured = json.loads((tmp_path / "bench/bench.json").read_text())["models"]
     assert list(measured) == ["lomt", "sparse_lomt"]

@@ -2,6 +2,7 @@
 
 from tailor.methods.path import Path
 from tailor.methods.select import choose
+from tailor.methods.sparsify import Sparsify
 from tailor.methods.stage import Method, Preview, Result, Stage
 from tailor.methods.study import Study
 from tailor.methods.train import BACKWARD, Train
@@ -15,6 +16,7 @@ __all__ = [
     "Path",
     "Preview",
     "Result",
+    "Sparsify",
     "Stage",
     "Study",
     "Train",

@@ -1,14 +1,10 @@
 """The stage that finds λ: one network, trained on with stronger and stronger penalties."""
 
-import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path as File
-
-import torch
-from torch import nn
 
 from tailor.methods.stage import Preview, Result, Stage
 from tailor.methods.train import BACKWARD
@@ -66,6 +62,7 @@ class Path(Stage):
             "tasks": list(self._taps),
             "strength": choice.strength,
             "chosen": choice.index,
+            "strengths": _lineage(points, choice.index),
             "reason": choice.reason,
             "tolerance": self.search.tolerance,
             "dense": dense,
@@ -83,7 +80,7 @@ class Path(Stage):
         steps, epochs = self.search.length(workshop.recipe.epochs)
         images = len(workshop.source.train_dataloader().dataset)  # type: ignore[arg-type]
         return Preview(
-            result={"stage": self.name, "strength": 1.0},
+            result={"stage": self.name, "strength": 1.0, "strengths": [0.0] * steps},
             work=float(BACKWARD * spent.macs * images * epochs * steps),
             what=f"find λ of {', '.join(self._taps)}: at most {steps} steps of {epochs} epochs",
             parameters=spent.parameters,
@@ -113,8 +110,7 @@ class Path(Stage):
             progress=progress,
             accelerator=workshop.accelerator,
         )
-        network.cpu().eval()
-        write_atomically(place / "weights.pt", _bytes(network))
+        workshop.keep(network, place)
         found = {task: float(fitted.history[-1][f"val_loss/{task}"]) for task in losses}
         alive = pattern(network.backbone, workshop.example)
         point = {
@@ -132,6 +128,16 @@ class Path(Stage):
         (place / CHECKPOINT).unlink(missing_ok=True)
 
 
+def _lineage(points: Sequence[Result], chosen: int | None) -> list[float]:
+    """The λ of every step that led to the chosen network, the reference's 0 first."""
+    strengths: list[float] = []
+    number = 0 if chosen is None else chosen + 1  # steps are counted from the reference on
+    while number:
+        strengths.insert(0, points[number - 1]["strength"])
+        number = points[number - 1]["start"]
+    return [0.0, *strengths]
+
+
 def _part(whole: Progress, begin: float, share: float, what: str, done: float, text: str) -> None:
     """Report a part of a stage as such."""
     whole(begin + share * done, f"{what} · {text}")
@@ -140,9 +146,3 @@ def _part(whole: Progress, begin: float, share: float, what: str, done: float, t
 def _point(tried: Result) -> Point:
     """What was tried; a network without a layer that could be tapped counts as dead, whatever its loss."""
     return Point(tried["strength"], tried["excess"], tried["sparsity"] if tried["deepest"] else 1.0)
-
-
-def _bytes(network: nn.Module) -> bytes:
-    weights = io.BytesIO()
-    torch.save(network.state_dict(), weights)
-    return weights.getvalue()

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 
 from tailor.methods.layers import layers
+from tailor.methods.path import Path
+from tailor.methods.sparsify import Sparsify
 from tailor.methods.stage import Method, Result
-from tailor.methods.strength import penalty_for
 from tailor.methods.study import Study
 from tailor.methods.train import Train
 from tailor.methods.workshop import Workshop
+from tailor.sparsity import GroupLasso, Penalty
 
 
 def sparse_multi_task(workshop: Workshop, study: Study) -> Method:
@@ -22,17 +24,24 @@ def sparse_lomt(workshop: Workshop, study: Study) -> Method:
 
 
 def _sparse(method: str, study: Study, taps: Mapping[str, str]) -> Method:
-    """Each seed's dense network, trained on for as long again while groups die.
+    """Each seed's dense network, trained on while λ grows: the steps that the path of the first seed has found.
 
-    A network that begins sparse, as in the paper, has to find its features and to give channels up at the same time; in
-    short trainings that costs much more than the tolerance that λ was found with.
+    A network that meets the whole λ at once loses much more than the tolerance that λ was found with.
     """
     dense = [Train(f"{method}/seed-{seed}", method, taps, seed) for seed in study.seeds]
-    penalty = yield from penalty_for(study, dense[0])
+    result = yield dense[0]
+    given = study.penalty_of(method)
+    if given is not None:
+        penalties: list[Penalty | None] = [given]
+        share = 1.0
+    else:
+        found = yield Path(f"path/{method}", result, study.path, study.rule)
+        share = study.path.epochs
+        penalties = [GroupLasso(strength) if strength else None for strength in found["strengths"]]
     networks: list[Result] = []
     for training in dense:
         result = yield training
-        name = f"sparse_{training.name}"
-        result = yield Train(name, f"sparse_{method}", taps, training.seed, penalty, start=result["stage"])
+        stage = f"sparse_{training.name}", f"sparse_{method}", taps, training.seed, result["stage"]
+        result = yield Sparsify(*stage, tuple(penalties), share)
         networks.append(result)
     return networks

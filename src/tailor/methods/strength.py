@@ -14,12 +14,12 @@ def penalty_for(study: Study, dense: Train) -> Generator[Stage, Result, Penalty]
 
     Args:
         study: gives λ, or says how to find it.
-        dense: the dense training of the same network; it is only asked for where λ must be found.
+        dense: the dense training of the same task; it is only asked for where λ must be found.
 
     Yields:
         Nothing for a λ that is given; the dense training and the path for one that is not.
     """
-    name = dense.method if len(dense.taps) > 1 else next(iter(dense.taps))
+    (name,) = dense.taps
     given = study.penalty_of(name)
     if given is not None:
         return given

@@ -1,16 +1,15 @@
 """The stage that trains one network."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
+from typing import Protocol
 
 from tailor.methods.stage import Preview, Result, Stage
 from tailor.methods.workshop import Workshop
+from tailor.models import Network
 from tailor.sparsity import Penalty, pattern
-from tailor.training import Progress, fit, write_atomically
+from tailor.training import Fitted, Progress, fit
 
 BACKWARD = 3
 """A training step costs about three forward passes: forward, gradients of inputs, gradients of weights."""
@@ -29,7 +28,6 @@ class Train(Stage):
         seed: of the initial weights, the order of the images and the augmentation.
         penalty: makes groups of the backbone die, or none.
         weights: how much a task counts, where that is not once its own weight.
-        start: the training stage of the same network whose weights to go on from; none begins anew.
     """
 
     method: str
@@ -37,44 +35,22 @@ class Train(Stage):
     seed: int
     penalty: Penalty | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
-    start: str | None = None
 
     def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
         """Train; weights go to ``weights.pt``, the figures of every epoch to ``metrics.csv``."""
         network = workshop.network(self.taps, self.seed, self.weights)
-        if self.start is not None:
-            network.load_state_dict(workshop.trained(self.start, self.taps).state_dict())
         fitted = fit(
             network,
             workshop.source,
             workshop.recipe,
             penalty=self.penalty,
-            seed=self.seed if self.start is None else self.seed + CONTINUED,
+            seed=self.seed,
             folder=folder,
             progress=progress,
             accelerator=workshop.accelerator,
         )
-        network.cpu().eval()
-        weights = io.BytesIO()
-        torch.save(network.state_dict(), weights)
-        write_atomically(folder / "weights.pt", weights.getvalue())
-        spent = workshop.cost(self.taps)
-        return {
-            "stage": self.name,
-            "method": self.method,
-            "taps": dict(self.taps),
-            "seed": self.seed,
-            "penalty": repr(self.penalty) if self.penalty else None,
-            "weights": dict(self.weights),
-            "start": self.start,
-            "epochs": len(fitted.history),
-            "stopped": fitted.stopped,
-            "validation": fitted.history[-1],
-            "parameters": spent.parameters,
-            "macs": spent.macs,
-            "pattern": pattern(network.backbone, workshop.example).to_dict(),
-            "seconds": round(fitted.seconds, 1),
-        }
+        result = outcome(self, workshop, network, folder, fitted)
+        return result | {"penalty": repr(self.penalty) if self.penalty else None, "weights": dict(self.weights)}
 
     def preview(self, workshop: Workshop) -> Preview:
         """The size of the network, and the cost of its whole training."""
@@ -84,7 +60,46 @@ class Train(Stage):
         return Preview(
             result={"stage": self.name, "method": self.method, "taps": dict(self.taps), "seed": self.seed},
             work=float(BACKWARD * spent.macs * images * workshop.recipe.epochs),
-            what=f"{'sparse, ' if self.penalty else ''}{where}{f', from {self.start}' if self.start else ''}",
+            what=f"{'sparse, ' if self.penalty else ''}{where}",
             parameters=spent.parameters,
             macs=spent.macs,
         )
+
+
+class Trains(Protocol):
+    """What the outcome of a training names."""
+
+    @property
+    def name(self) -> str:
+        """Of the stage."""
+
+    @property
+    def method(self) -> str:
+        """That asked for it."""
+
+    @property
+    def taps(self) -> Mapping[str, str]:
+        """Of the network."""
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+
+
+def outcome(stage: Trains, workshop: Workshop, network: Network, folder: Path, fitted: Fitted) -> Result:
+    """Keep a trained network, and say what it is and how its training ended."""
+    workshop.keep(network, folder)
+    spent = workshop.cost(stage.taps)
+    return {
+        "stage": stage.name,
+        "method": stage.method,
+        "taps": dict(stage.taps),
+        "seed": stage.seed,
+        "epochs": len(fitted.history),
+        "stopped": fitted.stopped,
+        "validation": fitted.history[-1],
+        "parameters": spent.parameters,
+        "macs": spent.macs,
+        "pattern": pattern(network.backbone, workshop.example).to_dict(),
+        "seconds": round(fitted.seconds, 1),
+    }

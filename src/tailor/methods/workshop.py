@@ -1,6 +1,7 @@
 """What all stages of a run share: data, tasks, and how networks are made and trained."""
 
 import copy
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,9 @@ from tailor.data import Source
 from tailor.evaluation import Cost, cost
 from tailor.models import Network, Tap, taps
 from tailor.tasks import Task
-from tailor.training import Recipe, seed_everything
+from tailor.training import Recipe, seed_everything, write_atomically
+
+WEIGHTS = "weights.pt"
 
 
 @dataclass
@@ -100,9 +103,16 @@ class Workshop:
             self._costs[key] = cost(self.network(attach), self.example)
         return self._costs[key]
 
+    def keep(self, network: Network, folder: Path) -> None:
+        """Write a trained network's weights, for :meth:`trained`; it is on the CPU and in evaluation mode then."""
+        network.cpu().eval()
+        weights = io.BytesIO()
+        torch.save(network.state_dict(), weights)
+        write_atomically(folder / WEIGHTS, weights.getvalue())
+
     def trained(self, stage: str, attach: Mapping[str, str]) -> Network:
         """The network that the training stage ``stage`` left, in evaluation mode."""
         network = self.network(attach)
-        weights = torch.load(self.stages / stage / "weights.pt", weights_only=True, map_location="cpu")
+        weights = torch.load(self.stages / stage / WEIGHTS, weights_only=True, map_location="cpu")
         network.load_state_dict(weights)
         return network.eval()

@@ -112,8 +112,8 @@ def read(folder: Path) -> Run:
     trainings, others = [], {}
     for place in sorted(found, key=_natural):
         name = place.relative_to(stages).as_posix()
-        if name.startswith(PATHS) and name.count("/") > 1:
-            continue  # a step of a path is no network of the run
+        if place.name.startswith("step-"):
+            continue  # a step of a stage is no network of the run
         result = _json(place / "result.json", problems)
         history = _history(place / "metrics.csv", problems)
         if history or result.get("pattern"):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tailor.methods import METHODS, Path, Study, Train, choose, whole
+from tailor.methods import METHODS, Path, Sparsify, Study, Train, choose, whole
 from tailor.selection import DeepestActive
 from tailor.sparsity import GroupLasso, LayerPattern, Pattern
 
@@ -42,7 +42,10 @@ def patterns_by_task(stage):
             "taps": stage.taps,
             "pattern": alive("a") if task == "edges" else alive("a", "b"),
         }
-    return {"strength": 5e-4} if isinstance(stage, Path) else choose(stage.rule, stage.trials)
+    if isinstance(stage, Sparsify):
+        return {"stage": stage.name, "method": stage.method, "taps": stage.taps, "pattern": alive("a", "b")}
+    found = {"strength": 5e-4, "strengths": [0.0, 1e-4, 5e-4]}
+    return found if isinstance(stage, Path) else choose(stage.rule, stage.trials)
 
 
 def test_lomt_trains_sparsely_selects_and_builds_on_the_selected_taps():
@@ -79,9 +82,14 @@ def test_a_sparse_shared_backbone_has_its_own_lambda(method, taps):
         *(f"{method}/seed-0", f"path/{method}", f"{method}/seed-0", f"sparse_{method}/seed-0"),
         *(f"{method}/seed-1", f"sparse_{method}/seed-1"),
     ]
-    sparse = [stages[-3], stages[-1]]
-    assert all(tuple(stage.taps.values()) == taps and stage.penalty == GroupLasso(5e-4) for stage in sparse)
-    assert [stage.start for stage in sparse] == [f"{method}/seed-0", f"{method}/seed-1"]
+    for stage, start in ((stages[-3], f"{method}/seed-0"), (stages[-1], f"{method}/seed-1")):
+        assert tuple(stage.taps.values()) == taps
+        assert stage.start == start
+        assert stage.penalties == (None, GroupLasso(1e-4), GroupLasso(5e-4))
+        assert stage.share == Study().path.epochs
+    fixed, _ = drive(METHODS[f"sparse_{method}"](Bench(), Study(trials=1, penalty=GroupLasso(2e-3))), patterns_by_task)
+    assert fixed[-1].penalties == (GroupLasso(2e-3),)
+    assert fixed[-1].share == 1
     assert [network["stage"] for network in networks] == [f"sparse_{method}/seed-0", f"sparse_{method}/seed-1"]
 
 
