@@ -6,53 +6,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from tailor.linear.block_step import block_minimum, rotated_step
 from tailor.linear.compiled import compiled
+from tailor.linear.extrapolation import mixture, model_value
 from tailor.linear.losses.base import Array
 
-
-@compiled
-def block_minimum(
-    pull: Array, curvature: Array, group: float, single: float, out: Array
-) -> None:  # pragma: no cover - compiled
-    """Write argmin_w Σ ½ curvature w² − pull w + group ‖w‖₂ + single ‖w‖₁ to `out`, to machine precision.
-
-    Setting the derivative to zero gives w = soft(pull, single) / (curvature + group / ν) with ν = ‖w‖, so that
-    ν is the root of Σ (soft / (curvature ν + group))² = 1; Newton on the reciprocal of its square root, which
-    is nearly linear in ν (exactly, where all curvatures agree).
-    """
-    columns = pull.shape[0]
-    square = 0.0
-    most = 0.0
-    for c in range(columns):
-        size = abs(pull[c]) - single
-        out[c] = np.copysign(size, pull[c]) if size > 0.0 else 0.0
-        square += out[c] * out[c]
-        most = max(most, curvature[c])
-    norm = np.sqrt(square)
-    if norm <= group:
-        for c in range(columns):
-            out[c] = 0.0
-        return
-    if group <= 0.0:
-        for c in range(columns):
-            out[c] = out[c] / curvature[c]
-        return
-    nu = (norm - group) / most  # from below
-    for _ in range(50):
-        total = 0.0
-        slope = 0.0
-        for c in range(columns):
-            scale = curvature[c] * nu + group
-            part = out[c] / scale
-            total += part * part
-            slope += part * part * curvature[c] / scale
-        root = np.sqrt(total)
-        step = total * (root - 1.0) / slope
-        nu += step
-        if abs(step) <= 1e-14 * nu:
-            break
-    for c in range(columns):
-        out[c] = out[c] * nu / (curvature[c] * nu + group)
+_MEMORY = 8  # passes that an extrapolation looks back
 
 
 @compiled
@@ -97,47 +56,6 @@ def weigh(
 
 
 @compiled
-def rotated_step(
-    W: Array,
-    slopes: Array,
-    squares: Array,
-    basis: Array,
-    bends: Array,
-    group: float,
-    j: int,
-    pull: Array,
-    curvature: Array,
-    new: Array,
-) -> None:  # pragma: no cover - compiled
-    """Write the new row j to `new`, from a model with the curvature h I + Q, h the largest of the row's columns.
-
-    In the eigenbasis of Q that model is diagonal. `curvature` ends as h plus Q's largest eigenvalue.
-    """
-    columns = len(slopes)
-    most = 0.0
-    for c in range(columns):
-        most = max(most, squares[c, j])
-    turned = np.empty(columns)
-    highest = 0.0
-    for k in range(columns):
-        here = 0.0
-        slope = 0.0
-        for c in range(columns):
-            here += basis[c, k] * W[c, j]
-            slope += basis[c, k] * slopes[c]
-        curvature[k] = max(most + bends[k], 1e-300)
-        highest = max(highest, curvature[k])
-        pull[k] = curvature[k] * here - slope
-    block_minimum(pull, curvature, group, 0.0, turned)
-    for c in range(columns):
-        value = 0.0
-        for k in range(columns):
-            value += basis[c, k] * turned[k]
-        new[c] = value
-    curvature[:] = highest
-
-
-@compiled
 def descend(
     W: Array,
     G: Array,
@@ -165,7 +83,8 @@ def descend(
 
     A column whose H_c is at hand as a Gram matrix keeps its gradient for all features up to date; where there are
     fewer samples than features it is cheaper to keep the residual, and to form a gradient when its turn comes.
-    After each pass over all features come up to ten over those that are not zero.
+    After each pass over all features come up to ten over those that are not zero, and after every few passes an
+    extrapolation, taken if it lowers the objective (all that is kept up to date is affine in W, and mixes likewise).
 
     Args:
         W: Coefficients `(C, m)`, updated.
@@ -202,6 +121,11 @@ def descend(
     new = np.empty(columns)
     alive = np.ones(features, dtype=np.bool_)
     partial = 0
+    W_start, G_start, residual_start = W.copy(), G.copy(), residual.copy()
+    W_past = np.empty((_MEMORY + 1, columns * features))
+    G_past = np.empty((_MEMORY + 1, columns * features))
+    residual_past = np.empty((_MEMORY + 1, len(residual)))
+    remembered = 0
     for sweep in range(max_sweeps):
         worst = 0.0
         for j in range(features):
@@ -259,4 +183,25 @@ def descend(
             partial = 0
         else:
             partial = (partial + 1) % 11
+        W_past[remembered] = W.ravel()
+        G_past[remembered] = G.ravel()
+        residual_past[remembered] = residual
+        remembered += 1
+        if remembered > _MEMORY:
+            remembered = 0
+            share = mixture(W_past[1:] - W_past[:-1])
+            W_far = (share @ W_past[1:]).reshape(W.shape)
+            G_far = (share @ G_past[1:]).reshape(W.shape)
+            residual_far = share @ residual_past[1:]
+            here = model_value(
+                W, G, residual, W_start, G_start, residual_start, gram_of, starts, lengths, weights, group, single
+            )
+            there = model_value(
+                W_far, G_far, residual_far, W_start, G_start, residual_start, gram_of, starts, lengths, weights, group,
+                single,
+            )  # fmt: skip
+            if there < here:
+                W[:] = W_far
+                G[:] = G_far
+                residual[:] = residual_far
     return max_sweeps

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tailor.linear.block_step import block_minimum
 from tailor.linear.coupling import mean_laplacian
-from tailor.linear.descent import block_minimum
 from tailor.linear.penalty import MixedPenalty
 
 
