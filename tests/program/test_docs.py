@@ -32,5 +32,6 @@ def test_the_guide_runs(tmp_path, monkeypatch, capsys):
     assert "relative error against ONNX Runtime: seg" in said
     assert "calibrated on 64 images; quality against the file before: seg" in said
     assert "1 of 1 pictures predicted: one" in said
-    assert "| net-int8.onnx | onnxruntime | +12.1 |" in said
+    assert "| net.onnx | onnxruntime | +12.1 |" in said
+    assert "| net-int8.onnx | onnxruntime | – |" in said
     assert Path("bench/bench.svg").exists()

@@ -1,6 +1,7 @@
 """8-bit ONNX files, and what that costs each task."""
 
 import itertools
+import json
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from tailor.evaluation import Results, evaluate, per_task
 from tailor.evaluation.wording import number
-from tailor.export.runtime import OnnxModel
+from tailor.export.runtime import METADATA, OnnxModel
 from tailor.tasks import Task
 
 Batches = Iterable[Mapping[str, Tensor]]
@@ -65,6 +66,7 @@ def int8(
     samples: int = 200,
     reduce_range: bool = True,
     keep: Sequence[str] = (),
+    delta_m: float | None = None,
 ) -> Quantized:
     """Quantize weights and activations of an ONNX file, and measure what each task loses.
 
@@ -79,6 +81,7 @@ def int8(
         samples: images to calibrate on; as many as there are, where there are fewer.
         reduce_range: weights of 7 bits: sums of products of 8 bits overflow on processors without VNNI.
         keep: names of further operations of the file that stay in float32.
+        delta_m: what the 8-bit file is worth, for its metadata, if you know it; it is not that of the file before.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -105,7 +108,7 @@ def int8(
             weight_type=QuantType.QInt8,
             nodes_to_exclude=[*_last_layers(onnx.load(prepared)), *keep],
         )
-        _copy_metadata(source, made)
+        _copy_metadata(source, made, delta_m)
         made.replace(path)
     sizes = (source.stat().st_size, path.stat().st_size)
     if evaluation is None:
@@ -157,11 +160,14 @@ def _last_layers(model: Any) -> list[str]:
     return list(found)
 
 
-def _copy_metadata(source: Path, path: Path) -> None:
-    """What the file says of itself, which quantization forgets."""
+def _copy_metadata(source: Path, path: Path, delta_m: float | None) -> None:
+    """What the file says of itself, which quantization forgets; but its worth is its own."""
     said, model = onnx.load(source, load_external_data=False).metadata_props, onnx.load(path)
     del model.metadata_props[:]
     model.metadata_props.extend(said)
+    for entry in model.metadata_props:
+        if entry.key == METADATA:
+            entry.value = json.dumps(json.loads(entry.value) | {"delta_m": delta_m})
     onnx.save(model, path)
 
 

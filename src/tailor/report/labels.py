@@ -35,6 +35,8 @@ def place_label(text: str, x: float, y: float, taken: list[Region], width: float
         ("middle", x, y + 21),
         ("end", x + 8, y - 13),
         ("end", x + 8, y + 21),
+        ("start", x - 8, y - 13),
+        ("start", x - 8, y + 21),
     ]
     for anchor, start, baseline in places:
         left = start - long * {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor]

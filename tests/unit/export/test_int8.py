@@ -38,7 +38,7 @@ def made(tmp_path_factory, shapes_once):
             loss.backward()
             optimizer.step()
     path = tmp_path_factory.mktemp("int8") / "net.onnx"
-    onnx(network.eval(), path, torch.zeros(1, 3, 32, 32), network.normalization)
+    onnx(network.eval(), path, torch.zeros(1, 3, 32, 32), network.normalization, delta_m=5.0)
     return path
 
 
@@ -52,6 +52,7 @@ def test_small_and_measured(made, shapes_once):
     assert all(f"{task} " in str(found) for task in found.gains)
     model = OnnxModel(path)
     assert [task.name for task in model.tasks] == ["seg", "depth"]
+    assert (OnnxModel(made).delta_m, model.delta_m) == (5.0, None)  # what it was worth before, it need not be now
     assert evaluate(model, shapes_once.val_dataloader(), model.tasks) == found.after
     batch = next(iter(shapes_once.val_dataloader()))["image"]
     apart = (model(batch)["depth"] - OnnxModel(made)(batch)["depth"]).abs()

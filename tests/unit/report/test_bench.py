@@ -1,6 +1,9 @@
 """The plot of quality against latency."""
 
+import math
 import xml.etree.ElementTree as ET
+
+import pytest
 
 from tailor.evaluation.bench import Bench, Size, Timing
 from tailor.report.bench import as_file, bench_plot
@@ -18,19 +21,42 @@ FOUND = Bench(
 
 
 def spots(root):
+    """What a mark's tooltip names → its middle."""
     found = {}
-    for circle in root.iter("{http://www.w3.org/2000/svg}circle"):
-        found[circle[0].text.partition(":")[0]] = (float(circle.get("cx")), float(circle.get("cy")))
+    for mark in root.iter("{http://www.w3.org/2000/svg}path"):
+        if mark.get("class") == "mean":
+            corners = [tuple(map(float, pair.split())) for pair in mark.get("d").strip("MZ ").split("L")]
+            xs, ys = zip(*corners, strict=True)
+            found[mark[0].text.partition(":")[0]] = ((min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2)
     return found
 
 
 def test_a_dot_a_model_whose_worth_is_known():
     found = spots(ET.fromstring(as_file(bench_plot(FOUND))))
     assert found.keys() == {"small & fine, eager", "small & fine, onnxruntime", "large, eager"}
-    assert found["small & fine, onnxruntime"][0] < found["small & fine, eager"][0] < found["large, eager"][0]
+    ten, five, thirty = (
+        found[name][0] for name in ("small & fine, eager", "small & fine, onnxruntime", "large, eager")
+    )
+    assert (thirty - ten) / (ten - five) == pytest.approx(math.log(3) / math.log(2), rel=1e-3)
     assert found["small & fine, eager"][1] < found["large, eager"][1]  # better is higher up
 
 
 def test_other_settings_have_other_dots():
     assert spots(ET.fromstring(as_file(bench_plot(FOUND, batch=8)))).keys() == {"large, eager"}
     assert bench_plot(FOUND, threads=2) is None
+
+
+def test_every_name_stands_inside():
+    root = ET.fromstring(as_file(bench_plot(FOUND)))
+    names = [text for text in root.iter("{http://www.w3.org/2000/svg}text") if text.get("class") == "name"]
+    assert [text.text for text in names] == ["small & fine", "large"]
+    for text in names:
+        width, x = 7.3 * len(text.text), float(text.get("x"))
+        left = x - width * {"start": 0, "middle": 0.5, "end": 1}[text.get("text-anchor")]
+        assert left >= 44
+        assert left + width <= 640
+
+
+def test_one_dot_is_a_picture_too():
+    one = Bench({"a": Size(1, 1, 0.0)}, (3, 8, 8), [Timing("a", "mine", 1, 1, 10.0, None, 5)], [])
+    assert spots(ET.fromstring(as_file(bench_plot(one)))).keys() == {"a, mine"}
