@@ -40,11 +40,14 @@ def names_of(paths: Sequence[str | Path]) -> dict[str, Path]:
     found = [Path(path) for path in paths]
     if len({path.resolve() for path in found}) < len(found):
         raise ValueError(f"a model is named twice among {', '.join(map(str, found))}: name each once")
-    for parts in range(1, max((len(path.resolve().parts) for path in found), default=0) + 1):
-        names = ["/".join(path.resolve().parts[-parts:]) for path in found]
-        if len(set(names)) == len(names):
-            break
-    return dict(zip(names, found, strict=True)) if found else {}
+    parts = [path.resolve().parts for path in found]
+    return {_short(mine, [one for one in parts if one != mine]): path for mine, path in zip(parts, found, strict=True)}
+
+
+def _short(mine: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> str:
+    """The shortest end of a path that no other path has."""
+    ends = (mine[-count:] for count in range(1, len(mine) + 1))
+    return "/".join(next((end for end in ends if all(one[-len(end) :] != end for one in others)), mine))
 
 
 def contenders(
