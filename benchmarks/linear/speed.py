@@ -94,7 +94,7 @@ class Peer:
     def __init__(self, python: str, name: str, arrays: dict, path) -> None:
         self.python, self.script = python, Path(__file__).with_name(f"{name}_side.py")
         self.arrays, self.path = arrays, path
-        for tol in (1e-4, 1e-5, 1e-6, 1e-7, 1e-9, 1e-11, 1e-13):
+        for tol in (1e-2, 3e-3, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-9, 1e-11, 1e-13):
             self.tol = tol
             self.seconds()
             if self.excess <= 1e-6:

@@ -28,12 +28,17 @@ def _name_lines(ax: Any) -> None:
 
 def _alpha_axis(ax: Any) -> None:
     """α falls from left to right: features come in as one reads."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("α")
     ax.invert_xaxis()
 
 
-def plot_path(path: MixedPath, names: Any = None, ax: Any = None, *, labelled: int = 8) -> Any:
+def plot_path(path: MixedPath, names: Any = None, ax: Any = None, *, labelled: int = 7) -> Any:
     """The norm of each feature's row along the path; the largest at the end are named.
 
     Args:
@@ -109,14 +114,14 @@ def plot_coefficients(model: MixedLinearModel, ax: Any = None, *, most: int = 40
     return ax
 
 
-def plot_stability(selection: StabilitySelection, ax: Any = None, *, threshold: float = 0.75, labelled: int = 8) -> Any:
+def plot_stability(selection: StabilitySelection, ax: Any = None, *, threshold: float = 0.75, labelled: int = 7) -> Any:
     """How often each feature is selected, against α.
 
     Args:
         selection: From `stability_selection`.
         ax: Where to draw; a new figure if None.
-        threshold: Where to draw the line; features that reach it are coloured.
-        labelled: How many of them get a label.
+        threshold: Where to draw the line; features that reach it are drawn stronger.
+        labelled: How many of them get a colour and a label.
     """
     ax = _axes(ax)
     final = selection.frequencies[-1]
@@ -124,13 +129,13 @@ def plot_stability(selection: StabilitySelection, ax: Any = None, *, threshold: 
         if final[feature] == 0:
             continue
         stable = final[feature] >= threshold
-        label = str(selection.names[feature]) if stable and rank < labelled else None
+        named = stable and rank < labelled
         ax.plot(
             selection.alphas,
             selection.frequencies[:, feature],
             lw=1.5 if stable else 0.6,
-            color=None if stable else "0.75",
-            label=label,
+            color=None if named else "0.5" if stable else "0.75",
+            label=str(selection.names[feature]) if named else None,
         )
     ax.axhline(threshold, color="black", lw=1, ls=":")
     _alpha_axis(ax)
