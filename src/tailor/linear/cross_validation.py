@@ -13,10 +13,11 @@ from sklearn.utils.validation import _check_sample_weight
 
 from tailor.linear.estimator import MixedModelParameters, MixedMultiTaskLasso
 from tailor.linear.folds import TaskStratifiedKFold
-from tailor.linear.inputs import stack_tasks, take_task_column
+from tailor.linear.inputs import take_task_column
 from tailor.linear.losses.base import Array
 from tailor.linear.path import MixedPath, alpha_grid, descend_path
 from tailor.linear.scoring import SCORINGS
+from tailor.linear.stacking import stack_tasks
 from tailor.linear.tasks import Losses
 from tailor.linear.weighting import LossWeights
 

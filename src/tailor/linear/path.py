@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from tailor.linear.estimator import MixedModelParameters, MixedMultiTaskLasso, original_units
-from tailor.linear.inputs import are_separate
 from tailor.linear.losses.base import Array
 from tailor.linear.problem import Problem
 from tailor.linear.solver import Solution, Solver
+from tailor.linear.stacking import are_separate
 
 
 @dataclass(frozen=True)

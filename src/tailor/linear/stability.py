@@ -14,9 +14,10 @@ from sklearn.utils.validation import _check_sample_weight
 from tailor.linear.cross_validation import _rows
 from tailor.linear.estimator import MixedMultiTaskLasso
 from tailor.linear.folds import TaskStratifiedKFold
-from tailor.linear.inputs import are_separate, stack_tasks, take_task_column
+from tailor.linear.inputs import take_task_column
 from tailor.linear.losses.base import Array
 from tailor.linear.path import alpha_grid, descend_path
+from tailor.linear.stacking import are_separate, stack_tasks
 
 
 @dataclass(frozen=True)
