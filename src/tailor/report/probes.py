@@ -11,7 +11,7 @@ from tailor.report.chart import LEFT, RIGHT, Axes, Curve, band, line, tick_label
 from tailor.report.svg import drawing, element, tip
 
 WIDTH, HEIGHT = 344.0, 210.0
-NAMES = 66.0
+NAMES = 82.0
 """Height of the names of taps below the chart."""
 MARGIN = 0.06
 

@@ -51,7 +51,7 @@ def test_nothing_shared_is_no_map(folder):
 
 def test_the_page_says_what_to_try(folder):
     page = render(folder)
-    assert "--recipe.balancing geometric --out runs/demo-geometric" in page
+    assert " \\\n  --recipe.balancing geometric \\\n  --out runs/demo-geometric</pre>" in page
     assert "the same call of tailor.lomt with recipe.balancing = geometric" in page
 
 
