@@ -27,15 +27,15 @@ from tailor.data import NYUv2
 from tailor.evaluation import Row, Table, delta_m, evaluate, latency, paired_interval
 from tailor.evaluation.environment import environment
 from tailor.methods import METHODS, Method, Result, Stage, Study, Train, Workshop
-from tailor.methods.layers import sparse
-from tailor.methods.multi_task import multi_task
+from tailor.methods.layers import layers, sparse
+from tailor.methods.select import Select
 from tailor.methods.single_task import dense
 from tailor.models import Architecture, Network
 from tailor.runs import RunFolder
 from tailor.tasks import Depth, Edges, Normals, Segmentation
 from tailor.training import Recipe
 
-SEEDS, TRIALS = (0, 1, 2), 3
+SEEDS = (0, 1, 2)
 TASKS = [Segmentation("seg", 13), Depth("depth"), Normals("normals"), Edges("edges")]
 SHARED = ("multi_task", "lomt", "sparse_multi_task", "sparse_lomt")
 POLL = 20.0
@@ -50,6 +50,7 @@ def options() -> argparse.Namespace:
     add("--out", default="runs/nyuv2-protocol", help="weights and checkpoints")
     add("--results", default="benchmarks/results/nyuv2/96x128", help="one JSON file a network; to be committed")
     add("--only", default="", help="methods, comma-separated: single_task, sparse, " + ", ".join(SHARED))
+    add("--trials", type=int, default=3, help="sparse trainings a task that decide on its tap")
     add("--combinations", action="store_true", help="also all pairs and triples of tasks, one seed")
     add("--table", action="store_true", help="train nothing; write the tables of the results that are there")
     add("--size", type=int, nargs=2, default=(96, 128), metavar=("HEIGHT", "WIDTH"))
@@ -69,7 +70,7 @@ def protocol(given: argparse.Namespace) -> dict[str, Any]:
         "data": {"name": "NYU-Depth-v2", "size": list(given.size), "classes": 13, "validation": 95, "batch_size": 16},
         "network": asdict(architecture(given)),
         "recipe": asdict(Recipe(epochs=given.epochs, precision=given.precision)),
-        "study": {"seeds": list(SEEDS), "trials": TRIALS, "path": asdict(Study().path), "rule": repr(Study().rule)},
+        "study": {"seeds": list(SEEDS), "path": asdict(Study().path), "rule": repr(Study().rule)},
     }
 
 
@@ -89,19 +90,24 @@ def make_workshop(given: argparse.Namespace) -> Workshop:
 
 def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Method]]]:
     """(method, generator of its stages) of everything that can go on by itself, most wanted first."""
-    study = Study(seeds=SEEDS, trials=TRIALS)
+    study = Study(seeds=SEEDS, trials=given.trials)
+    for task in workshop.task_names:
+        yield "sparse", partial(sparse, workshop, replace(study, trials=1), task)
+    for seed in SEEDS:
+        for method in SHARED[:2]:
+            yield method, partial(together, workshop, study, method, f"{method}/seed-{seed}", seed)
     for seed in SEEDS:
         for task in workshop.task_names:
             yield "single_task", partial(alone, dense(workshop, task, seed))
-        for task in workshop.task_names if seed == SEEDS[0] else ():
-            yield "sparse", partial(sparse, workshop, study, task)
-        yield "multi_task", partial(multi_task, workshop, replace(study, seeds=(seed,)))
-    for method in SHARED[1:]:
+    for task in workshop.task_names:
+        yield "sparse", partial(sparse, workshop, study, task)
+    for method in SHARED[2:]:
         yield method, partial(METHODS[method], workshop, study)
     for count in (2, 3) if given.combinations else ():
         for names in combinations(workshop.task_names, count):
             for method in SHARED[:2]:
-                yield method, partial(combination, workshop, study, names, method)
+                name = f"combinations/{'+'.join(names)}/{method}/seed-0"
+                yield method, partial(together, workshop, study, method, name, SEEDS[0], names)
 
 
 def alone(stage: Stage) -> Method:
@@ -109,14 +115,15 @@ def alone(stage: Stage) -> Method:
     return [(yield stage)]
 
 
-def combination(workshop: Workshop, study: Study, names: tuple[str, ...], method: str) -> Method:
-    """One network for some of the tasks, the taps as all of them have them."""
-    stages = METHODS[method](workshop, study)
-    stage = next(stages)
-    while not (isinstance(stage, Train) and stage.method == method):
-        stage = stages.send((yield stage))
-    taps = {name: stage.taps[name] for name in names}
-    return [(yield Train(f"combinations/{'+'.join(names)}/{method}/seed-0", f"{method}/{'+'.join(names)}", taps, 0))]
+def together(
+    workshop: Workshop, study: Study, method: str, name: str, seed: int, names: tuple[str, ...] = ()
+) -> Method:
+    """One dense network for all tasks or some; in a combination of tasks, taps are as all of them have them."""
+    taps = dict.fromkeys(workshop.task_names, workshop.end) if method == SHARED[0] else None
+    taps = taps or (yield from layers(workshop, study))
+    if names:
+        method, taps = f"{method}/{'+'.join(names)}", {name: taps[name] for name in names}
+    return [(yield Train(name, method, taps, seed))]
 
 
 def work(workshop: Workshop, given: argparse.Namespace, results: RunFolder) -> None:
@@ -136,21 +143,33 @@ def walk(stages: Method, workshop: Workshop, results: RunFolder) -> bool:
     try:
         stage = next(stages)
         while True:
-            result = results.result(stage.name)
+            result = None if isinstance(stage, Select) else known(results, stage)
             if result is None:
                 with claimed(workshop.stages / stage.name) as mine:
                     if not mine:
                         return True
-                    result = results.result(stage.name) or run(stage, workshop, results)
+                    result = run(stage, workshop, results)
             stage = stages.send(result)
     except StopIteration:
         return False
 
 
+def known(results: RunFolder, stage: Stage) -> Result | None:
+    """What is there already; refused where it was made with other taps, as more trials may have changed them."""
+    result = results.result(stage.name)
+    wanted = getattr(stage, "taps", None)
+    if result and wanted and result["taps"] != dict(wanted):
+        raise SystemExit(
+            f"{results.stages / stage.name} was trained with the taps {result['taps']}, and the trials now say "
+            f"{dict(wanted)}: move it away, there and under --out, to train it anew"
+        )
+    return result
+
+
 def run(stage: Stage, workshop: Workshop, results: RunFolder) -> Result:
     """One stage; a network's result gets its test metrics and where it was made."""
     heavy = RunFolder(workshop.stages.parent)
-    result = heavy.result(stage.name)
+    result = None if isinstance(stage, Select) else known(heavy, stage)
     if result is None:
         said = [0.0]
 
@@ -161,9 +180,9 @@ def run(stage: Stage, workshop: Workshop, results: RunFolder) -> Result:
 
         result = stage.run(workshop, workshop.stages / stage.name, report)
         heavy.write_result(stage.name, result)
-    if isinstance(stage, Train):
-        network = workshop.trained(stage.name, stage.taps)
-        learned = [task for task in workshop.tasks if task.name in stage.taps]
+    if "validation" in result:
+        network = workshop.trained(stage.name, result["taps"])
+        learned = [task for task in workshop.tasks if task.name in result["taps"]]
         loader = workshop.source.test_dataloader()
         result = result | {"test": evaluate(network, loader, learned, workshop.device)}
     result = result | {"environment": environment()}

@@ -4,11 +4,13 @@ from collections.abc import Generator, Mapping
 
 from tailor.methods.select import Select
 from tailor.methods.single_task import dense
+from tailor.methods.sparsified import sparsified
 from tailor.methods.stage import Method, Result, Stage
-from tailor.methods.strength import penalty_for
 from tailor.methods.study import Study
 from tailor.methods.train import Train
 from tailor.methods.workshop import Workshop
+
+SPARSE = "sparse"
 
 
 def layers(workshop: Workshop, study: Study) -> Generator[Stage, Result, Mapping[str, str]]:
@@ -31,10 +33,18 @@ def layers(workshop: Workshop, study: Study) -> Generator[Stage, Result, Mapping
 
 
 def sparse(workshop: Workshop, study: Study, task: str) -> Method:
-    """One task alone, its decoder at the end of a backbone whose groups die: a network a trial."""
-    penalty = yield from penalty_for(study, dense(workshop, task, study.seeds[0]))
+    """One task alone, its decoder at the end of a backbone whose groups die: a network a trial.
+
+    With a given λ from scratch, as the paper has it; else from a dense network of the trial's own, while λ grows to
+    what the first trial has found bearable.
+    """
+    names = [f"{SPARSE}/{task}/trial-{trial}" for trial in range(study.trials)]
+    penalty = study.penalty_of(task)
+    if penalty is None:
+        trainings = [dense(workshop, task, seed) for seed in study.trial_seeds]
+        return (yield from sparsified(study, task, SPARSE, trainings, names[1:]))
     networks = []
-    for trial in range(study.trials):
-        result = yield Train(f"sparse/{task}/trial-{trial}", "sparse", {task: workshop.end}, trial, penalty)
+    for trial, name in enumerate(names):
+        result = yield Train(name, SPARSE, {task: workshop.end}, trial, penalty)
         networks.append(result)
     return networks

@@ -1,4 +1,4 @@
-"""The stage that finds λ: one network, trained on with stronger and stronger penalties."""
+"""The stage that finds λ, and with it a sparse network: trained on with stronger and stronger penalties."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,14 +11,18 @@ from tailor.methods.train import BACKWARD
 from tailor.methods.workshop import Workshop
 from tailor.selection import SelectionRule
 from tailor.sparsity import GroupLasso, Point, Step, StrengthPath, pattern
-from tailor.training import CHECKPOINT, Progress, fit, write_atomically
+from tailor.training import CHECKPOINT, METRICS, Progress, fit, joined, write_atomically
+
+HEAVY = ("pattern", "validation", "seconds")
+"""What is kept of the chosen step alone."""
 
 
 @dataclass(frozen=True)
 class Path(Stage):
-    """Walk a path of penalties, from a dense network on, and choose λ.
+    """Walk a path of penalties, from a dense network on, and choose λ; the network that was trained with it is kept.
 
     Attributes:
+        method: the method that asks for the sparse network.
         dense: result of the dense training: its weights are where the path begins. What the path is compared with
             is that network after one more step without a penalty, since to begin a schedule anew costs something by
             itself, and more epochs gain something.
@@ -26,6 +30,7 @@ class Path(Stage):
         rule: says which layer each network of the path would tap; shown, not judged.
     """
 
+    method: str
     dense: Result
     search: StrengthPath
     rule: SelectionRule
@@ -57,20 +62,29 @@ class Path(Stage):
             start = 0 if step.start is None else step.start + 1
             points.append(tried(Step(step.strength, start), len(points) + 1, reference))
         choice = self.search.choose([_point(one) for one in points])
+        chosen = control if choice.index is None else points[choice.index]
+        lineage = _lineage(points, choice.index)
+        workshop.keep(workshop.trained(f"{self.name}/step-{lineage[-1]}", self._taps), folder)
+        write_atomically(folder / METRICS, joined([folder / f"step-{number}" for number in lineage]))
+        spent = workshop.cost(self._taps)
         return {
             "stage": self.name,
-            "tasks": list(self._taps),
+            "method": self.method,
+            "taps": dict(self._taps),
+            "seed": self.dense["seed"],
+            "validation": chosen["validation"],
+            "pattern": chosen["pattern"],
+            "parameters": spent.parameters,
+            "macs": spent.macs,
             "strength": choice.strength,
             "chosen": choice.index,
-            "strengths": _lineage(points, choice.index),
+            "strengths": [points[number - 1]["strength"] if number else 0.0 for number in lineage],
             "reason": choice.reason,
             "tolerance": self.search.tolerance,
             "dense": dense,
             "reference": reference,
             "epochs": sum(one["epochs"] for one in (control, *points)),
-            "points": [
-                {key: value for key, value in one.items() if key not in ("pattern", "seconds")} for one in points
-            ],
+            "points": [{key: value for key, value in one.items() if key not in HEAVY} for one in points],
             "seconds": round(sum(one["seconds"] for one in (control, *points)), 1),
         }
 
@@ -80,7 +94,13 @@ class Path(Stage):
         steps, epochs = self.search.length(workshop.recipe.epochs)
         images = len(workshop.source.train_dataloader().dataset)  # type: ignore[arg-type]
         return Preview(
-            result={"stage": self.name, "strength": 1.0, "strengths": [0.0] * steps},
+            result={
+                "stage": self.name,
+                "method": self.method,
+                "taps": dict(self._taps),
+                "seed": self.dense["seed"],
+                "strengths": [0.0] * steps,
+            },
             work=float(BACKWARD * spent.macs * images * epochs * steps),
             what=f"find λ of {', '.join(self._taps)}: at most {steps} steps of {epochs} epochs",
             parameters=spent.parameters,
@@ -122,20 +142,21 @@ class Path(Stage):
             "deepest": self.rule.select([alive]).tap,
             "epochs": len(fitted.history),
             "seconds": round(fitted.seconds, 1),
+            "validation": fitted.history[-1],
             "pattern": alive.to_dict(),
         }
         write_atomically(place / "point.json", json.dumps(point, indent=1))
         (place / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _lineage(points: Sequence[Result], chosen: int | None) -> list[float]:
-    """The λ of every step that led to the chosen network, the reference's 0 first."""
-    strengths: list[float] = []
-    number = 0 if chosen is None else chosen + 1  # steps are counted from the reference on
+def _lineage(points: Sequence[Result], chosen: int | None) -> list[int]:
+    """The steps that led to the chosen network, counted from the reference on, which is the first of them."""
+    number = 0 if chosen is None else chosen + 1
+    lineage = [number]
     while number:
-        strengths.insert(0, points[number - 1]["strength"])
         number = points[number - 1]["start"]
-    return [0.0, *strengths]
+        lineage.insert(0, number)
+    return lineage
 
 
 def _part(whole: Progress, begin: float, share: float, what: str, done: float, text: str) -> None:

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 
 from tailor.methods.layers import layers
-from tailor.methods.path import Path
+from tailor.methods.sparsified import sparsified
 from tailor.methods.sparsify import Sparsify
 from tailor.methods.stage import Method, Result
 from tailor.methods.study import Study
 from tailor.methods.train import Train
 from tailor.methods.workshop import Workshop
-from tailor.sparsity import GroupLasso, Penalty
 
 
 def sparse_multi_task(workshop: Workshop, study: Study) -> Method:
@@ -23,25 +22,17 @@ def sparse_lomt(workshop: Workshop, study: Study) -> Method:
     return (yield from _sparse("lomt", study, taps))
 
 
-def _sparse(method: str, study: Study, taps: Mapping[str, str]) -> Method:
-    """Each seed's dense network, trained on while λ grows: the steps that the path of the first seed has found.
-
-    A network that meets the whole λ at once loses much more than the tolerance that λ was found with.
-    """
-    dense = [Train(f"{method}/seed-{seed}", method, taps, seed) for seed in study.seeds]
-    result = yield dense[0]
-    given = study.penalty_of(method)
-    if given is not None:
-        penalties: list[Penalty | None] = [given]
-        share = 1.0
-    else:
-        found = yield Path(f"path/{method}", result, study.path, study.rule)
-        share = study.path.epochs
-        penalties = [GroupLasso(strength) if strength else None for strength in found["strengths"]]
+def _sparse(start: str, study: Study, taps: Mapping[str, str]) -> Method:
+    """Each seed's dense network, trained on: with a given λ as long again, else while λ grows."""
+    method = f"sparse_{start}"
+    trainings = [Train(f"{start}/seed-{seed}", start, taps, seed) for seed in study.seeds]
+    stages = [f"{method}/seed-{seed}" for seed in study.seeds]
+    penalty = study.penalty_of(start)
+    if penalty is None:
+        return (yield from sparsified(study, start, method, trainings, stages[1:]))
     networks: list[Result] = []
-    for training in dense:
+    for training, stage in zip(trainings, stages, strict=True):
         result = yield training
-        stage = f"sparse_{training.name}", f"sparse_{method}", taps, training.seed, result["stage"]
-        result = yield Sparsify(*stage, tuple(penalties), share)
-        networks.append(result)
+        one = yield Sparsify(stage, method, taps, training.seed, result["stage"], (penalty,), 1.0)
+        networks.append(one)
     return networks

@@ -9,7 +9,7 @@ from tailor.methods.stage import Preview, Result, Stage
 from tailor.methods.train import BACKWARD, CONTINUED, outcome
 from tailor.methods.workshop import Workshop
 from tailor.sparsity import Penalty
-from tailor.training import CHECKPOINT, Progress, fit
+from tailor.training import CHECKPOINT, METRICS, Progress, fit, joined, write_atomically
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Sparsify(Stage):
             workshop.keep(network, place)
             (place / CHECKPOINT).unlink(missing_ok=True)
         assert fitted is not None, "the last step is always run"
+        steps = [folder / f"step-{number}" for number in range(len(self.penalties))]
+        write_atomically(folder / METRICS, joined(steps))
         result = outcome(self, workshop, network, folder, fitted)
         return result | {
             "penalty": [repr(penalty) if penalty else None for penalty in self.penalties],

@@ -1,6 +1,7 @@
 """What is asked of a run: which methods, how often, and how layers are chosen."""
 
 import copy
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -49,6 +50,12 @@ class Study:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds is {list(self.seeds)}: give one or more, each once")
         object.__setattr__(self, "no_task_worse_than", _share(self.no_task_worse_than))
+
+    @property
+    def trial_seeds(self) -> list[int]:
+        """Seeds of the dense networks that the trials begin with: those of the table first, so that none is wasted."""
+        others = (seed for seed in itertools.count() if seed not in self.seeds)
+        return list(itertools.islice(itertools.chain(self.seeds, others), self.trials))
 
     def penalty_of(self, name: str) -> Penalty | None:
         """The penalty with the λ of a task or of a method; none where λ is to be found."""

@@ -109,7 +109,7 @@ def read(folder: Path) -> Run:
     problems: list[str] = []
     stages = folder / "stages"
     found = {file.parent for name in ("result.json", "metrics.csv") for file in stages.rglob(name)}
-    trainings, others = [], {}
+    trainings, results = [], {}
     for place in sorted(found, key=_natural):
         name = place.relative_to(stages).as_posix()
         if place.name.startswith("step-"):
@@ -119,18 +119,18 @@ def read(folder: Path) -> Run:
         if history or result.get("pattern"):
             method = str(result.get("method") or name.split("/")[0])
             trainings.append(Training(name, method, result, history))
-        elif result:
-            others[name] = result
-    compared = others.get("compare")
+        if result:
+            results[name] = result
+    compared = results.get("compare")
     return Run(
         path=folder,
         config=_config(config, problems),
         trainings=trainings,
-        paths={name.removeprefix(PATHS): result for name, result in others.items() if name.startswith(PATHS)},
-        selection=others.get("select"),
+        paths={name.removeprefix(PATHS): result for name, result in results.items() if name.startswith(PATHS)},
+        selection=results.get("select"),
         comparison=Comparison.from_dict(compared) if compared else None,
-        compaction=others.get("compact"),
-        export=others.get("export"),
+        compaction=results.get("compact"),
+        export=results.get("export"),
         gallery=_gallery(stages / "compare" / "gallery.npz", problems),
         diagnosis=_json(folder / "diagnosis.json", problems) or None,
         problems=problems,

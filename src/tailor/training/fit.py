@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from tailor.data import Source
 from tailor.models import Network
 from tailor.sparsity import Penalty
-from tailor.training.history import History
+from tailor.training.history import METRICS, History
 from tailor.training.module import TrainingModule
 from tailor.training.progress import Progress, ProgressCallback
 from tailor.training.recipe import Recipe
@@ -67,7 +67,7 @@ def fit(
         TrainingDivergedError: where a loss is not finite.
     """
     module = TrainingModule(network, source, recipe, penalty, seed)
-    history = History(folder / "metrics.csv" if folder else None)
+    history = History(folder / METRICS if folder else None)
     stopping = Stopping(recipe, history)
     callbacks: list[pl.Callback] = [history, stopping]
     if progress is not None:

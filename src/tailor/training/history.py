@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from torch import nn
 from tailor.sparsity import channel_groups
 from tailor.training.atomic import write_atomically
 from tailor.training.module import TrainingModule
+
+METRICS = "metrics.csv"
+"""Where a training's history lies in its folder."""
 
 
 class History(pl.Callback):
@@ -33,16 +37,7 @@ class History(pl.Callback):
         row["sparsity"] = _sparsity(pl_module.shrinking.whole().get_submodule("backbone"))
         self.rows.append(row)
         if self.path is not None:
-            write_atomically(self.path, self.table())
-
-    def table(self) -> str:
-        """The rows as CSV; a figure that an epoch does not have (a task without labels) is empty."""
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        return text.getvalue()
+            write_atomically(self.path, _table(self.rows))
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far."""
@@ -51,6 +46,25 @@ class History(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the rows of a checkpoint."""
         self.rows = state_dict["rows"]
+
+
+def joined(folders: Sequence[Path]) -> str:
+    """The histories of trainings of which each went on from the one before, as one CSV; epochs are counted on."""
+    rows: list[dict[str, Any]] = []
+    for folder in folders:
+        with (folder / METRICS).open(encoding="utf-8", newline="") as lines:
+            rows += csv.DictReader(lines)
+    return _table([row | {"epoch": number} for number, row in enumerate(rows, start=1)])
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV; a figure that an epoch does not have (a task without labels) is empty."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _sparsity(backbone: nn.Module) -> float:

@@ -34,18 +34,12 @@ def drive(method, answer):
 
 
 def patterns_by_task(stage):
-    if isinstance(stage, Train):
-        (task, *_) = stage.taps
-        return {
-            "stage": stage.name,
-            "method": stage.method,
-            "taps": stage.taps,
-            "pattern": alive("a") if task == "edges" else alive("a", "b"),
-        }
-    if isinstance(stage, Sparsify):
-        return {"stage": stage.name, "method": stage.method, "taps": stage.taps, "pattern": alive("a", "b")}
-    found = {"strength": 5e-4, "strengths": [0.0, 1e-4, 5e-4]}
-    return found if isinstance(stage, Path) else choose(stage.rule, stage.trials)
+    if not isinstance(stage, Train | Sparsify | Path):
+        return choose(stage.rule, stage.trials)
+    taps = stage.dense["taps"] if isinstance(stage, Path) else stage.taps
+    layers = alive("a") if list(taps) == ["edges"] else alive("a", "b")
+    found = {"strengths": [0.0, 1e-4, 5e-4]} if isinstance(stage, Path) else {}
+    return found | {"stage": stage.name, "method": stage.method, "taps": taps, "pattern": layers}
 
 
 def test_lomt_trains_sparsely_selects_and_builds_on_the_selected_taps():
@@ -66,31 +60,44 @@ def test_trials_have_different_seeds():
     assert [stage.seed for stage in stages[:3]] == [0, 1, 2]
 
 
-def test_lambda_is_found_on_a_path_from_the_dense_network():
-    stages, _ = drive(METHODS["lomt"](Bench(), Study(trials=1, seeds=(4,), strength={"edges": 3e-4})), patterns_by_task)
-    assert [stage.name for stage in stages[:4]] == [
-        *("single_task/seg/seed-4", "path/seg", "sparse/seg/trial-0", "sparse/edges/trial-0")
+def test_lambda_is_found_on_a_path_and_other_trials_walk_its_steps():
+    study = Study(trials=3, seeds=(4,), strength={"edges": 3e-4})
+    stages, _ = drive(METHODS["lomt"](Bench(), study), patterns_by_task)
+    assert [stage.name for stage in stages[:7]] == [
+        *("single_task/seg/seed-4", "path/seg"),
+        *("single_task/seg/seed-0", "sparse/seg/trial-1", "single_task/seg/seed-1", "sparse/seg/trial-2"),
+        "sparse/edges/trial-0",  # its λ is given: from scratch
     ]
     assert stages[1].dense["stage"] == "single_task/seg/seed-4"
-    assert [stage.penalty for stage in stages[2:4]] == [GroupLasso(5e-4), GroupLasso(3e-4)]
+    assert [stages[index].start for index in (3, 5)] == ["single_task/seg/seed-0", "single_task/seg/seed-1"]
+    assert stages[3].penalties == (None, GroupLasso(1e-4), GroupLasso(5e-4))
+    assert stages[6].penalty == GroupLasso(3e-4)
+    select = next(stage for stage in stages if stage.name == "select")
+    assert [one["stage"] for one in select.trials["seg"]] == ["path/seg", "sparse/seg/trial-1", "sparse/seg/trial-2"]
+    assert {one["method"] for ones in select.trials.values() for one in ones} == {"sparse"}
+
+
+def test_trials_begin_with_the_dense_networks_of_the_table():
+    assert Study(seeds=(2, 0), trials=4).trial_seeds == [2, 0, 1, 3]
+    assert Study(seeds=(2, 0), trials=1).trial_seeds == [2]
 
 
 @pytest.mark.parametrize(("method", "taps"), [("multi_task", ("layer4", "layer4")), ("lomt", ("b", "a"))])
 def test_a_sparse_shared_backbone_has_its_own_lambda(method, taps):
     stages, networks = drive(METHODS[f"sparse_{method}"](Bench(), Study(trials=1, seeds=(0, 1))), patterns_by_task)
-    assert [stage.name for stage in stages[-6:]] == [
-        *(f"{method}/seed-0", f"path/{method}", f"{method}/seed-0", f"sparse_{method}/seed-0"),
+    assert [stage.name for stage in stages[-4:]] == [
+        *(f"{method}/seed-0", f"path/{method}"),
         *(f"{method}/seed-1", f"sparse_{method}/seed-1"),
     ]
-    for stage, start in ((stages[-3], f"{method}/seed-0"), (stages[-1], f"{method}/seed-1")):
-        assert tuple(stage.taps.values()) == taps
-        assert stage.start == start
-        assert stage.penalties == (None, GroupLasso(1e-4), GroupLasso(5e-4))
-        assert stage.share == Study().path.epochs
+    assert tuple(stages[-1].taps.values()) == taps
+    assert stages[-1].start == f"{method}/seed-1"
+    assert stages[-1].penalties == (None, GroupLasso(1e-4), GroupLasso(5e-4))
+    assert stages[-1].share == Study().path.epochs
     fixed, _ = drive(METHODS[f"sparse_{method}"](Bench(), Study(trials=1, penalty=GroupLasso(2e-3))), patterns_by_task)
     assert fixed[-1].penalties == (GroupLasso(2e-3),)
     assert fixed[-1].share == 1
-    assert [network["stage"] for network in networks] == [f"sparse_{method}/seed-0", f"sparse_{method}/seed-1"]
+    assert [network["stage"] for network in networks] == [f"path/{method}", f"sparse_{method}/seed-1"]
+    assert {network["method"] for network in networks} == {f"sparse_{method}"}
 
 
 def test_baselines_attach_every_decoder_to_the_end():

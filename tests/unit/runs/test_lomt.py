@@ -95,14 +95,14 @@ def test_a_module_is_copied_with_its_weights(shapes, tmp_path):
 
 def test_lambda_by_itself(shapes, tmp_path):
     out = tmp_path / "run"
-    study = Study(trials=1, seeds=(3,), strength={"many": 1e-4}, methods=("lomt",), export=False)
+    study = Study(trials=2, seeds=(3,), strength={"many": 1e-4}, methods=("lomt",), export=False)
     run(shapes, out, penalty="auto", study=study, recipe=Recipe(epochs=4))
     assert not (out / "stages/path/many").exists()  # its λ is given
     for task in ("seg", "depth", "edges"):
         dense = json.loads((out / f"stages/single_task/{task}/seed-3/result.json").read_text())
         control = json.loads((out / f"stages/path/{task}/step-0/point.json").read_text())
         path = json.loads((out / f"stages/path/{task}/result.json").read_text())
-        sparse = json.loads((out / f"stages/sparse/{task}/trial-0/result.json").read_text())
+        other = json.loads((out / f"stages/sparse/{task}/trial-1/result.json").read_text())
         assert path["epochs"] <= 2 * 4
         assert path["dense"][task] == dense["validation"][f"val_loss/{task}"]
         assert control["strength"] == control["sparsity"] == 0
@@ -111,11 +111,24 @@ def test_lambda_by_itself(shapes, tmp_path):
             assert point["excess"] == pytest.approx(point["val_loss"][task] / reference - 1)
         bearable = [point["strength"] for point in path["points"] if point["excess"] <= 0.02 and point["deepest"]]
         assert path["strength"] == max(bearable, default=0.0)
-        assert sparse["penalty"] == repr(GroupLasso(path["strength"]))
+        # The path's own network is the first trial, the other one has walked the same steps.
+        assert (path["method"], path["seed"], other["method"], other["seed"]) == ("sparse", 3, "sparse", 0)
+        assert path["strengths"][-1] == path["strength"]
+        assert other["penalty"] == [repr(GroupLasso(one)) if one else None for one in path["strengths"]]
+        assert not (out / f"stages/sparse/{task}/trial-0").exists()
+        weights = [out / f"stages/path/{task}" / part / "weights.pt" for part in ("", f"step-{_step(path)}")]
+        whole, step = (torch.load(file, weights_only=True) for file in weights)
+        assert all(torch.equal(whole[name], step[name]) for name in step)
+        rows = (out / f"stages/path/{task}/metrics.csv").read_text().splitlines()[1:]
+        assert [row.split(",")[0] for row in rows] == [str(1 + n) for n in range(len(path["strengths"]))]
         # Each network of the path goes on from a weaker one: its weights are not the dense ones.
         steps = sorted((out / f"stages/path/{task}").glob("step-*/weights.pt"))
         assert len(steps) == len(path["points"]) + 1
         assert not list(out.rglob("*.ckpt"))
+
+
+def _step(path):
+    return 0 if path["chosen"] is None else path["chosen"] + 1
 
 
 def test_a_part_of_the_tasks_is_enough(shapes, tmp_path):
