@@ -12,7 +12,6 @@ trained again. λ and taps are chosen on validation alone; the test split is tou
 import argparse
 import fcntl
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -22,21 +21,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from group_pruner import group_pruner
+from nyuv2_table import deploy, network_of, table
 
 from tailor.data import NYUv2
-from tailor.evaluation import Row, Table, delta_m, evaluate, latency, paired_interval
+from tailor.evaluation import evaluate
 from tailor.evaluation.environment import environment
 from tailor.methods import METHODS, Method, Result, Stage, Study, Train, Workshop
 from tailor.methods.layers import layers, sparse
 from tailor.methods.select import Select
 from tailor.methods.single_task import dense
-from tailor.models import Architecture, Network
+from tailor.models import Architecture
 from tailor.runs import RunFolder
 from tailor.tasks import Depth, Edges, Normals, Segmentation
 from tailor.training import Recipe
 
 SEEDS = (0, 1, 2)
 TASKS = [Segmentation("seg", 13), Depth("depth"), Normals("normals"), Edges("edges")]
+RIVAL, KEPT = "group_pruner", (0.5, 0.35, 0.25)
+"""Torch-Pruning's group pruner on the conventional network, and shares of its multiply-accumulates to keep."""
 SHARED = ("multi_task", "lomt", "sparse_multi_task", "sparse_lomt")
 POLL = 20.0
 """Seconds until a process that waits for another one's network looks again."""
@@ -49,7 +52,7 @@ def options() -> argparse.Namespace:
     add("--root", help="folder of the data set")
     add("--out", default="runs/nyuv2-protocol", help="weights and checkpoints")
     add("--results", default="benchmarks/results/nyuv2/96x128", help="one JSON file a network; to be committed")
-    add("--only", default="", help="methods, comma-separated: single_task, sparse, " + ", ".join(SHARED))
+    add("--only", default="", help="methods, comma-separated: single_task, sparse, " + ", ".join((*SHARED, RIVAL)))
     add("--trials", type=int, default=3, help="sparse trainings a task that decide on its tap")
     add("--combinations", action="store_true", help="also all pairs and triples of tasks, one seed")
     add("--table", action="store_true", help="train nothing; write the tables of the results that are there")
@@ -103,6 +106,8 @@ def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[tuple[str, 
         yield "sparse", partial(sparse, workshop, study, task)
     for method in SHARED[2:]:
         yield method, partial(METHODS[method], workshop, study)
+    for keep in KEPT:
+        yield RIVAL, partial(rival, workshop, study, keep)
     for count in (2, 3) if given.combinations else ():
         for names in combinations(workshop.task_names, count):
             for method in SHARED[:2]:
@@ -124,6 +129,15 @@ def together(
     if names:
         method, taps = f"{method}/{'+'.join(names)}", {name: taps[name] for name in names}
     return [(yield Train(name, method, taps, seed))]
+
+
+def rival(workshop: Workshop, study: Study, keep: float) -> Method:
+    """The pruner's network of the first seed, trained for as many epochs as ours was while λ grew."""
+    taps = dict.fromkeys(workshop.task_names, workshop.end)
+    start = yield Train(f"multi_task/seed-{SEEDS[0]}", "multi_task", taps, SEEDS[0])
+    ours = yield from METHODS["sparse_lomt"](workshop, replace(study, seeds=SEEDS[:1]))
+    epochs = len(ours[0]["strengths"]) * study.path.length(workshop.recipe.epochs)[1]
+    return (yield from group_pruner(start, keep, epochs))
 
 
 def work(workshop: Workshop, given: argparse.Namespace, results: RunFolder) -> None:
@@ -181,7 +195,7 @@ def run(stage: Stage, workshop: Workshop, results: RunFolder) -> Result:
         result = stage.run(workshop, workshop.stages / stage.name, report)
         heavy.write_result(stage.name, result)
     if "validation" in result:
-        network = workshop.trained(stage.name, result["taps"])
+        network = network_of(workshop, result)
         learned = [task for task in workshop.tasks if task.name in result["taps"]]
         loader = workshop.source.test_dataloader()
         result = result | {"test": evaluate(network, loader, learned, workshop.device)}
@@ -204,63 +218,6 @@ def claimed(place: Path) -> Iterator[bool]:
         yield True
 
 
-def table(given: argparse.Namespace, results: RunFolder) -> str:
-    """What the results say: mean ± std over seeds, Δm with its paired interval, cost and latency."""
-    found: dict[str, dict[int, dict[str, Result]]] = defaultdict(lambda: defaultdict(dict))
-    for name, result in results.results().items():
-        if result.get("method") in ("single_task", *SHARED):
-            found[result["method"]][result["seed"]][name] = result
-    metrics = {m: {seed: merged(parts) for seed, parts in seeds.items()} for m, seeds in found.items()}
-    single = {seed: one for seed, one in metrics.get("single_task", {}).items() if len(one) == len(TASKS)}
-    deltas = {
-        method: {seed: delta_m(one, single[seed], TASKS) for seed, one in seeds.items() if seed in single}
-        for method, seeds in metrics.items()
-        if method != "single_task"
-    }
-    networks = timed(given, found)
-    rows = []
-    for method in (name for name in ("single_task", *SHARED) if name in metrics):
-        parts = list(next(iter(found[method].values())).values())
-        rows.append(
-            Row(
-                f"{method} ({len(metrics[method])} seeds)",
-                list(metrics[method].values()),
-                list(deltas.get(method, {}).values()),
-                sum(part["parameters"] for part in parts),
-                sum(part["macs"] for part in parts),
-                networks.get(method),
-            )
-        )
-    text = [Table(TASKS, rows).to_markdown(), ""]
-    for one, other in (("lomt", "multi_task"), ("sparse_lomt", "multi_task"), ("sparse_lomt", "lomt")):
-        pairs = [
-            deltas[one][seed] - deltas[other][seed] for seed in deltas.get(one, {}) if seed in deltas.get(other, {})
-        ]
-        if pairs:
-            interval = paired_interval(pairs)
-            text.append(
-                f"Δm of {one} minus {other}: {interval.mean:+.2f} points, 95 % interval {interval.low:+.2f} … "
-                f"{interval.high:+.2f} ({len(pairs)} pairs of one seed)"
-            )
-    return "\n".join(text) + "\n"
-
-
-def merged(parts: dict[str, Result]) -> dict[str, dict[str, float]]:
-    """The metrics of one seed, of however many networks."""
-    return {task: values for part in parts.values() for task, values in part["test"].items()}
-
-
-def timed(given: argparse.Namespace, found: dict[str, dict[int, dict[str, Result]]]) -> dict[str, Any]:
-    """Latency of one network of each multi-task method, all in turn; weights do not matter for that."""
-    design, example = architecture(given), torch.zeros(1, 3, *given.size)
-    taps = {m: next(iter(next(iter(seeds.values())).values()))["taps"] for m, seeds in found.items() if m in SHARED}
-    models = {
-        method: Network(design.make_backbone(), TASKS, where, design.make_decoder(), example)
-        for method, where in taps.items()
-    }
-    return latency(models, example, repeats=30) if models else {}
-
-
 def main() -> None:
     """Train what is missing, then write the table."""
     given = options()
@@ -270,7 +227,8 @@ def main() -> None:
     if not given.table:
         RunFolder(given.out).claim(protocol(given))
         work(make_workshop(given), given, results)
-    text = table(given, results)
+        deploy(make_workshop(given), results)
+    text = table(results, TASKS)
     (results.path / "table.md").write_text(text)
     print(text)
 

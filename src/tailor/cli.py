@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace, lazy_instance
@@ -18,6 +18,9 @@ from tailor.models import Architecture
 from tailor.selection import RULES, DeepestActive, SelectionRule
 from tailor.sparsity import PENALTIES
 from tailor.tasks import Task
+
+if TYPE_CHECKING:
+    from tailor.methods import Workshop
 
 _FIELDS = tuple(field.name for field in fields(RunConfig))
 
@@ -31,6 +34,8 @@ DESCRIPTION = """One network for several tasks, each task with just what it need
   tailor diagnose DIR                  which task loses in multi-task training, why, and what to try
   tailor report DIR                    write the report of a run, ended or not
   tailor taps --backbone resnetd50     where decoders can be attached
+  tailor compact DIR --round-to 8      make a trained network of a run small anew, for your device
+  tailor export DIR                    write a run's or a saved network as ONNX, checked; --int8 too
   tailor predict PICTURES --model DIR  what the network of a run, or a saved one, sees in pictures, as files
   tailor bench DIR NET.onnx …          size, memory and speed of a run's or saved networks, side by side
 """
@@ -104,6 +109,8 @@ def _read(arguments: Sequence[str]) -> tuple[Callable[[Namespace], None], Namesp
         "diagnose": (_diagnose_parser, _diagnose),
         "report": (_report_parser, _report),
         "taps": (_taps_parser, _taps),
+        "compact": (_compact_parser, _compact),
+        "export": (_export_parser, _export),
         "predict": (_predict_parser, _predict),
         "bench": (_bench_parser, _bench),
     }
@@ -194,33 +201,38 @@ def _diagnose(options: Namespace) -> None:
     import torch
 
     from tailor.diagnosis import describe
-    from tailor.methods import Workshop
     from tailor.runs import RunFolder, diagnose, summary, trained
 
     folder = RunFolder(options.folder)
     trained(folder)  # what can't be judged is said before any data is read
-    config = _of_run(folder.path / "config.yaml")
     if options.threads:
         torch.set_num_threads(options.threads)
-    workshop = Workshop(
+    workshop = _workshop(folder.path, "tailor.runs.diagnose(folder, workshop)", options.accelerator)
+    print(describe(diagnose(folder, workshop)))
+    print(f"\nreport: {summary(folder).report}")
+
+
+def _workshop(run: Path, instead: str, accelerator: str = "cpu") -> "Workshop":
+    """The workshop of a run that the command line has made."""
+    from tailor.methods import Workshop
+
+    config = _of_run(run / "config.yaml", instead)
+    return Workshop(
         source=config.data,
         tasks=_tasks(config),
         backbone=config.network.make_backbone,
         decoder=config.network.make_decoder(),
         recipe=config.recipe,
-        stages=folder.stages,
-        accelerator=options.accelerator,
+        stages=run / "stages",
+        accelerator=accelerator,
     )
-    print(describe(diagnose(folder, workshop)))
-    print(f"\nreport: {summary(folder).report}")
 
 
-def _of_run(file: Path) -> RunConfig:
+def _of_run(file: Path, instead: str) -> RunConfig:
     """The config of a run that the command line has made."""
     if "class_path" not in yaml.safe_load(file.read_text())["data"]:
         raise ValueError(
-            f"{file.parent} was run from Python, and {file.name} can't make its data again: call "
-            "tailor.runs.diagnose(folder, workshop) from there; see docs/diagnose.md"
+            f"{file.parent} was run from Python, and {file.name} can't make its data again: call {instead} from there"
         )
     parser = _run_parser()
     options = parser.instantiate(parser.parse_args(["-c", str(file)]))
@@ -259,6 +271,58 @@ def _taps(options: Namespace) -> None:
     print(f"{'tap':<{width}}  channels  stride")
     for tap in candidates:
         print(f"{tap.name:<{width}}  {tap.channels:>8}  {tap.stride:>6}")
+
+
+def _compact_parser() -> ArgumentParser:
+    parser = _Parser(
+        description="Remove what is dead from a trained multi-task network of a run, and save the small network in a "
+        "folder that needs neither the run nor its data. A run that ends has done so with --study.round_to already."
+    )
+    parser.add_argument("folder", type=str, help="a run's folder")
+    parser.add_argument("--method", type=str, default="", help="whose network; by default the study's last")
+    parser.add_argument("--round-to", type=int, default=1, help="keep channel counts at multiples of this, as 8 or 16")
+    parser.add_argument("--out", type=str, default="small", help="folder for the network")
+    parser.add_argument("--overwrite", action="store_true", help="write into --out even if it holds something")
+    return parser
+
+
+def _compact(options: Namespace) -> None:
+    from tailor.runs import RunFolder, compact
+
+    folder = RunFolder(options.folder)
+    folder.config()
+    workshop = _workshop(folder.path, "tailor.runs.compact(folder, workshop, out)")
+    how = {name: options[name] for name in ("out", "method", "round_to", "overwrite")}
+    print(f"{compact(folder, workshop, **how)}\nwritten to {options.out}")
+
+
+def _export_parser() -> ArgumentParser:
+    parser = _Parser(
+        description="Write networks as ONNX files, normalization inside, and check each in ONNX Runtime. Prints the "
+        "largest error of every output."
+    )
+    parser.add_argument("models", type=str, nargs="+", help="runs, folders of save_pretrained")
+    parser.add_argument("--out", type=str, default="onnx", help="folder for the files")
+    parser.add_argument(
+        "--int8", action="store_true", help="of one run: 8-bit files too, calibrated and measured on the run's data"
+    )
+    return parser
+
+
+def _export(options: Namespace) -> None:
+    from tailor.runs import RunFolder
+    from tailor.runs.export import export
+
+    source = None
+    if options.int8:
+        if len(options.models) > 1:
+            raise ValueError(f"--int8 wants one run, for its data, not {len(options.models)} models: call it for each")
+        folder = RunFolder(options.models[0])
+        folder.config()
+        source = _workshop(folder.path, "tailor.runs.export.export(paths, out, source)").source
+        source.setup("fit")
+    for done in export(options.models, options.out, source):
+        print(done, flush=True)
 
 
 def _predict_parser() -> ArgumentParser:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tailor.cli import _read, main
 from tailor.diagnosis import Cause, Setting, command, remedies
-from tailor.export import from_pretrained
+from tailor.export import OnnxModel, from_pretrained
 from tailor.runs import RunFolder
 
 TINY = [
@@ -230,10 +230,10 @@ def test_a_full_disk_is_said_and_ended_stages_are_kept(tmp_path, capsys, monkeyp
     assert "make room" in said
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["select"], ["diagnose"], ["report"], ["taps"]])
+@pytest.mark.parametrize("command", ["", "run", "select", "diagnose", "compact", "export", "report", "taps"])
 def test_help_explains(command, capsys):
     with pytest.raises(SystemExit) as end:
-        main([*command, "--help"])
+        main([*command.split(), "--help"])
     assert end.value.code == 0
     assert len(capsys.readouterr().out.splitlines()) > 8
 
@@ -284,3 +284,19 @@ def test_a_run_ends_with_a_small_network_that_runs_without_it(run, tmp_path, cap
     assert list(measured) == ["lomt", "sparse_lomt"]
     assert measured["sparse_lomt"]["parameters"] == after
     assert "exported nothing" in error_of(["bench", str(run)], capsys)
+    # Made small anew, in multiples of 4, and written as ONNX.
+    assert main(["compact", str(out), "--round-to=4", f"--out={tmp_path / 'fours'}"]) == 0
+    assert "narrowed" in capsys.readouterr().out
+    fours = from_pretrained(tmp_path / "fours")
+    widths = [layer.out_channels for layer in fours.modules() if hasattr(layer, "out_channels")]
+    assert after < sum(parameter.numel() for parameter in fours.parameters()) < before
+    assert all(width % 4 == 0 for width in widths if width > 4)
+    assert fours.delta_m == small.delta_m is not None
+    assert "exists already" in error_of(["compact", str(out), f"--out={tmp_path / 'fours'}"], capsys)
+    assert "no network of 'mtan'" in error_of(["compact", str(out), "--method=mtan"], capsys)
+    assert main(["export", str(out), "--int8", f"--out={tmp_path / 'onnx'}"]) == 0
+    names = [f"{method}{kind}.onnx" for method in ("lomt", "sparse_lomt") for kind in ("-int8", "")]
+    assert sorted(file.name for file in (tmp_path / "onnx").iterdir()) == sorted(names)
+    assert OnnxModel(tmp_path / "onnx/sparse_lomt.onnx").delta_m == small.delta_m
+    assert "quality against the file before: seg" in capsys.readouterr().out
+    assert "wants one run" in error_of(["export", str(out), str(tmp_path / "fours"), "--int8"], capsys)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from tailor.compaction import Compacted
 from tailor.evaluation.backends import Contender
 from tailor.evaluation.bench import bench
 from tailor.methods.compact import AFTER, BEFORE, compacted
@@ -40,22 +41,16 @@ class Export(Stage):
 
     def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
         """Export; files that an earlier, broken-off try left are replaced."""
-        from tailor.export import contenders, onnx, save_pretrained
+        from tailor.export import contenders, onnx
 
         folder.mkdir(parents=True, exist_ok=True)
-        normalization = workshop.source.normalization
-        network, small, delta_m = nn.Module(), nn.Module(), None
+        small, delta_m = nn.Module(), None
         for result in self.networks:
             progress(0.0, f"writing {result['method']}")
-            network = workshop.trained(result["stage"], result["taps"])
-            small = compacted(network, workshop, self.round_to)
-            row = next(row for row in self.compared["rows"] if result["stage"] in row["stages"])
-            delta_m = (row["delta_m"] or {}).get("mean")
-            card = {result["method"]: _flat(row["test"])}
-            save_pretrained(
-                small, folder / result["method"], workshop.example, normalization, card, delta_m, overwrite=True
-            )
+            small, delta_m = save(result, workshop, self.round_to, self.compared, folder / result["method"])
         progress(0.2, "writing the ONNX file")
+        network = workshop.trained(self.networks[-1]["stage"], self.networks[-1]["taps"])
+        normalization = workshop.source.normalization
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in normalization)
         real = next(iter(workshop.source.test_dataloader()))["image"][:4] * std + mean
         exported = onnx(small, folder / ONNX, workshop.example, normalization, [real], delta_m)
@@ -78,6 +73,34 @@ class Export(Stage):
     def preview(self, workshop: Workshop) -> Preview:  # noqa: ARG002
         """Next to nothing."""
         return Preview(result={"stage": self.name}, work=0.0, what="safetensors, ONNX; checked in ONNX Runtime")
+
+
+def save(
+    result: Result, workshop: Workshop, round_to: int, compared: Result | None, folder: Path, overwrite: bool = True
+) -> tuple[Compacted, float | None]:
+    """Compact a trained network and write it with :func:`tailor.export.save_pretrained`.
+
+    Args:
+        result: of its training.
+        workshop: data and networks.
+        round_to: channel counts are kept at multiples of this.
+        compared: result of the comparison, for the model card; none where there has been none.
+        folder: where to.
+        overwrite: whether what is there may be replaced.
+
+    Returns:
+        The compacted network, and its Δm in percent, where that is known.
+    """
+    from tailor.export import save_pretrained
+
+    small = compacted(workshop.trained(result["stage"], result["taps"]), workshop, round_to)
+    rows = (row for row in (compared or {"rows": ()})["rows"] if result["stage"] in row["stages"])
+    row = next(rows, {"test": {}, "delta_m": None})
+    delta_m = (row["delta_m"] or {}).get("mean")
+    card = {result["method"]: _flat(row["test"])} if row["test"] else None
+    normalization = workshop.source.normalization
+    save_pretrained(small, folder, workshop.example, normalization, card, delta_m, overwrite=overwrite)
+    return small, delta_m
 
 
 def _flat(test: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The run folder: stages in order, each resumable."""
 
+from tailor.runs.compact import compact
 from tailor.runs.diagnose import diagnose
 from tailor.runs.folder import RunFolder, RunFolderError
 from tailor.runs.lomt import Tailored, dry_run, lomt, summary
@@ -12,6 +13,7 @@ __all__ = [
     "RunFolderError",
     "Tailored",
     "Trained",
+    "compact",
     "diagnose",
     "dry_run",
     "lomt",

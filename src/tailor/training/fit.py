@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,7 @@ def fit(
     folder: Path | None = None,
     progress: Progress | None = None,
     accelerator: str = "auto",
+    callbacks: Sequence[pl.Callback] = (),
 ) -> Fitted:
     """Train ``network`` in place; the weights of the last epoch stay.
 
@@ -62,6 +63,7 @@ def fit(
             there already, the training goes on from it and ends as an unbroken one. None keeps all in memory.
         progress: hears of every batch.
         accelerator: Lightning's name of the device: "auto", "cpu", "gpu".
+        callbacks: of yours, beside those that keep the history and the checkpoint.
 
     Raises:
         TrainingDivergedError: where a loss is not finite.
@@ -69,14 +71,14 @@ def fit(
     module = TrainingModule(network, source, recipe, penalty, seed)
     history = History(folder / METRICS if folder else None)
     stopping = Stopping(recipe, history)
-    callbacks: list[pl.Callback] = [history, stopping]
+    hooks: list[pl.Callback] = [*callbacks, history, stopping]
     if progress is not None:
-        callbacks.append(ProgressCallback(progress))
+        hooks.append(ProgressCallback(progress))
     checkpoint = None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint = folder / CHECKPOINT
-        callbacks.append(
+        hooks.append(
             ModelCheckpoint(
                 folder,
                 filename=checkpoint.stem,
@@ -97,7 +99,7 @@ def fit(
             gradient_clip_val=recipe.clip or None,
             num_sanity_val_steps=0,
             reload_dataloaders_every_n_epochs=1,
-            callbacks=callbacks,
+            callbacks=hooks,
             logger=False,
             enable_checkpointing=checkpoint is not None,
             enable_progress_bar=False,

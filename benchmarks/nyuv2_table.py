@@ -1,0 +1,172 @@
+"""What the results of the NYU-v2 protocol say: its table, and how small and fast its networks are when deployed."""
+
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from group_pruner import PRUNED, pruned
+from torch import nn
+
+from tailor.compaction import compact
+from tailor.evaluation import Row, Table, bench, cost, delta_m, paired_interval
+from tailor.evaluation.seeds import over_seeds
+from tailor.evaluation.wording import count, number, spread
+from tailor.export import contenders
+from tailor.methods import Result, Workshop
+from tailor.methods.compact import difference
+from tailor.runs import RunFolder
+from tailor.tasks import Task
+from tailor.training import write_atomically
+
+BASELINE, CONVENTIONAL = "single_task", "multi_task"
+PAIRS = (("lomt", CONVENTIONAL), ("sparse_lomt", CONVENTIONAL), ("sparse_lomt", "lomt"))
+"""Methods whose Δm is compared, seed by seed."""
+DEPLOYED = "deployed.json"
+ROUNDS = 60
+IMAGES = 8
+
+
+class Findings:
+    """All test figures of a results folder, by method and seed."""
+
+    def __init__(self, results: RunFolder, tasks: Sequence[Task]) -> None:
+        self.tasks = tasks
+        self.parts: dict[str, dict[int, list[Result]]] = defaultdict(lambda: defaultdict(list))
+        for result in results.results().values():
+            if "test" in result:
+                self.parts[result["method"]][result["seed"]].append(result)
+        # Several networks of one seed stand together if together they do all tasks; some of the tasks are no row.
+        self.metrics = {
+            method: {seed: merged for seed, parts in seeds.items() if len(merged := _merged(parts)) == len(tasks)}
+            for method, seeds in self.parts.items()
+        }
+        single = self.metrics.get(BASELINE, {})
+        self.deltas = {
+            method: {seed: delta_m(found, single[seed], tasks) for seed, found in seeds.items() if seed in single}
+            for method, seeds in self.metrics.items()
+            if method != BASELINE
+        }
+
+    def methods(self) -> list[str]:
+        """Those of which a seed is complete, the baseline first."""
+        return sorted((name for name, seeds in self.metrics.items() if seeds), key=lambda name: name != BASELINE)
+
+    def first(self, method: str) -> list[Result]:
+        """The networks of the method's first seed: other seeds have the same shape before they are compacted."""
+        return self.parts[method][min(self.metrics[method])]
+
+
+def _merged(parts: Sequence[Result]) -> dict[str, dict[str, float]]:
+    return {task: values for part in parts for task, values in part["test"].items()}
+
+
+def table(results: RunFolder, tasks: Sequence[Task]) -> str:
+    """Mean ± std over seeds, paired intervals of Δm, and the deployed networks where they were measured."""
+    found = Findings(results, tasks)
+    rows = [
+        Row(
+            f"{method} ({len(found.metrics[method])})",
+            list(found.metrics[method].values()),
+            list(found.deltas.get(method, {}).values()),
+            sum(part["parameters"] for part in found.first(method)),
+            sum(part["macs"] for part in found.first(method)),
+        )
+        for method in found.methods()
+    ]
+    text = ["In brackets: seeds.", "", Table(tasks, rows).to_markdown(), "", *_intervals(found)]
+    deployed = results.path / DEPLOYED
+    if deployed.exists():
+        text += ["", _deployed(json.loads(deployed.read_text()), found)]
+    return "\n".join(text) + "\n"
+
+
+def _intervals(found: Findings) -> list[str]:
+    lines = []
+    for one, other in PAIRS:
+        ours, theirs = found.deltas.get(one, {}), found.deltas.get(other, {})
+        pairs = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+        if len(pairs) > 1:
+            interval = paired_interval(pairs)
+            lines.append(
+                f"- Δm of {one} minus {other}: {interval.mean:+.2f} points, 95 % interval {interval.low:+.2f} … "
+                f"{interval.high:+.2f} ({len(pairs)} pairs of one seed)"
+            )
+        elif pairs:
+            lines.append(f"- Δm of {one} minus {other}: {pairs[0]:+.2f} points, one seed: no spread is known")
+    return lines
+
+
+def network_of(workshop: Workshop, result: Result) -> nn.Module:
+    """The network that a stage has left, in evaluation mode; one of Torch-Pruning has a shape of its own."""
+    place = workshop.stages / result["stage"]
+    return pruned(place) if (place / PRUNED).exists() else workshop.trained(result["stage"], result["taps"])
+
+
+def deploy(workshop: Workshop, results: RunFolder) -> None:
+    """Compact the first seed's network of every method and time all of them in ONNX Runtime; needs the weights."""
+    found = Findings(results, workshop.tasks)
+    networks, errors = {}, {}
+    split = workshop.source.test_dataloader().dataset
+    images = split.__getitems__(list(range(IMAGES)))["image"]
+    for method in found.methods():
+        parts = found.first(method)
+        if len(parts) > 1:
+            continue
+        network = network_of(workshop, parts[0])
+        networks[method] = compact(network, workshop.example).eval()
+        errors[method] = difference(network, networks[method], images)
+    sizes = {method: cost(network, workshop.example) for method, network in networks.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        timed = bench(
+            contenders(networks, folder, workshop.example),
+            workshop.example,
+            backends=["eager", "onnxruntime"],
+            batches=(1,),
+            threads=(1,),
+            repeats=ROUNDS,
+        )
+    record: dict[str, Any] = {
+        method: {
+            "stage": found.first(method)[0]["stage"],
+            "parameters": size.parameters,
+            "macs": size.macs,
+            "outputs_differ": errors[method],
+            "milliseconds": {
+                one.backend: {"median": one.median, "p95": one.p95} for one in timed.timings if one.model == method
+            },
+        }
+        for method, size in sizes.items()
+    }
+    write_atomically(results.path / DEPLOYED, json.dumps({"networks": record, "machine": timed.machine}, indent=1))
+
+
+def _deployed(stored: Mapping[str, Any], found: Findings) -> str:
+    """Every compacted network beside the conventional one."""
+    networks = stored["networks"]
+    base = networks.get(CONVENTIONAL)
+    lines = [
+        "Compacted, the first seed's network, ONNX Runtime, batch 1, one thread:",
+        "",
+        "| network | Δm [%] ↑ | parameters ↓ | MACs ↓ | latency [ms] ↓ | p95 | times fewer | times faster |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for method, one in networks.items():
+        time = one["milliseconds"]["onnxruntime"]
+        deltas = list(found.deltas.get(method, {}).values())
+        cells = [
+            method,
+            spread(over_seeds(deltas), signed=True) if deltas else "–",
+            count(one["parameters"]),
+            count(one["macs"]),
+            number(time["median"]),
+            number(time["p95"]),
+        ]
+        if base:
+            cells += [
+                f"{base['parameters'] / one['parameters']:.1f}",
+                f"{base['milliseconds']['onnxruntime']['median'] / time['median']:.1f}",
+            ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)

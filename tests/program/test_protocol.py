@@ -1,0 +1,80 @@
+"""``benchmarks/nyuv2.py`` with tiny networks and data: every method ends, and the table has them all."""
+
+import json
+import runpy
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tailor.methods import Study, Workshop
+from tailor.models import Architecture
+from tailor.runs import RunFolder, RunFolderError
+from tailor.sparsity import StrengthPath
+from tailor.training import Recipe
+
+pytest.importorskip("torch_pruning")
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+METHODS = ("single_task", "multi_task", "lomt", "sparse_multi_task", "sparse_lomt", "group_pruner 90%")
+
+
+@pytest.fixture
+def protocol(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    found = runpy.run_path(str(BENCHMARKS / "nyuv2.py"))
+    settings = found["lines"].__globals__
+    monkeypatch.setitem(settings, "SEEDS", (0, 1))
+    monkeypatch.setitem(settings, "KEPT", (0.9,))
+    monkeypatch.setitem(settings, "Study", partial(Study, path=StrengthPath(steps=2, epochs=0.5)))
+    yield SimpleNamespace(**found)
+    for name in ("nyuv2_table", "group_pruner"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def workshop(shapes, tmp_path):
+    design = Architecture("resnetd18", 4, 8, "deeplab", 8)
+    shapes.setup()
+    tasks = shapes.tasks[:2]
+    recipe, stages = Recipe(epochs=2), RunFolder(tmp_path / "out").stages
+    return Workshop(shapes, tasks, design.make_backbone, design.make_decoder(), recipe, stages, "cpu")
+
+
+def test_the_whole_protocol(protocol, workshop, tmp_path):
+    given = SimpleNamespace(only="", trials=2, combinations=False)
+    results = RunFolder(tmp_path / "results")
+    protocol.work(workshop, given, results)
+    found = results.results()
+    for stage in ("single_task/seg/seed-1", "sparse/depth/trial-1", "lomt/seed-1", "sparse_lomt/seed-1", "path/lomt"):
+        assert set(found[stage]["test"]) == set(found[stage]["taps"])
+        assert found[stage]["environment"]["torch"]
+    pruned = found["group_pruner/seed-0/0.90"]
+    assert pruned["macs"] <= 0.9 * found["multi_task/seed-0"]["macs"]
+    assert pruned["epochs"] == len(found["path/lomt"]["strengths"])
+    protocol.deploy(workshop, results)
+    text = protocol.table(results, workshop.tasks)
+    for method in METHODS:
+        assert f"| {method} " in text
+    assert "Δm of lomt minus multi_task" in text
+    deployed = json.loads((results.path / "deployed.json").read_text())["networks"]
+    assert set(deployed) == set(METHODS[1:])
+    assert max(error for one in deployed.values() for error in one["outputs_differ"].values()) < 1e-4
+    # Again: nothing is left to do. After other taps, what was trained with these is refused.
+    protocol.work(workshop, given, results)
+    file = results.stages / "lomt/seed-1/result.json"
+    changed = json.loads(file.read_text())
+    file.write_text(json.dumps(changed | {"taps": {"seg": "elsewhere", "depth": "elsewhere"}}))
+    with pytest.raises(SystemExit, match=r"lomt/seed-1 was trained with the taps .*elsewhere.*move it away"):
+        protocol.work(workshop, given, results)
+
+
+def test_results_of_another_protocol_are_refused(protocol, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["nyuv2.py", "--table", "--results", str(tmp_path / "results")])
+    results = RunFolder(tmp_path / "results")
+    given = protocol.options()
+    results.claim(protocol.protocol(given))
+    given.epochs = 100
+    with pytest.raises(RunFolderError, match=r"recipe\.epochs was 30, now 100"):
+        results.claim(protocol.protocol(given))
