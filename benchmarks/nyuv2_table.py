@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from group_pruner import PRUNED, pruned
@@ -29,7 +30,7 @@ IMAGES = 8
 
 
 class Findings:
-    """All test figures of a results folder, by method and seed."""
+    """All test figures of a results folder, by method and seed; Δm is against the mean over single-task seeds."""
 
     def __init__(self, results: RunFolder, tasks: Sequence[Task]) -> None:
         self.tasks = tasks
@@ -42,11 +43,16 @@ class Findings:
             method: {seed: merged for seed, parts in seeds.items() if len(merged := _merged(parts)) == len(tasks)}
             for method, seeds in self.parts.items()
         }
-        single = self.metrics.get(BASELINE, {})
+        alone = list(self.metrics.get(BASELINE, {}).values())
+        single = {
+            task.name: {metric: fmean(one[task.name][metric] for one in alone) for metric in task.headline}
+            for task in tasks
+            if alone
+        }
         self.deltas = {
-            method: {seed: delta_m(found, single[seed], tasks) for seed, found in seeds.items() if seed in single}
+            method: {seed: delta_m(found, single, tasks) for seed, found in seeds.items()}
             for method, seeds in self.metrics.items()
-            if method != BASELINE
+            if method != BASELINE and alone
         }
 
     def methods(self) -> list[str]:
@@ -75,7 +81,13 @@ def table(results: RunFolder, tasks: Sequence[Task]) -> str:
         )
         for method in found.methods()
     ]
-    text = ["In brackets: seeds.", "", Table(tasks, rows).to_markdown(), "", *_intervals(found)]
+    text = [
+        "In brackets: seeds. Δm is against the mean over the single-task networks' seeds.",
+        "",
+        Table(tasks, rows).to_markdown(),
+        "",
+        *_intervals(found),
+    ]
     deployed = results.path / DEPLOYED
     if deployed.exists():
         text += ["", _deployed(json.loads(deployed.read_text()), found)]

@@ -1,4 +1,4 @@
-"""What the guide to saved networks shows can be typed as it stands."""
+"""What the guides show can be typed as it stands."""
 
 import re
 import shlex
@@ -11,16 +11,28 @@ from PIL import Image
 from tailor.cli import main
 
 pytest.importorskip("onnxruntime")
-GUIDE = Path(__file__).parents[2] / "docs" / "deploy.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_guide_runs(tmp_path, monkeypatch, capsys):
+def blocks_of(guide):
+    """(language, text) of its code."""
+    return re.findall(r"```(\w*)\n(.*?)```", (DOCS / guide).read_text(), re.DOTALL)
+
+
+def test_the_guide_to_compaction_runs(capsys):
+    ((kind, block),) = blocks_of("compaction.md")
+    assert kind == "python"
+    exec(block, {})
+    assert capsys.readouterr().out.splitlines()[-1] == "(8, 2)"
+
+
+def test_the_guide_to_deployment_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("pictures").mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     Image.fromarray(noise).save("pictures/one.png")
     names = {}
-    blocks = re.findall(r"```(\w*)\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    blocks = blocks_of("deploy.md")
     assert [kind for kind, _ in blocks] == ["python", "python", "", ""]
     for kind, block in blocks:
         if kind == "python":
