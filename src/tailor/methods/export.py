@@ -95,7 +95,7 @@ def save(
 
     small = compacted(workshop.trained(result["stage"], result["taps"]), workshop, round_to)
     rows = (row for row in (compared or {"rows": ()})["rows"] if result["stage"] in row["stages"])
-    row = next(rows, {"test": {}, "delta_m": None})
+    row: Result = next(rows, {"test": {}, "delta_m": None})
     delta_m = (row["delta_m"] or {}).get("mean")
     card = {result["method"]: _flat(row["test"])} if row["test"] else None
     normalization = workshop.source.normalization

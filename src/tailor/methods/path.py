@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path as File
 
+from tailor.methods.sparsify import step_recipe
 from tailor.methods.stage import Preview, Result, Stage
 from tailor.methods.train import BACKWARD
 from tailor.methods.workshop import Workshop
@@ -28,12 +29,14 @@ class Path(Stage):
             itself, and more epochs gain something.
         search: how the path is walked.
         rule: says which layer each network of the path would tap; shown, not judged.
+        decoders: whether groups of the decoders may die as well.
     """
 
     method: str
     dense: Result
     search: StrengthPath
     rule: SelectionRule
+    decoders: bool = False
 
     @property
     def _taps(self) -> Mapping[str, str]:
@@ -42,7 +45,7 @@ class Path(Stage):
 
     def run(self, workshop: Workshop, folder: File, progress: Progress) -> Result:
         """Train step by step; a step that has ended is in ``step-N/point.json`` and is not repeated."""
-        steps, epochs = self.search.length(workshop.recipe.epochs)
+        steps, _ = self.search.length(workshop.recipe.epochs)
         dense = {task: float(self.dense["validation"][f"val_loss/{task}"]) for task in self._taps}
 
         def tried(step: Step, number: int, reference: Mapping[str, float]) -> Result:
@@ -50,7 +53,7 @@ class Path(Stage):
             if not (place / "point.json").exists():
                 what = f"λ {step.strength:.1e}"
                 report = partial(_part, progress, number / steps, 1 / steps, what)
-                self._try(step, number, workshop, epochs, reference, place, report)
+                self._try(step, number, workshop, reference, place, report)
             point: Result = json.loads((place / "point.json").read_text())
             return point
 
@@ -112,7 +115,6 @@ class Path(Stage):
         step: Step,
         number: int,
         workshop: Workshop,
-        epochs: int,
         losses: Mapping[str, float],
         place: File,
         progress: Progress,
@@ -123,8 +125,9 @@ class Path(Stage):
         fitted = fit(
             network,
             workshop.source,
-            replace(workshop.recipe, epochs=epochs),
+            step_recipe(workshop, self.search),
             penalty=GroupLasso(step.strength) if step.strength else None,
+            decoders=self.decoders,
             seed=seed,
             folder=place,
             progress=progress,

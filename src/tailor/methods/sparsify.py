@@ -8,8 +8,8 @@ from pathlib import Path
 from tailor.methods.stage import Preview, Result, Stage
 from tailor.methods.train import BACKWARD, CONTINUED, outcome
 from tailor.methods.workshop import Workshop
-from tailor.sparsity import Penalty
-from tailor.training import CHECKPOINT, METRICS, Progress, fit, joined, write_atomically
+from tailor.sparsity import Penalty, StrengthPath
+from tailor.training import CHECKPOINT, METRICS, Progress, Recipe, fit, joined, write_atomically
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Sparsify(Stage):
         seed: of the order of the images and of the augmentation.
         start: the training stage of the dense network.
         penalties: one a step, from weak to strong; none in a step where nothing is to die.
-        share: length of each step, as a share of the recipe's epochs.
+        search: how long a step is, and at which learning rate; none has each as long as the recipe.
+        decoders: whether groups of the decoders may die as well.
     """
 
     method: str
@@ -30,11 +31,12 @@ class Sparsify(Stage):
     seed: int
     start: str
     penalties: tuple[Penalty | None, ...]
-    share: float
+    search: StrengthPath | None
+    decoders: bool = False
 
     def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
         """Train; the last step's weights and figures are the stage's."""
-        recipe = replace(workshop.recipe, epochs=self._epochs(workshop))
+        recipe = self._recipe(workshop)
         network, fitted = workshop.trained(self.start, self.taps), None
         for number, penalty in enumerate(self.penalties):
             place = folder / f"step-{number}"
@@ -46,6 +48,7 @@ class Sparsify(Stage):
                 workshop.source,
                 recipe,
                 penalty=penalty,
+                decoders=self.decoders,
                 seed=self.seed + CONTINUED * (number + 1),
                 folder=place,
                 progress=partial(_part, progress, number / len(self.penalties), 1 / len(self.penalties)),
@@ -67,7 +70,7 @@ class Sparsify(Stage):
         """The size of the network, and the cost of all steps."""
         spent = workshop.cost(self.taps)
         images = len(workshop.source.train_dataloader().dataset)  # type: ignore[arg-type]
-        epochs = self._epochs(workshop)
+        epochs = self._recipe(workshop).epochs
         return Preview(
             result={"stage": self.name, "method": self.method, "taps": dict(self.taps), "seed": self.seed},
             work=float(BACKWARD * spent.macs * images * epochs * len(self.penalties)),
@@ -76,8 +79,24 @@ class Sparsify(Stage):
             macs=spent.macs,
         )
 
-    def _epochs(self, workshop: Workshop) -> int:
-        return max(1, int(self.share * workshop.recipe.epochs))
+    def _recipe(self, workshop: Workshop) -> Recipe:
+        return workshop.recipe if self.search is None else step_recipe(workshop, self.search)
+
+
+def step_recipe(workshop: Workshop, search: StrengthPath) -> Recipe:
+    """How a network is trained on with one of the penalties of a path.
+
+    From the middle on what is dead stays dead, and is not computed any more, where that can be taken out: as the
+    learning rate goes to 0, the noise of gradients would bring groups back that are next to nothing.
+    """
+    _, epochs = search.length(workshop.recipe.epochs)
+    middle = (epochs + 1) // 2 if workshop.shrinks else 0
+    return replace(
+        workshop.recipe,
+        epochs=epochs,
+        lr=search.lr * workshop.recipe.lr,
+        compact_every=workshop.recipe.compact_every or middle,
+    )
 
 
 def _part(whole: Progress, begin: float, share: float, done: float, text: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tailor.compaction import UntraceableError, compact
 from tailor.data import Source
 from tailor.evaluation import Cost, cost
 from tailor.models import Network, Tap, taps
@@ -56,6 +57,16 @@ class Workshop:
     def candidates(self) -> list[Tap]:
         """Every place of the backbone where a decoder could be attached, in execution order."""
         return taps(self.backbone(), self.example)
+
+    @cached_property
+    def shrinks(self) -> bool:
+        """Whether dead channels can be taken out of the networks while they are trained."""
+        try:
+            network = self.network(dict.fromkeys(self.task_names, self.end))
+            compact(network, self.example, for_training=True)
+        except UntraceableError:
+            return False
+        return True
 
     @property
     def device(self) -> torch.device:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,7 +31,7 @@ def export(
         ValueError: a network does not say for images of which shape it is.
     """
     for name, place in names_of(saved(paths)).items():
-        network = from_pretrained(place)
+        network: Any = from_pretrained(place)
         shape = next(iter(network.shapes), None)
         if shape is None:
             raise ValueError(f"{place} does not say for images of which shape it is: save it with an example")

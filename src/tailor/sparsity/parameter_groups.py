@@ -8,11 +8,13 @@ from tailor.sparsity.groups import Axis, channel_groups
 from tailor.sparsity.penalty import Penalty
 
 
-def parameter_groups(module: nn.Module, penalty: Penalty | None, axis: Axis = "in") -> list[dict[str, Any]]:
+def parameter_groups(
+    module: nn.Module, penalty: Penalty | None, axis: Axis = "in", decoders: bool = False
+) -> list[dict[str, Any]]:
     """Parameter groups for :class:`ProxAdamW` or :class:`ProxSGD`.
 
     The convolutions of the ``backbone``, if the module has one, else those of the whole module, get the penalty.
-    All other weights of two dimensions or more, decoders' above all, get none and decay as the optimizer says.
+    All other weights of two dimensions or more, decoders' as a rule, get none and decay as the optimizer says.
     Vectors and scalars (biases, scales and shifts of norms, loss weights) get no penalty and no decay: decay pulls
     them to values that mean nothing.
 
@@ -20,6 +22,7 @@ def parameter_groups(module: nn.Module, penalty: Penalty | None, axis: Axis = "i
         module: a network, a backbone, or any module.
         penalty: for the convolutions; None for none.
         axis: which of their channels are the groups.
+        decoders: give it to the convolutions outside the backbone, too.
 
     Returns:
         Dicts with ``params``, ``penalty``, ``axis`` and ``conv_groups``, and ``weight_decay=0`` for vectors;
@@ -27,7 +30,7 @@ def parameter_groups(module: nn.Module, penalty: Penalty | None, axis: Axis = "i
         Every parameter of the module is in just one of them, and none is empty.
     """
     backbone = getattr(module, "backbone", None)
-    views = channel_groups(backbone if isinstance(backbone, nn.Module) else module, axis)
+    views = channel_groups(backbone if isinstance(backbone, nn.Module) and not decoders else module, axis)
     groups: dict[Any, dict[str, Any]] = {}
     placed = set()
     for view in views:

@@ -45,6 +45,7 @@ def fit(
     recipe: Recipe,
     *,
     penalty: Penalty | None = None,
+    decoders: bool = False,
     seed: int = 0,
     folder: Path | None = None,
     progress: Progress | None = None,
@@ -58,6 +59,7 @@ def fit(
         source: where batches come from; its ``setup`` has been called.
         recipe: the hyperparameters.
         penalty: what makes groups of the backbone die; none trains densely.
+        decoders: whether groups of the decoders may die as well.
         seed: start of all random numbers.
         folder: where ``metrics.csv`` and the checkpoint are written after every epoch; where a checkpoint lies
             there already, the training goes on from it and ends as an unbroken one. None keeps all in memory.
@@ -68,7 +70,7 @@ def fit(
     Raises:
         TrainingDivergedError: where a loss is not finite.
     """
-    module = TrainingModule(network, source, recipe, penalty, seed)
+    module = TrainingModule(network, source, recipe, penalty, seed, decoders)
     history = History(folder / METRICS if folder else None)
     stopping = Stopping(recipe, history)
     hooks: list[pl.Callback] = [*callbacks, history, stopping]

@@ -34,10 +34,17 @@ class TrainingModule(pl.LightningModule):
         recipe: the hyperparameters.
         penalty: what makes groups of the backbone's weights die; none trains densely.
         seed: start of all random numbers of this training.
+        decoders: whether groups of the decoders' weights may die as well.
     """
 
     def __init__(
-        self, network: Network, source: Source, recipe: Recipe, penalty: Penalty | None = None, seed: int = 0
+        self,
+        network: Network,
+        source: Source,
+        recipe: Recipe,
+        penalty: Penalty | None = None,
+        seed: int = 0,
+        decoders: bool = False,
     ) -> None:
         super().__init__()
         self.network: nn.Module = network
@@ -46,6 +53,7 @@ class TrainingModule(pl.LightningModule):
         self.recipe = recipe
         self.penalty = penalty
         self.seed = seed
+        self.decoders = decoders
         self.balancing = _balancing(recipe.balancing, network.tasks)
         self.tasks = {task.name: task for task in network.tasks}
         self.validation: Mapping[str, MetricCollection] = nn.ModuleDict(  # type: ignore[assignment]
@@ -134,7 +142,7 @@ class TrainingModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """ProxAdamW (AdamW where nothing is penalized) and the schedule, one step an update."""
         recipe = self.recipe
-        groups = parameter_groups(self.shrinking.full, self.penalty)
+        groups = parameter_groups(self.shrinking.full, self.penalty, decoders=self.decoders)
         learned = list(self.balancing.parameters())
         if learned:
             groups.append({"params": learned, "weight_decay": 0.0})

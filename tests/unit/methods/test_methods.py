@@ -92,10 +92,10 @@ def test_a_sparse_shared_backbone_has_its_own_lambda(method, taps):
     assert tuple(stages[-1].taps.values()) == taps
     assert stages[-1].start == f"{method}/seed-1"
     assert stages[-1].penalties == (None, GroupLasso(1e-4), GroupLasso(5e-4))
-    assert stages[-1].share == Study().path.epochs
+    assert stages[-1].search == Study().path
     fixed, _ = drive(METHODS[f"sparse_{method}"](Bench(), Study(trials=1, penalty=GroupLasso(2e-3))), patterns_by_task)
     assert fixed[-1].penalties == (GroupLasso(2e-3),)
-    assert fixed[-1].share == 1
+    assert fixed[-1].search is None
     assert [network["stage"] for network in networks] == [f"path/{method}", f"sparse_{method}/seed-1"]
     assert {network["method"] for network in networks} == {f"sparse_{method}"}
 

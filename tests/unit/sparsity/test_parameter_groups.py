@@ -38,6 +38,13 @@ def test_only_the_backbones_convolutions_are_penalized():
     assert {group.get("weight_decay") for group in free} == {None, 0.0}
 
 
+def test_decoders_may_be_penalized_too():
+    network, penalty = Network(), GroupLasso(0.1)
+    groups = parameter_groups(network, penalty, decoders=True)
+    penalized = {id(weight) for group in groups for weight in group["params"] if group["penalty"] is penalty}
+    assert penalized == {id(weight) for weight in network.parameters() if weight.ndim == 4}
+
+
 def test_a_module_without_backbone_is_penalized_whole():
     groups = parameter_groups(Network().backbone, GroupLasso(0.1), axis="out")
     assert sum(len(group["params"]) for group in groups if group["penalty"]) == 3

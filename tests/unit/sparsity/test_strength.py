@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from tailor.sparsity import Point, StrengthPath
 
+LONG = StrengthPath(start=1e-4, steps=8)
+
 
 def walk(search, network, dense=1.0, steps=None):
     """All points of a path through ``network``: λ → (excess, sparsity)."""
@@ -33,7 +35,7 @@ def test_finds_the_edge_of_what_is_bearable(exponent):
 
 @given(st.lists(st.tuples(st.floats(-0.5, 0.5), st.floats(0, 1)), min_size=8, max_size=8))
 def test_chooses_the_strongest_bearable_of_any_path(answers):
-    search = StrengthPath()
+    search = LONG
     left = iter(answers)
     points = walk(search, lambda _: next(left))
     assert len(points) <= search.steps
@@ -42,7 +44,7 @@ def test_chooses_the_strongest_bearable_of_any_path(answers):
 
 
 def test_warm_starts_go_from_weak_to_strong():
-    search, points, starts = StrengthPath(), [], []
+    search, points, starts = LONG, [], []
     while step := search.next(points, 1.0, search.steps):
         if step.start is not None:
             starts.append((points[step.start].strength, step.strength))
@@ -53,20 +55,20 @@ def test_warm_starts_go_from_weak_to_strong():
 
 def test_one_bad_network_does_not_end_the_path():
     # Sparsity and loss are not monotonic: here 4e-4 is a bad one, and 8e-4 is good again.
-    points = walk(StrengthPath(), lambda s: (1.0 if 3e-4 < s < 7e-4 or s > 1e-3 else 0.0, 0.5))
-    assert StrengthPath().choose(points).strength == pytest.approx(8e-4, rel=0.5)
-    assert StrengthPath().choose(points).strength > 7e-4
+    points = walk(LONG, lambda s: (1.0 if 3e-4 < s < 7e-4 or s > 1e-3 else 0.0, 0.5))
+    assert LONG.choose(points).strength == pytest.approx(8e-4, rel=0.5)
+    assert LONG.choose(points).strength > 7e-4
 
 
 def test_double_steps_while_nothing_dies():
-    points = walk(StrengthPath(), threshold(1.0, dies=1e-3))
+    points = walk(LONG, threshold(1.0, dies=1e-3))
     ratios = [b.strength / a.strength for a, b in pairwise(points)]
     assert ratios == pytest.approx([4, 4, 2, 2, 2, 2, 2])
 
 
 def test_the_path_scales_with_the_loss():
-    small = walk(StrengthPath(), threshold(1e-3))
-    large = walk(StrengthPath(), threshold(5e-3), dense=5.0)
+    small = walk(LONG, threshold(1e-3))
+    large = walk(LONG, threshold(5e-3), dense=5.0)
     assert [p.strength * 5 for p in small] == pytest.approx([p.strength for p in large])
 
 
@@ -77,7 +79,7 @@ def test_says_where_the_budget_ended_the_path():
 
 
 def test_nothing_ever_dies():
-    choice = StrengthPath().choose(walk(StrengthPath(), lambda _: (0.0, 0.0)))
+    choice = LONG.choose(walk(LONG, lambda _: (0.0, 0.0)))
     assert choice.strength > 0
     assert "nothing ever died up to λ" in choice.reason
     assert "path.start" in choice.reason
@@ -85,9 +87,9 @@ def test_nothing_ever_dies():
 
 def test_everything_dies_at_once():
     # The first λ kills all: weaker ones are tried, and where none of them is bearable that is said.
-    points = walk(StrengthPath(), lambda _: (3.0, 1.0))
+    points = walk(LONG, lambda _: (3.0, 1.0))
     assert [b.strength / a.strength for a, b in pairwise(points)] == pytest.approx([0.25] * 7)
-    choice = StrengthPath().choose(points)
+    choice = LONG.choose(points)
     assert choice.strength == 0
     assert choice.index is None
     assert "no λ of the path is bearable" in choice.reason
@@ -95,13 +97,13 @@ def test_everything_dies_at_once():
 
 
 def test_recovers_where_the_first_is_too_strong():
-    points = walk(StrengthPath(), threshold(3e-5))
-    assert 1e-5 < StrengthPath().choose(points).strength <= 3e-5
+    points = walk(LONG, threshold(3e-5))
+    assert 1e-5 < LONG.choose(points).strength <= 3e-5
 
 
 @pytest.mark.parametrize(("epochs", "expected"), [(30, (8, 7)), (8, (8, 2)), (1, (2, 1)), (100, (8, 25))])
 def test_a_path_costs_two_trainings_at_most(epochs, expected):
-    steps, each = StrengthPath().length(epochs)
+    steps, each = LONG.length(epochs)
     assert (steps, each) == expected
     assert steps * each <= 2 * epochs
 

@@ -1,0 +1,61 @@
+"""A network that is trained on with a penalty: how, and what may die."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tailor.methods import Sparsify, Train, Workshop
+from tailor.methods.sparsify import step_recipe
+from tailor.models import Architecture
+from tailor.sparsity import GroupLasso, StrengthPath
+from tailor.training import Recipe
+
+
+@pytest.mark.parametrize(("shrinks", "own", "every"), [(True, 0, 4), (False, 0, 0), (True, 2, 2)])
+def test_a_step_is_short_and_gentle_and_keeps_dead_what_is_dead_in_its_middle(shrinks, own, every):
+    whole = Recipe(epochs=30, lr=2e-3, compact_every=own)
+    found = step_recipe(SimpleNamespace(recipe=whole, shrinks=shrinks), StrengthPath(epochs=0.25, lr=0.25))
+    assert (found.epochs, found.lr, found.compact_every) == (7, 5e-4, every)
+
+
+@pytest.fixture
+def workshop(shapes, tmp_path):
+    design = Architecture("resnetd18", 4, 8, "light", 8)
+    shapes.setup()
+    make = design.make_backbone, design.make_decoder()
+    return Workshop(shapes, shapes.tasks[:2], *make, Recipe(epochs=4), tmp_path, "cpu")
+
+
+def test_networks_of_ours_shrink_and_what_branches_on_values_does_not(workshop):
+    assert workshop.shrinks
+
+    class Branches(torch.nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    class Odd(torch.nn.Sequential):
+        def __init__(self):
+            super().__init__(torch.nn.Conv2d(3, 4, 3), Branches(), torch.nn.Conv2d(4, 4, 3))
+
+    odd = Workshop(workshop.source, workshop.tasks, Odd, workshop.decoder, workshop.recipe, workshop.stages, "cpu")
+    assert not odd.shrinks
+
+
+def silent(*_):
+    """Hears of progress."""
+
+
+@pytest.mark.parametrize("decoders", [False, True])
+def test_decoders_lose_groups_only_where_they_may(workshop, tmp_path, decoders):
+    taps = dict.fromkeys(workshop.task_names, workshop.end)
+    dense = Train("dense", "multi_task", taps, 0).run(workshop, tmp_path / "dense", silent)
+    search = StrengthPath(steps=2, epochs=1.0, lr=1.0)
+    stage = Sparsify("sparse", "sparse", taps, 0, dense["stage"], (None, GroupLasso(0.3)), search, decoders)
+    result = stage.run(workshop, tmp_path / "sparse", silent)
+    network = workshop.trained("sparse", taps)
+    inputs = [layer.weight for layer in network.decoders.modules() if isinstance(layer, torch.nn.Conv2d)]
+    dead = [bool((weight == 0).all(dim=(0, 2, 3)).any()) for weight in inputs]
+    assert any(dead) == decoders
+    assert result["validation"]["sparsity"] > 0
+    assert result["epochs"] == 8
