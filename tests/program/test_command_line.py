@@ -9,7 +9,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from tailor.cli import _read, main
+from tailor.cli import main
+from tailor.cli.main import read
 from tailor.diagnosis import Cause, Setting, command, remedies
 from tailor.export import OnnxModel, from_pretrained
 from tailor.runs import RunFolder
@@ -78,9 +79,9 @@ def test_another_config_is_refused_and_nothing_is_touched(run, capsys):
 def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
     assert main(["run", *TINY, "--dry-run", f"--out={tmp_path / 'run'}"]) == 0
     said = capsys.readouterr().out
-    for stage in ("single_task/seg/seed-0", "sparse/edges/trial-0", "select", "lomt/seed-0", "compare"):
+    for stage in ("single_task/seg/seed-0", "path/edges", "select", "lomt/seed-0", "compare"):
         assert stage in said
-    assert "16 stages, about" in said
+    assert "12 stages, about" in said
     assert not (tmp_path / "run").exists()
 
 
@@ -112,7 +113,7 @@ def test_what_a_diagnosis_says_to_try_is_a_command(run, kind, backbone, balancin
     for remedy in remedies("seg", Cause(kind, 1.0, "", tap="layer2.0.conv2"), setting):
         words = shlex.split(command(run, remedy))
         assert words[0] == "tailor"
-        _, options = _read(words[1:])
+        _, options = read(words[1:])
         assert options.out != str(run)
         for key, value in remedy.options.items():
             read = options.identity

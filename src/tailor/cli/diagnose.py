@@ -1,0 +1,31 @@
+"""``tailor diagnose``: why tasks lose in multi-task training."""
+
+from jsonargparse import Namespace
+
+from tailor.cli.of_run import workshop_of
+from tailor.cli.parser import Parser
+
+
+def parser() -> Parser:
+    """What it can be told."""
+    made = Parser(description="Find out which task loses in multi-task training, why, and what to try.")
+    made.add_argument("folder", type=str, help="a run's folder")
+    made.add_argument("--threads", type=int, default=0, help="processor threads; 0 leaves the choice to torch")
+    made.add_argument("--accelerator", type=str, default="auto", help="auto, cpu or gpu")
+    return made
+
+
+def run(options: Namespace) -> None:
+    """Run the command."""
+    import torch
+
+    from tailor.diagnosis import describe
+    from tailor.runs import RunFolder, diagnose, summary, trained
+
+    folder = RunFolder(options.folder)
+    trained(folder)  # what can't be judged is said before any data is read
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    workshop = workshop_of(folder.path, "tailor.runs.diagnose(folder, workshop)", options.accelerator)
+    print(describe(diagnose(folder, workshop)))
+    print(f"\nreport: {summary(folder).report}")
