@@ -116,10 +116,10 @@ def test_what_a_diagnosis_says_to_try_is_a_command(run, kind, backbone, balancin
         _, options = read(words[1:])
         assert options.out != str(run)
         for key, value in remedy.options.items():
-            read = options.identity
+            found = options.identity
             for name in key.split("."):
-                read = read[name]
-            assert read == yaml.safe_load(value)
+                found = found[name]
+            assert found == yaml.safe_load(value)
 
 
 @pytest.fixture
