@@ -38,8 +38,9 @@ from tailor.tasks import Depth, Edges, Normals, Segmentation
 from tailor.training import Recipe
 
 SEEDS = (0, 1, 2)
-RULE = DeepestActive(threshold=0.05)
-"""The paper's 1 % is for layers of up to 2048 channels; of the 32 to 256 here it would be one channel, or less."""
+RULE = DeepestActive(threshold=0.05, at="block")
+"""The paper's 1 % is for layers of up to 2048 channels; of the 32 to 256 here it would be one channel, or less. Its
+taps are outputs of convolutions, before the shortcut; a block's output was better on validation, see docs/lomt.md."""
 TASKS = [Segmentation("seg", 13), Depth("depth"), Normals("normals"), Edges("edges")]
 RIVAL, KEPT = "group_pruner", (0.5, 0.35, 0.25)
 """Torch-Pruning's group pruner on the conventional network, and shares of its multiply-accumulates to keep."""

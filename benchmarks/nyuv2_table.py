@@ -22,6 +22,7 @@ from tailor.tasks import Task
 from tailor.training import write_atomically
 
 BASELINE, CONVENTIONAL = "single_task", "multi_task"
+ORDER = (BASELINE, "sparse", CONVENTIONAL, "lomt")
 PAIRS = (("lomt", CONVENTIONAL), ("sparse_lomt", CONVENTIONAL), ("sparse_lomt", "lomt"))
 """Methods whose Δm is compared, seed by seed."""
 DEPLOYED = "deployed.json"
@@ -56,8 +57,9 @@ class Findings:
         }
 
     def methods(self) -> list[str]:
-        """Those of which a seed is complete, the baseline first."""
-        return sorted((name for name, seeds in self.metrics.items() if seeds), key=lambda name: name != BASELINE)
+        """Those of which a seed is complete, the best known first."""
+        complete = [name for name, seeds in self.metrics.items() if seeds]
+        return sorted(complete, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
     def first(self, method: str) -> list[Result]:
         """The networks of the method's first seed: other seeds have the same shape before they are compacted."""
