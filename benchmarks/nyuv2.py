@@ -230,8 +230,9 @@ def main() -> None:
     results.claim(protocol(given))
     if not given.table:
         RunFolder(given.out).claim(protocol(given))
-        work(make_workshop(given), given, results)
-        deploy(make_workshop(given), results)
+        workshop = make_workshop(given)
+        work(workshop, given, results)
+        deploy(workshop, results)
     text = table(results, TASKS)
     (results.path / "table.md").write_text(text)
     print(text)

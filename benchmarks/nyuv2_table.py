@@ -90,10 +90,30 @@ def table(results: RunFolder, tasks: Sequence[Task]) -> str:
         "",
         *_intervals(found),
     ]
+    text += _validation(results, tasks)
     deployed = results.path / DEPLOYED
     if deployed.exists():
         text += ["", _deployed(json.loads(deployed.read_text()), found)]
     return "\n".join(text) + "\n"
+
+
+def _validation(results: RunFolder, tasks: Sequence[Task]) -> list[str]:
+    """Δm on validation, seed by seed, against the single-task networks of the first seed: what choices are made on."""
+    alone: dict[str, dict[str, float]] = {}
+    lines = []
+    for result in sorted(results.results().values(), key=lambda one: one.get("method") != BASELINE):
+        if "validation" not in result:
+            continue
+        values = {
+            task.name: {metric: result["validation"][f"{task.name}/{metric}"] for metric in task.headline}
+            for task in tasks
+            if task.name in result["taps"]
+        }
+        if result["method"] == BASELINE:
+            alone |= {name: found for name, found in values.items() if name not in alone}
+        elif len(values) == len(alone) == len(tasks):
+            lines.append(f"- on validation, {result['stage']}: Δm {delta_m(values, alone, tasks):+.2f}")
+    return lines
 
 
 def _intervals(found: Findings) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tailor.methods.stage import Preview, Result, Stage
 from tailor.methods.train import BACKWARD, CONTINUED, outcome
-from tailor.methods.workshop import Workshop
+from tailor.methods.workshop import WEIGHTS, Workshop
 from tailor.sparsity import Penalty, StrengthPath
 from tailor.training import CHECKPOINT, METRICS, Progress, Recipe, fit, joined, write_atomically
 
@@ -40,7 +40,7 @@ class Sparsify(Stage):
         network, fitted = workshop.trained(self.start, self.taps), None
         for number, penalty in enumerate(self.penalties):
             place = folder / f"step-{number}"
-            if (place / "weights.pt").exists() and number < len(self.penalties) - 1:
+            if (place / WEIGHTS).exists() and number < len(self.penalties) - 1:
                 network = workshop.trained(f"{self.name}/step-{number}", self.taps)
                 continue
             fitted = fit(

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from tailor.compaction import Compaction
-from tailor.methods import Result, Workshop
+from tailor.methods import Workshop
 from tailor.methods.export import save
 from tailor.runs.folder import RunFolder, RunFolderError
+from tailor.runs.trained import together
 
 
 def compact(
@@ -33,18 +34,11 @@ def compact(
     Raises:
         RunFolderError: where this is no run, or no such network has ended: says which have.
     """
-    order = list(folder.config()["study"]["methods"])
-    together: dict[str, Result] = {}
-    for result in folder.results().values():
-        if "validation" in result and len(result.get("taps", ())) > 1:
-            known = together.setdefault(result["method"], result)
-            if result["seed"] < known["seed"]:
-                together[result["method"]] = result
-    if not together:
+    networks = together(folder)
+    if not networks:
         raise RunFolderError(f"{folder.path} holds no multi-task network that has ended: go on with the run first")
-    if method and method not in together:
-        raise RunFolderError(f"{folder.path} holds no network of {method!r} that has ended: {', '.join(together)} have")
-    last = max(together, key=lambda name: order.index(name) if name in order else -1)
-    compared = folder.result("compare")
-    small, _ = save(together[method or last], workshop, round_to, compared, Path(out), overwrite)
+    if method and method not in networks:
+        raise RunFolderError(f"{folder.path} holds no network of {method!r} that has ended: {', '.join(networks)} have")
+    first = networks[method or list(networks)[-1]][0]
+    small, _ = save(first, workshop, round_to, folder.result("compare"), Path(out), overwrite)
     return small.record

@@ -1,7 +1,7 @@
 """Which networks of a run can be compared, and what to add where one can't."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +35,8 @@ def trained(folder: RunFolder) -> Trained:
             the run, or what to add to its study.
     """
     config = folder.config()
-    results = [result for result in folder.results().values() if "validation" in result and "taps" in result]
-    alone = tuple(result for result in results if result["method"] == BASELINE)
-    by_seed = _together(results, folder.result("compare"))
+    alone = tuple(result for result in _networks(folder) if result["method"] == BASELINE)
+    by_seed = together(folder)
     missing = _missing(folder, config)
     learned = {task for those in by_seed.values() for result in those for task in result["taps"]}
     without = sorted(learned - {task for result in alone for task in result["taps"]})
@@ -46,21 +45,28 @@ def trained(folder: RunFolder) -> Trained:
     if without or not alone:
         what = f"no dense single-task network for {', '.join(without)}" if alone else "no dense single-task networks"
         _refuse(folder, config, what, BASELINE, missing)
-    order = list(config["study"]["methods"])
-    methods = sorted(by_seed, key=lambda method: order.index(method) if method in order else len(order))
-    return Trained(config, alone, {method: by_seed[method] for method in methods}, missing)
+    return Trained(config, alone, by_seed, missing)
 
 
-def _together(results: Sequence[Result], compared: Result | None) -> dict[str, tuple[Result, ...]]:
-    """Method → its multi-task networks, one a seed: of several, the one that was compared, else the last."""
-    chosen = {stage for row in (compared or {}).get("rows", ()) for stage in row["stages"]}
-    together: dict[str, dict[int, Result]] = {}
-    for result in results:
+def together(folder: RunFolder) -> dict[str, tuple[Result, ...]]:
+    """Method → its multi-task networks, one a seed: of several, the one that was compared, else the last.
+
+    Methods stand in the order of the run's study.
+    """
+    chosen = {stage for row in (folder.result("compare") or {}).get("rows", ()) for stage in row["stages"]}
+    found: dict[str, dict[int, Result]] = {}
+    for result in _networks(folder):
         if len(result["taps"]) > 1:
-            by_seed = together.setdefault(result["method"], {})
+            by_seed = found.setdefault(result["method"], {})
             if by_seed.get(result["seed"], {}).get("stage") not in chosen:
                 by_seed[result["seed"]] = result
-    return {method: tuple(by_seed[seed] for seed in sorted(by_seed)) for method, by_seed in together.items()}
+    order = list(folder.config()["study"]["methods"])
+    methods = sorted(found, key=lambda method: order.index(method) if method in order else len(order))
+    return {method: tuple(found[method][seed] for seed in sorted(found[method])) for method in methods}
+
+
+def _networks(folder: RunFolder) -> list[Result]:
+    return [result for result in folder.results().values() if "validation" in result and "taps" in result]
 
 
 def _missing(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, ...]:
