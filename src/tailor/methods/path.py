@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path as File
 
 from tailor.methods.sparsify import step_recipe
@@ -12,7 +11,7 @@ from tailor.methods.train import BACKWARD
 from tailor.methods.workshop import Workshop
 from tailor.selection import SelectionRule
 from tailor.sparsity import GroupLasso, Point, Step, StrengthPath, pattern
-from tailor.training import CHECKPOINT, METRICS, Progress, fit, joined, write_atomically
+from tailor.training import CHECKPOINT, METRICS, Progress, fit, joined, part_of, write_atomically
 
 HEAVY = ("pattern", "validation", "seconds")
 """What is kept of the chosen step alone."""
@@ -51,8 +50,7 @@ class Path(Stage):
         def tried(step: Step, number: int, reference: Mapping[str, float]) -> Result:
             place = folder / f"step-{number}"
             if not (place / "point.json").exists():
-                what = f"λ {step.strength:.1e}"
-                report = partial(_part, progress, number / steps, 1 / steps, what)
+                report = part_of(progress, number, steps, f"λ {step.strength:.1e}")
                 self._try(step, number, workshop, reference, place, report)
             point: Result = json.loads((place / "point.json").read_text())
             return point
@@ -160,11 +158,6 @@ def _lineage(points: Sequence[Result], chosen: int | None) -> list[int]:
         number = points[number - 1]["start"]
         lineage.insert(0, number)
     return lineage
-
-
-def _part(whole: Progress, begin: float, share: float, what: str, done: float, text: str) -> None:
-    """Report a part of a stage as such."""
-    whole(begin + share * done, f"{what} · {text}")
 
 
 def _point(tried: Result) -> Point:

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from tailor.methods.stage import Preview, Result, Stage
 from tailor.methods.train import BACKWARD, CONTINUED, outcome
 from tailor.methods.workshop import WEIGHTS, Workshop
 from tailor.sparsity import Penalty, StrengthPath
-from tailor.training import CHECKPOINT, METRICS, Progress, Recipe, fit, joined, write_atomically
+from tailor.training import CHECKPOINT, METRICS, Progress, Recipe, fit, joined, part_of, write_atomically
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Sparsify(Stage):
                 decoders=self.decoders,
                 seed=self.seed + CONTINUED * (number + 1),
                 folder=place,
-                progress=partial(_part, progress, number / len(self.penalties), 1 / len(self.penalties)),
+                progress=part_of(progress, number, len(self.penalties), f"step {number + 1} of {len(self.penalties)}"),
                 accelerator=workshop.accelerator,
             )
             workshop.keep(network, place)
@@ -97,8 +96,3 @@ def step_recipe(workshop: Workshop, search: StrengthPath) -> Recipe:
         lr=search.lr * workshop.recipe.lr,
         compact_every=workshop.recipe.compact_every or middle,
     )
-
-
-def _part(whole: Progress, begin: float, share: float, done: float, text: str) -> None:
-    """Report a step as a part of the stage."""
-    whole(begin + share * done, text)
