@@ -205,7 +205,8 @@ def run(stage: Stage, workshop: Workshop, results: RunFolder) -> Result:
         result = result | {"test": evaluate(network, loader, learned, workshop.device)}
     result = result | {"environment": environment()}
     results.write_result(stage.name, result)
-    print(f"{time.strftime('%H:%M:%S')} {stage.name} ended", flush=True)
+    if not isinstance(stage, Select):  # which is made anew whenever a process looks again
+        print(f"{time.strftime('%H:%M:%S')} {stage.name} ended", flush=True)
     return result
 
 
