@@ -22,9 +22,10 @@ from typing import Any
 
 import torch
 from group_pruner import group_pruner
-from nyuv2_table import deploy, network_of, table
+from nyuv2_table import BASELINE, CONVENTIONAL, deploy, network_of, table
 
 from tailor.data import NYUv2
+from tailor.diagnosis import describe
 from tailor.evaluation import evaluate
 from tailor.evaluation.environment import environment
 from tailor.methods import METHODS, Method, Result, Stage, Study, Train, Workshop
@@ -32,10 +33,10 @@ from tailor.methods.layers import layers, sparse
 from tailor.methods.select import Select
 from tailor.methods.single_task import dense
 from tailor.models import Architecture
-from tailor.runs import RunFolder
+from tailor.runs import RunFolder, diagnose
 from tailor.selection import DeepestActive
 from tailor.tasks import Depth, Edges, Normals, Segmentation
-from tailor.training import Recipe
+from tailor.training import Recipe, write_atomically
 
 SEEDS = (0, 1, 2)
 RULE = DeepestActive(threshold=0.05, at="block")
@@ -44,7 +45,8 @@ taps are outputs of convolutions, before the shortcut; a block's output was bett
 TASKS = [Segmentation("seg", 13), Depth("depth"), Normals("normals"), Edges("edges")]
 RIVAL, KEPT = "group_pruner", (0.5, 0.35, 0.25)
 """Torch-Pruning's group pruner on the conventional network, and shares of its multiply-accumulates to keep."""
-SHARED = ("multi_task", "lomt", "sparse_multi_task", "sparse_lomt")
+DENSE = (CONVENTIONAL, "lomt")
+SPARSE = ("sparse_multi_task", "sparse_lomt")
 POLL = 20.0
 """Seconds until a process that waits for another one's network looks again."""
 
@@ -56,7 +58,8 @@ def options() -> argparse.Namespace:
     add("--root", help="folder of the data set")
     add("--out", default="runs/nyuv2-protocol", help="weights and checkpoints")
     add("--results", default="benchmarks/results/nyuv2/96x128", help="one JSON file a network; to be committed")
-    add("--only", default="", help="methods, comma-separated: single_task, sparse, " + ", ".join((*SHARED, RIVAL)))
+    methods = ", ".join((BASELINE, "sparse", *DENSE, *SPARSE, RIVAL))
+    add("--only", default="", help=f"methods, comma-separated: {methods}; none: judge what is there")
     add("--trials", type=int, default=3, help="sparse trainings a task that decide on its tap")
     add("--combinations", action="store_true", help="also all pairs and triples of tasks, one seed")
     add("--table", action="store_true", help="train nothing; write the tables of the results that are there")
@@ -77,7 +80,12 @@ def protocol(given: argparse.Namespace) -> dict[str, Any]:
         "data": {"name": "NYU-Depth-v2", "size": list(given.size), "classes": 13, "validation": 95, "batch_size": 16},
         "network": asdict(architecture(given)),
         "recipe": asdict(Recipe(epochs=given.epochs, precision=given.precision)),
-        "study": {"seeds": list(SEEDS), "path": asdict(Study().path), "rule": repr(RULE)},
+        "study": {
+            "methods": [BASELINE, *DENSE, *SPARSE],
+            "seeds": list(SEEDS),
+            "path": asdict(Study().path),
+            "rule": repr(RULE),
+        },
     }
 
 
@@ -101,20 +109,22 @@ def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[tuple[str, 
     for task in workshop.task_names:
         yield "sparse", partial(sparse, workshop, replace(study, trials=1), task)
     for seed in SEEDS:
-        for method in SHARED[:2]:
+        for method in DENSE:
             yield method, partial(together, workshop, study, method, f"{method}/seed-{seed}", seed)
     for seed in SEEDS:
         for task in workshop.task_names:
             yield "single_task", partial(alone, dense(workshop, task, seed))
     for task in workshop.task_names:
         yield "sparse", partial(sparse, workshop, study, task)
-    for method in SHARED[2:]:
-        yield method, partial(METHODS[method], workshop, study)
+    for method in SPARSE:
+        yield method, partial(METHODS[method], workshop, replace(study, seeds=SEEDS[:1]))
     for keep in KEPT:
         yield RIVAL, partial(rival, workshop, study, keep)
+    for method in SPARSE:
+        yield method, partial(METHODS[method], workshop, study)
     for count in (2, 3) if given.combinations else ():
         for names in combinations(workshop.task_names, count):
-            for method in SHARED[:2]:
+            for method in DENSE:
                 name = f"combinations/{'+'.join(names)}/{method}/seed-0"
                 yield method, partial(together, workshop, study, method, name, SEEDS[0], names)
 
@@ -128,7 +138,7 @@ def together(
     workshop: Workshop, study: Study, method: str, name: str, seed: int, names: tuple[str, ...] = ()
 ) -> Method:
     """One dense network for all tasks or some; in a combination of tasks, taps are as all of them have them."""
-    taps = dict.fromkeys(workshop.task_names, workshop.end) if method == SHARED[0] else None
+    taps = dict.fromkeys(workshop.task_names, workshop.end) if method == CONVENTIONAL else None
     taps = taps or (yield from layers(workshop, study))
     if names:
         method, taps = f"{method}/{'+'.join(names)}", {name: taps[name] for name in names}
@@ -210,6 +220,12 @@ def run(stage: Stage, workshop: Workshop, results: RunFolder) -> Result:
     return result
 
 
+def judge(workshop: Workshop, heavy: RunFolder, results: RunFolder) -> None:
+    """Say which task loses in the dense shared networks, and why; needs the weights."""
+    found = diagnose(heavy, workshop, methods=DENSE)
+    write_atomically(results.path / "diagnosis.txt", describe(found) + "\n")
+
+
 @contextmanager
 def claimed(place: Path) -> Iterator[bool]:
     """Whether this process may work at a stage; the claim ends with the process."""
@@ -234,6 +250,7 @@ def main() -> None:
         workshop = make_workshop(given)
         work(workshop, given, results)
         deploy(workshop, results)
+        judge(workshop, RunFolder(given.out), results)
     text = table(results, TASKS)
     (results.path / "table.md").write_text(text)
     print(text)

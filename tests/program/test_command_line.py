@@ -105,6 +105,14 @@ def test_diagnose_says_why_and_what_to_try(run, capsys):
     assert 'id="diagnosis"' in (run / "report.html").read_text()
 
 
+def test_diagnose_of_some_methods(run, capsys):
+    assert main(["diagnose", str(run), "--threads=1", "--methods=lomt"]) == 0
+    assert "multi_task, against" not in capsys.readouterr().out
+    assert [one["method"] for one in json.loads((run / "diagnosis.json").read_text())["networks"]] == ["lomt"]
+    said = error_of(["diagnose", str(run), "--methods=lomt,other"], capsys)
+    assert "no multi-task network of 'other' has ended in this run: multi_task, lomt" in said
+
+
 @pytest.mark.parametrize("balancing", ["uncertainty", "geometric"])
 @pytest.mark.parametrize("backbone", ["resnetd18", "my.module:make"])
 @pytest.mark.parametrize("kind", ["conflict", "imbalance", "too deep", "capacity", "generalization", "unknown"])

@@ -42,9 +42,11 @@ def workshop(shapes, tmp_path):
     return Workshop(shapes, tasks, design.make_backbone, design.make_decoder(), recipe, stages, "cpu")
 
 
-def test_the_whole_protocol(protocol, workshop, tmp_path):
+def test_the_whole_protocol(protocol, workshop, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["nyuv2.py"])
     given = SimpleNamespace(only="", trials=2, combinations=False)
-    results = RunFolder(tmp_path / "results")
+    results, heavy = RunFolder(tmp_path / "results"), RunFolder(tmp_path / "out")
+    heavy.claim(protocol.protocol(protocol.options()))
     protocol.work(workshop, given, results)
     found = results.results()
     for stage in ("single_task/seg/seed-1", "sparse/depth/trial-1", "lomt/seed-1", "sparse_lomt/seed-1", "path/lomt"):
@@ -61,6 +63,10 @@ def test_the_whole_protocol(protocol, workshop, tmp_path):
     deployed = json.loads((results.path / "deployed.json").read_text())["networks"]
     assert set(deployed) == set(METHODS[1:])
     assert max(error for one in deployed.values() for error in one["outputs_differ"].values()) < 1e-4
+    protocol.judge(workshop, heavy, results)
+    judged = (results.path / "diagnosis.txt").read_text()
+    for method in METHODS[1:3]:
+        assert f"{method}, against single-task networks on validation" in judged
     # Again: nothing is left to do. After other taps, what was trained with these is refused.
     protocol.work(workshop, given, results)
     file = results.stages / "lomt/seed-1/result.json"

@@ -29,7 +29,9 @@ TAPS = 12
 """The most candidates for taps that are probed, evenly spread over the depth."""
 
 
-def diagnose(folder: RunFolder, workshop: Workshop, show_progress: bool = True) -> dict[str, Any]:
+def diagnose(
+    folder: RunFolder, workshop: Workshop, show_progress: bool = True, methods: Sequence[str] = ()
+) -> dict[str, Any]:
     """Judge every multi-task network of a run against its single-task networks; writes ``diagnosis.json``.
 
     All is judged on the training and validation splits; the test split is not touched. Gradients and probes are those
@@ -39,6 +41,7 @@ def diagnose(folder: RunFolder, workshop: Workshop, show_progress: bool = True) 
         folder: of a run with single-task and multi-task networks that have ended.
         workshop: as the run was made with; :class:`tailor.methods.Workshop`.
         show_progress: show a bar.
+        methods: whose networks to judge; by default all multi-task networks of the run.
 
     Returns:
         The content of ``diagnosis.json``; :func:`tailor.diagnosis.describe` makes text of it.
@@ -47,7 +50,7 @@ def diagnose(folder: RunFolder, workshop: Workshop, show_progress: bool = True) 
         RunFolderError: where there is no run, or networks are missing; says which, and what command adds them.
     """
     begin = time.perf_counter()
-    there = trained(folder)
+    there = trained(folder).of(methods)
     workshop.source.setup("fit")
     judged = {method: _standings(workshop, there, method) for method in there.together}
     losing = {method: [one.task for one in those if one.loses] for method, those in judged.items()}

@@ -1,8 +1,8 @@
 """Which networks of a run can be compared, and what to add where one can't."""
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tailor.methods import Result
@@ -25,6 +25,19 @@ class Trained:
     alone: tuple[Result, ...]
     together: Mapping[str, tuple[Result, ...]]
     missing: tuple[str, ...]
+
+    def of(self, methods: Sequence[str]) -> "Trained":
+        """The same with some multi-task methods only, or with all if none is named.
+
+        Raises:
+            RunFolderError: where one has no network.
+        """
+        for method in methods:
+            if method not in self.together:
+                raise RunFolderError(
+                    f"no multi-task network of {method!r} has ended in this run: {', '.join(self.together)} have"
+                )
+        return replace(self, together={method: self.together[method] for method in methods or self.together})
 
 
 def trained(folder: RunFolder) -> Trained:
