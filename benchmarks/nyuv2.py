@@ -43,7 +43,7 @@ RULE = DeepestActive(threshold=0.05, at="block")
 """The paper's 1 % is for layers of up to 2048 channels; of the 32 to 256 here it would be one channel, or less. Its
 taps are outputs of convolutions, before the shortcut; a block's output was better on validation, see docs/lomt.md."""
 TASKS = [Segmentation("seg", 13), Depth("depth"), Normals("normals"), Edges("edges")]
-RIVAL, KEPT = "group_pruner", (0.5, 0.35, 0.25)
+RIVAL, KEPT = "group_pruner", (0.35, 0.2, 0.1)
 """Torch-Pruning's group pruner on the conventional network, and shares of its multiply-accumulates to keep."""
 DENSE = (CONVENTIONAL, "lomt")
 SPARSE = ("sparse_multi_task", "sparse_lomt")
@@ -146,12 +146,11 @@ def together(
 
 
 def rival(workshop: Workshop, study: Study, keep: float) -> Method:
-    """The pruner's network of the first seed, trained for as many epochs as ours was while λ grew."""
+    """The pruner's network of the first seed, trained on for as many epochs as ours was."""
     taps = dict.fromkeys(workshop.task_names, workshop.end)
     start = yield Train(f"multi_task/seed-{SEEDS[0]}", "multi_task", taps, SEEDS[0])
     ours = yield from METHODS["sparse_lomt"](workshop, replace(study, seeds=SEEDS[:1]))
-    epochs = len(ours[0]["strengths"]) * study.path.length(workshop.recipe.epochs)[1]
-    return (yield from group_pruner(start, keep, epochs))
+    return (yield from group_pruner(start, keep, ours[0]["since_dense"]))
 
 
 def work(workshop: Workshop, given: argparse.Namespace, results: RunFolder) -> None:

@@ -1,6 +1,7 @@
 """The recipes that papers describe, as generators of resumable stages."""
 
 from tailor.methods.path import Path
+from tailor.methods.refit import Refit
 from tailor.methods.select import choose
 from tailor.methods.sparsify import Sparsify
 from tailor.methods.stage import Method, Preview, Result, Stage
@@ -15,6 +16,7 @@ __all__ = [
     "Method",
     "Path",
     "Preview",
+    "Refit",
     "Result",
     "Sparsify",
     "Stage",

@@ -2,9 +2,10 @@
 
 from collections.abc import Generator, Mapping
 
+from tailor.methods.path import Path
 from tailor.methods.select import Select
 from tailor.methods.single_task import dense
-from tailor.methods.sparsified import sparsified
+from tailor.methods.sparsify import Sparsify, group_lassos
 from tailor.methods.stage import Method, Result, Stage
 from tailor.methods.study import Study
 from tailor.methods.train import Train
@@ -35,16 +36,25 @@ def layers(workshop: Workshop, study: Study) -> Generator[Stage, Result, Mapping
 def sparse(workshop: Workshop, study: Study, task: str) -> Method:
     """One task alone, its decoder at the end of a backbone whose groups die: a network a trial.
 
-    With a given λ from scratch, as the paper has it; else from a dense network of the trial's own, while λ grows to
-    what the first trial has found bearable.
+    With a given λ from scratch, as the paper has it; else from a dense network of the trial's own, while λ grows: the
+    first trial's on a path, and the others' by the steps to what it has found bearable. A network that meets the whole
+    λ at once, from scratch or not, loses much more.
     """
     names = [f"{SPARSE}/{task}/trial-{trial}" for trial in range(study.trials)]
-    penalty = study.penalty_of(task)
-    if penalty is None:
-        trainings = [dense(workshop, task, seed) for seed in study.trial_seeds]
-        return (yield from sparsified(study, task, SPARSE, trainings, names[1:]))
-    networks = []
-    for trial, name in enumerate(names):
-        result = yield Train(name, SPARSE, {task: workshop.end}, trial, penalty)
-        networks.append(result)
+    penalty, taps = study.penalty_of(task), {task: workshop.end}
+    networks: list[Result] = []
+    if penalty is not None:
+        for trial, name in enumerate(names):
+            result = yield Train(name, SPARSE, taps, trial, penalty)
+            networks.append(result)
+        return networks
+    first, *others = study.trial_seeds
+    result = yield dense(workshop, task, first)
+    found = yield Path(f"path/{task}", SPARSE, result, study.path, study.rule)
+    networks.append(found)
+    for seed, name in zip(others, names[1:], strict=True):
+        result = yield dense(workshop, task, seed)
+        penalties = group_lassos(found["strengths"])
+        network = yield Sparsify(name, SPARSE, taps, seed, result["stage"], penalties, study.path)
+        networks.append(network)
     return networks

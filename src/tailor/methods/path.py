@@ -79,7 +79,7 @@ class Path(Stage):
             "macs": spent.macs,
             "strength": choice.strength,
             "chosen": choice.index,
-            "strengths": [points[number - 1]["strength"] if number else 0.0 for number in lineage],
+            "strengths": _strengths(points, lineage),
             "reason": choice.reason,
             "tolerance": self.search.tolerance,
             "dense": dense,
@@ -101,6 +101,9 @@ class Path(Stage):
                 "taps": dict(self._taps),
                 "seed": self.dense["seed"],
                 "strengths": [0.0] * steps,
+                "points": [{"strength": 0.0, "start": step, "deepest": workshop.end} for step in range(steps - 1)],
+                "epochs": epochs * steps,
+                "reference": {},
             },
             work=float(BACKWARD * spent.macs * images * epochs * steps),
             what=f"find λ of {', '.join(self._taps)}: at most {steps} steps of {epochs} epochs",
@@ -148,6 +151,32 @@ class Path(Stage):
         }
         write_atomically(place / "point.json", json.dumps(point, indent=1))
         (place / CHECKPOINT).unlink(missing_ok=True)
+
+
+def networks_of(path: Result) -> tuple[Result, ...]:
+    """The networks that a path has left, each as what a stage leaves: the strongest λ first, and the reference last.
+
+    The reference has no reference, and one in which nothing is left that could be tapped is none of them.
+    """
+    points = path["points"]
+    each = path["epochs"] // (len(points) + 1)
+    order = sorted(range(1, len(points) + 1), key=lambda number: (-points[number - 1]["strength"], -number))
+    networks = []
+    for number in [*(number for number in order if points[number - 1]["deepest"]), 0]:
+        lineage = _lineage(points, number - 1 if number else None)
+        found = {
+            "stage": f"{path['stage']}/step-{number}",
+            "taps": path["taps"],
+            "seed": path["seed"],
+            "strengths": _strengths(points, lineage),
+            "since_dense": each * len(lineage),
+        }
+        networks.append(found | ({"reference": path["reference"]} if number else {}))
+    return tuple(networks)
+
+
+def _strengths(points: Sequence[Result], lineage: Sequence[int]) -> list[float]:
+    return [points[number - 1]["strength"] if number else 0.0 for number in lineage]
 
 
 def _lineage(points: Sequence[Result], chosen: int | None) -> list[int]:

@@ -7,12 +7,14 @@ what a tap gives them could never die.
 from collections.abc import Mapping
 
 from tailor.methods.layers import layers
-from tailor.methods.sparsified import sparsified
-from tailor.methods.sparsify import Sparsify
+from tailor.methods.path import Path, networks_of
+from tailor.methods.refit import Refit
+from tailor.methods.sparsify import Sparsify, group_lassos
 from tailor.methods.stage import Method, Result
 from tailor.methods.study import Study
 from tailor.methods.train import Train
 from tailor.methods.workshop import Workshop
+from tailor.sparsity import Penalty, StrengthPath
 
 
 def sparse_multi_task(workshop: Workshop, study: Study) -> Method:
@@ -27,16 +29,28 @@ def sparse_lomt(workshop: Workshop, study: Study) -> Method:
 
 
 def _sparse(start: str, study: Study, taps: Mapping[str, str]) -> Method:
-    """Each seed's dense network, trained on: with a given λ as long again, else while λ grows."""
+    """Each seed's dense network, trained on while groups die, and then without a penalty.
+
+    With a given λ for one more training; else while λ grows, for the first seed on a path and for the others by the
+    steps to the λ that was chosen in the end.
+    """
     method = f"sparse_{start}"
+    penalized = f"{method}, penalized"
     trainings = [Train(f"{start}/seed-{seed}", start, taps, seed) for seed in study.seeds]
-    stages = [f"{method}/seed-{seed}" for seed in study.seeds]
     penalty = study.penalty_of(start)
-    if penalty is None:
-        return (yield from sparsified(study, start, method, trainings, stages[1:], decoders=True))
+    penalties: tuple[Penalty | None, ...] = (penalty,)
+    search: StrengthPath | None = None
     networks: list[Result] = []
-    for training, stage in zip(trainings, stages, strict=True):
-        result = yield training
-        one = yield Sparsify(stage, method, taps, training.seed, result["stage"], (penalty,), None, decoders=True)
-        networks.append(one)
+    if penalty is None:
+        dense = yield trainings[0]
+        path = yield Path(f"path/{start}", penalized, dense, study.path, study.rule, decoders=True)
+        network = yield Refit(f"{method}/seed-{dense['seed']}", method, networks_of(path), study.path)
+        networks.append(network)
+        penalties, search = group_lassos(network["strengths"]), study.path
+    for training in trainings[len(networks) :]:
+        dense = yield training
+        name = f"penalized/{start}/seed-{training.seed}"
+        sparse = yield Sparsify(name, penalized, taps, training.seed, dense["stage"], penalties, search, decoders=True)
+        network = yield Refit(f"{method}/seed-{training.seed}", method, (sparse,), study.path)
+        networks.append(network)
     return networks

@@ -1,13 +1,13 @@
 """The stage that makes a dense network sparse, with a penalty that grows step by step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tailor.methods.stage import Preview, Result, Stage
 from tailor.methods.train import BACKWARD, CONTINUED, outcome
 from tailor.methods.workshop import WEIGHTS, Workshop
-from tailor.sparsity import Penalty, StrengthPath
+from tailor.sparsity import GroupLasso, Penalty, StrengthPath
 from tailor.training import CHECKPOINT, METRICS, Progress, Recipe, fit, joined, part_of, write_atomically
 
 
@@ -59,10 +59,13 @@ class Sparsify(Stage):
         steps = [folder / f"step-{number}" for number in range(len(self.penalties))]
         write_atomically(folder / METRICS, joined(steps))
         result = outcome(self, workshop, network, folder, fitted)
+        epochs = recipe.epochs * len(self.penalties)
         return result | {
             "penalty": [repr(penalty) if penalty else None for penalty in self.penalties],
             "start": self.start,
-            "epochs": recipe.epochs * len(self.penalties),
+            "epochs": epochs,
+            "since_dense": epochs,
+            "strengths": [penalty.weight if penalty else 0.0 for penalty in self.penalties],
         }
 
     def preview(self, workshop: Workshop) -> Preview:
@@ -71,7 +74,8 @@ class Sparsify(Stage):
         images = len(workshop.source.train_dataloader().dataset)  # type: ignore[arg-type]
         epochs = self._recipe(workshop).epochs
         return Preview(
-            result={"stage": self.name, "method": self.method, "taps": dict(self.taps), "seed": self.seed},
+            result={"stage": self.name, "method": self.method, "taps": dict(self.taps), "seed": self.seed}
+            | {"strengths": [0.0 for _ in self.penalties]},
             work=float(BACKWARD * spent.macs * images * epochs * len(self.penalties)),
             what=f"sparse, on from {self.start}, {len(self.penalties)} steps of {epochs} epochs",
             parameters=spent.parameters,
@@ -80,6 +84,11 @@ class Sparsify(Stage):
 
     def _recipe(self, workshop: Workshop) -> Recipe:
         return workshop.recipe if self.search is None else step_recipe(workshop, self.search)
+
+
+def group_lassos(strengths: Sequence[float]) -> tuple[GroupLasso | None, ...]:
+    """The penalties of steps that have these λ; none where it is 0."""
+    return tuple(GroupLasso(strength) if strength else None for strength in strengths)
 
 
 def step_recipe(workshop: Workshop, search: StrengthPath) -> Recipe:

@@ -31,13 +31,14 @@ METRICS = {
 
 
 def method_name(method: str) -> str:
-    """What the reader calls a method; one that is new here keeps its own name.
+    """What the reader calls a method, or what one leaves on its way; one that is new here keeps its own name.
 
     Example:
-        >>> method_name("lomt"), method_name("adaptive_sharing")
-        ('tailored (LOMT)', 'adaptive sharing')
+        >>> method_name("lomt"), method_name("sparse_lomt, penalized"), method_name("adaptive_sharing")
+        ('tailored (LOMT)', 'tailored, sparse, penalized', 'adaptive sharing')
     """
-    return METHODS.get(method, method.replace("_", " "))
+    name, comma, state = method.partition(", ")
+    return METHODS.get(name, name.replace("_", " ")) + comma + state
 
 
 def metric_name(metric: str) -> str:

@@ -44,7 +44,20 @@ def paths(run: Run) -> list[Found]:
     """One for every path that has ended, in the order of the tasks."""
     order = {task: index for index, task in enumerate(run.tasks)}
     names = sorted(run.paths, key=lambda name: (order.get(name, len(order)), name))
-    return [_found(name, run.paths[name], _depths(run)) for name in names]
+    return [_found(name, run.paths[name] | _refitted(run, name), _depths(run)) for name in names]
+
+
+def _refitted(run: Run, name: str) -> dict[str, Any]:
+    """What a path's result says otherwise where its networks were refitted, and the choice was made then."""
+    for training in run.trainings:
+        stage, _, step = str(training.result.get("start", "")).rpartition("/step-")
+        if stage == f"path/{name}":
+            tried = training.result["refits"]
+            figures = [f"{one['excess']:+.1%} with λ {one['strengths'][-1]:.1e}" for one in tried]
+            how = "trained on without a penalty, from the strongest λ on, until one was within the tolerance"
+            reason = f"{how}: {', '.join(figures)}"
+            return {"chosen": int(step) - 1 if int(step) else None, "reason": reason}
+    return {}
 
 
 def _depths(run: Run) -> list[str]:

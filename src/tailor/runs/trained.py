@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tailor.methods import Result
+from tailor.methods import METHODS, Result
 from tailor.methods.compare import BASELINE
 from tailor.runs.folder import RunFolder, RunFolderError
 
@@ -64,12 +64,13 @@ def trained(folder: RunFolder) -> Trained:
 def together(folder: RunFolder) -> dict[str, tuple[Result, ...]]:
     """Method → its multi-task networks, one a seed: of several, the one that was compared, else the last.
 
+    What a method leaves on its way, under another name, is none.
     Methods stand in the order of the run's study.
     """
     chosen = {stage for row in (folder.result("compare") or {}).get("rows", ()) for stage in row["stages"]}
     found: dict[str, dict[int, Result]] = {}
     for result in _networks(folder):
-        if len(result["taps"]) > 1:
+        if len(result["taps"]) > 1 and result["method"] in METHODS:
             by_seed = found.setdefault(result["method"], {})
             if by_seed.get(result["seed"], {}).get("stage") not in chosen:
                 by_seed[result["seed"]] = result

@@ -72,6 +72,8 @@ class StrengthPath:
         steps: networks to train at the most, the reference among them.
         epochs: length of one step, as a share of the recipe's epochs; ``steps · epochs`` is the cost in trainings,
             2 at the most.
+        refit: length of the training without a penalty that a shared network gets in the end, as a share of the
+            recipe's epochs, at the learning rate of a step.
         lr: peak learning rate of a step, as a share of the recipe's. A network that has learned needs less than a fresh
             one; and what the penalty leaves of the weights moves the further at the same rate the smaller it is.
     """
@@ -81,10 +83,11 @@ class StrengthPath:
     factor: float = 2.0
     steps: int = 6
     epochs: float = 0.25
+    refit: float = 1.0
     lr: float = 0.25
 
     def __post_init__(self) -> None:
-        for name in ("tolerance", "start", "epochs", "lr"):
+        for name in ("tolerance", "start", "epochs", "refit", "lr"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"path.{name} is {getattr(self, name)}: use a positive number")
         if not self.factor > 1:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tailor.methods import METHODS, Path, Sparsify, Study, Train, choose, whole
+from tailor.methods import METHODS, Path, Refit, Sparsify, Study, Train, choose, whole
+from tailor.methods.path import networks_of
 from tailor.selection import DeepestActive
 from tailor.sparsity import GroupLasso, LayerPattern, Pattern
 
@@ -34,12 +35,20 @@ def drive(method, answer):
 
 
 def patterns_by_task(stage):
-    if not isinstance(stage, Train | Sparsify | Path):
+    if not isinstance(stage, Train | Sparsify | Path | Refit):
         return choose(stage.rule, stage.trials)
     taps = stage.dense["taps"] if isinstance(stage, Path) else stage.taps
     layers = alive("a") if list(taps) == ["edges"] else alive("a", "b")
-    found = {"strengths": [0.0, 1e-4, 5e-4]} if isinstance(stage, Path) else {}
-    return found | {"stage": stage.name, "method": stage.method, "taps": taps, "pattern": layers}
+    left = {"stage": stage.name, "method": stage.method, "taps": taps, "pattern": layers}
+    if isinstance(stage, Path):
+        points = [{"strength": 1e-4, "start": 0, "deepest": "a"}, {"strength": 5e-4, "start": 1, "deepest": "a"}]
+        reference = dict.fromkeys(taps, 1.0)
+        walked = {"points": points, "strengths": [0.0, 1e-4], "epochs": 21, "reference": reference}
+        return left | walked | {"seed": stage.dense["seed"]}
+    left |= {"seed": stage.seed}
+    if isinstance(stage, Sparsify):
+        return left | {"strengths": [one.weight if one else 0.0 for one in stage.penalties], "since_dense": 21}
+    return left | ({"strengths": stage.candidates[0]["strengths"]} if isinstance(stage, Refit) else {})
 
 
 def test_lomt_trains_sparsely_selects_and_builds_on_the_selected_taps():
@@ -70,7 +79,7 @@ def test_lambda_is_found_on_a_path_and_other_trials_walk_its_steps():
     ]
     assert stages[1].dense["stage"] == "single_task/seg/seed-4"
     assert [stages[index].start for index in (3, 5)] == ["single_task/seg/seed-0", "single_task/seg/seed-1"]
-    assert stages[3].penalties == (None, GroupLasso(1e-4), GroupLasso(5e-4))
+    assert stages[3].penalties == (None, GroupLasso(1e-4))
     assert stages[6].penalty == GroupLasso(3e-4)
     select = next(stage for stage in stages if stage.name == "select")
     assert [one["stage"] for one in select.trials["seg"]] == ["path/seg", "sparse/seg/trial-1", "sparse/seg/trial-2"]
@@ -85,19 +94,36 @@ def test_trials_begin_with_the_dense_networks_of_the_table():
 @pytest.mark.parametrize(("method", "taps"), [("multi_task", ("layer4", "layer4")), ("lomt", ("b", "a"))])
 def test_a_sparse_shared_backbone_has_its_own_lambda(method, taps):
     stages, networks = drive(METHODS[f"sparse_{method}"](Bench(), Study(trials=1, seeds=(0, 1))), patterns_by_task)
-    assert [stage.name for stage in stages[-4:]] == [
-        *(f"{method}/seed-0", f"path/{method}"),
-        *(f"{method}/seed-1", f"sparse_{method}/seed-1"),
+    assert [stage.name for stage in stages[-6:]] == [
+        *(f"{method}/seed-0", f"path/{method}", f"sparse_{method}/seed-0"),
+        *(f"{method}/seed-1", f"penalized/{method}/seed-1", f"sparse_{method}/seed-1"),
     ]
-    assert tuple(stages[-1].taps.values()) == taps
-    assert stages[-1].start == f"{method}/seed-1"
-    assert stages[-1].penalties == (None, GroupLasso(1e-4), GroupLasso(5e-4))
-    assert stages[-1].search == Study().path
+    path, first, _, penalized, last = stages[-5:]
+    assert {one.method for one in (path, penalized)} == {f"sparse_{method}, penalized"}
+    assert {one.method for one in (first, last)} == {f"sparse_{method}"}
+    assert [one["stage"] for one in first.candidates] == [f"path/{method}/step-{number}" for number in (2, 1, 0)]
+    assert penalized.start == f"{method}/seed-1"
+    assert penalized.penalties == (None, GroupLasso(1e-4), GroupLasso(5e-4))
+    assert penalized.search == last.search == Study().path
+    assert [one["stage"] for one in last.candidates] == [penalized.name]
+    assert tuple(last.taps.values()) == taps
     fixed, _ = drive(METHODS[f"sparse_{method}"](Bench(), Study(trials=1, penalty=GroupLasso(2e-3))), patterns_by_task)
-    assert fixed[-1].penalties == (GroupLasso(2e-3),)
-    assert fixed[-1].search is None
-    assert [network["stage"] for network in networks] == [f"path/{method}", f"sparse_{method}/seed-1"]
-    assert {network["method"] for network in networks} == {f"sparse_{method}"}
+    assert fixed[-2].penalties == (GroupLasso(2e-3),)
+    assert fixed[-2].search is None
+    assert [one["stage"] for one in fixed[-1].candidates] == [fixed[-2].name]
+    assert [network["stage"] for network in networks] == [f"sparse_{method}/seed-0", f"sparse_{method}/seed-1"]
+
+
+def test_the_networks_of_a_path_are_described_by_the_steps_that_led_to_them():
+    steps = [(1e-3, 0, "a"), (4e-3, 1, "b"), (2e-3, 1, "a"), (8e-3, 2, None)]
+    points = [{"strength": strength, "start": start, "deepest": deepest} for strength, start, deepest in steps]
+    path = {"stage": "path/lomt", "taps": {"seg": "a"}, "seed": 3, "epochs": 35, "reference": {"seg": 2.0}}
+    found = networks_of(path | {"points": points})
+    # Nothing is left of the last one; the reference is nobody's candidate but its own.
+    assert [one["stage"] for one in found] == [f"path/lomt/step-{number}" for number in (2, 3, 1, 0)]
+    assert [one["strengths"] for one in found] == [[0.0, 1e-3, 4e-3], [0.0, 1e-3, 2e-3], [0.0, 1e-3], [0.0]]
+    assert [one["since_dense"] for one in found] == [21, 21, 14, 7]
+    assert ["reference" in one for one in found] == [True, True, True, False]
 
 
 def test_baselines_attach_every_decoder_to_the_end():

@@ -1,5 +1,9 @@
 """The figure of how λ was found."""
 
+import json
+import shutil
+from pathlib import Path
+
 from tailor.report.paths import paths, picture
 from tailor.report.read import read
 from tailor.report.render import render
@@ -13,6 +17,20 @@ def test_every_path_is_drawn_with_its_choice(run_folder):
         assert len(one.points) == 4
         assert one.picture.count("<circle") == 3 * 4 + 3  # three strips, and a ring in each
         assert one.points[one.chosen]["strength"] == 5.7e-4
+
+
+def test_of_a_shared_network_the_choice_is_what_was_refitted(example, run_folder, tmp_path):
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    result = json.loads((folder / "stages/path/seg/result.json").read_text())
+    example.write_json(folder / "stages/path/lomt/result.json", result)
+    taps = {"seg": "layer4", "depth": "layer4"}
+    refits = [{"strengths": [0.0, 8e-4], "excess": 0.031}, {"strengths": [0.0, 4e-4], "excess": -0.004}]
+    refit = {"method": "sparse_lomt", "taps": taps, "seed": 0, "start": "path/lomt/step-2", "refits": refits}
+    example.write_json(folder / "stages/sparse_lomt/seed-0/result.json", refit | {"pattern": {"layers": []}})
+    shared = paths(read(folder))[-1]
+    assert shared.name == "lomt"
+    assert shared.points[shared.chosen]["strength"] == 4e-4
+    assert shared.reason.endswith("+3.1% with λ 8.0e-04, -0.4% with λ 4.0e-04")
 
 
 def test_layers_are_ordered_by_depth():
