@@ -12,7 +12,7 @@ trained again. λ and taps are chosen on validation alone; the test split is tou
 import argparse
 import fcntl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -28,7 +28,7 @@ from tailor.data import NYUv2
 from tailor.diagnosis import describe
 from tailor.evaluation import evaluate
 from tailor.evaluation.environment import environment
-from tailor.methods import METHODS, Method, Result, Stage, Study, Train, Workshop
+from tailor.methods import METHODS, Method, Refit, Result, Sparsify, Stage, Study, Train, Workshop
 from tailor.methods.layers import layers, sparse
 from tailor.methods.select import Select
 from tailor.methods.single_task import dense
@@ -47,6 +47,7 @@ RIVAL, KEPT = "group_pruner", (0.35, 0.2, 0.1)
 """Torch-Pruning's group pruner on the conventional network, and shares of its multiply-accumulates to keep."""
 DENSE = (CONVENTIONAL, "lomt")
 SPARSE = ("sparse_multi_task", "sparse_lomt")
+CONTROL = "control"
 POLL = 20.0
 """Seconds until a process that waits for another one's network looks again."""
 
@@ -58,7 +59,7 @@ def options() -> argparse.Namespace:
     add("--root", help="folder of the data set")
     add("--out", default="runs/nyuv2-protocol", help="weights and checkpoints")
     add("--results", default="benchmarks/results/nyuv2/96x128", help="one JSON file a network; to be committed")
-    methods = ", ".join((BASELINE, "sparse", *DENSE, *SPARSE, RIVAL))
+    methods = ", ".join((BASELINE, "sparse", *DENSE, *SPARSE, RIVAL, CONTROL))
     add("--only", default="", help=f"methods, comma-separated: {methods}; none: judge what is there")
     add("--trials", type=int, default=3, help="sparse trainings a task that decide on its tap")
     add("--combinations", action="store_true", help="also all pairs and triples of tasks, one seed")
@@ -120,6 +121,7 @@ def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[tuple[str, 
         yield method, partial(METHODS[method], workshop, replace(study, seeds=SEEDS[:1]))
     for keep in KEPT:
         yield RIVAL, partial(rival, workshop, study, keep)
+    yield CONTROL, partial(control, workshop, study)
     for method in SPARSE:
         yield method, partial(METHODS[method], workshop, study)
     for count in (2, 3) if given.combinations else ():
@@ -147,10 +149,24 @@ def together(
 
 def rival(workshop: Workshop, study: Study, keep: float) -> Method:
     """The pruner's network of the first seed, trained on for as many epochs as ours was."""
-    taps = dict.fromkeys(workshop.task_names, workshop.end)
-    start = yield Train(f"multi_task/seed-{SEEDS[0]}", "multi_task", taps, SEEDS[0])
-    ours = yield from METHODS["sparse_lomt"](workshop, replace(study, seeds=SEEDS[:1]))
-    return (yield from group_pruner(start, keep, ours[0]["since_dense"]))
+    start, ours = yield from both(workshop, study)
+    return (yield from group_pruner(start, keep, ours["since_dense"]))
+
+
+def control(workshop: Workshop, study: Study) -> Method:
+    """The conventional network of the first seed, trained on in the same steps as ours, with no penalty in any."""
+    start, ours = yield from both(workshop, study)
+    method, without = f"{CONVENTIONAL}, trained on", (None,) * len(ours["strengths"])
+    name, taps = f"{CONTROL}/steps", start["taps"]
+    steps = yield Sparsify(name, f"{method} in part", taps, SEEDS[0], start["stage"], without, study.path)
+    return [(yield Refit(f"{CONTROL}/multi_task", method, (steps,), study.path))]
+
+
+def both(workshop: Workshop, study: Study) -> Generator[Stage, Result, tuple[Result, Result]]:
+    """The first seed's conventional network, and our sparse one."""
+    (start,) = yield from METHODS[CONVENTIONAL](workshop, replace(study, seeds=SEEDS[:1]))
+    (ours,) = yield from METHODS["sparse_lomt"](workshop, replace(study, seeds=SEEDS[:1]))
+    return start, ours
 
 
 def work(workshop: Workshop, given: argparse.Namespace, results: RunFolder) -> None:
