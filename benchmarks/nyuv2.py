@@ -12,7 +12,7 @@ trained again. λ and taps are chosen on validation alone; the test split is tou
 import argparse
 import fcntl
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -28,10 +28,12 @@ from tailor.data import NYUv2
 from tailor.diagnosis import describe
 from tailor.evaluation import evaluate
 from tailor.evaluation.environment import environment
-from tailor.methods import METHODS, Method, Refit, Result, Sparsify, Stage, Study, Train, Workshop
+from tailor.methods import METHODS, Method, Refit, Result, Stage, Study, Train, Workshop
 from tailor.methods.layers import layers, sparse
+from tailor.methods.path import networks_of
 from tailor.methods.select import Select
 from tailor.methods.single_task import dense
+from tailor.methods.sparse_shared import shared_path
 from tailor.models import Architecture
 from tailor.runs import RunFolder, diagnose
 from tailor.selection import DeepestActive
@@ -149,24 +151,16 @@ def together(
 
 def rival(workshop: Workshop, study: Study, keep: float) -> Method:
     """The pruner's network of the first seed, trained on for as many epochs as ours was."""
-    start, ours = yield from both(workshop, study)
+    (start,) = yield from METHODS[CONVENTIONAL](workshop, replace(study, seeds=SEEDS[:1]))
+    (ours,) = yield from METHODS["sparse_lomt"](workshop, replace(study, seeds=SEEDS[:1]))
     return (yield from group_pruner(start, keep, ours["since_dense"]))
 
 
 def control(workshop: Workshop, study: Study) -> Method:
-    """The conventional network of the first seed, trained on in the same steps as ours, with no penalty in any."""
-    start, ours = yield from both(workshop, study)
-    method, without = f"{CONVENTIONAL}, trained on", (None,) * len(ours["strengths"])
-    name, taps = f"{CONTROL}/steps", start["taps"]
-    steps = yield Sparsify(name, f"{method} in part", taps, SEEDS[0], start["stage"], without, study.path)
-    return [(yield Refit(f"{CONTROL}/multi_task", method, (steps,), study.path))]
-
-
-def both(workshop: Workshop, study: Study) -> Generator[Stage, Result, tuple[Result, Result]]:
-    """The first seed's conventional network, and our sparse one."""
+    """The conventional network, trained on as ours is in the end: the reference of its own path, refitted."""
     (start,) = yield from METHODS[CONVENTIONAL](workshop, replace(study, seeds=SEEDS[:1]))
-    (ours,) = yield from METHODS["sparse_lomt"](workshop, replace(study, seeds=SEEDS[:1]))
-    return start, ours
+    path = yield shared_path(CONVENTIONAL, start, study)
+    return [(yield Refit(f"{CONTROL}/multi_task", f"{CONVENTIONAL}, trained on", networks_of(path)[-1:], study.path))]
 
 
 def work(workshop: Workshop, given: argparse.Namespace, results: RunFolder) -> None:

@@ -28,6 +28,22 @@ def sparse_lomt(workshop: Workshop, study: Study) -> Method:
     return (yield from _sparse("lomt", study, taps))
 
 
+def shared_path(start: str, dense: Result, study: Study) -> Path:
+    """The stage that makes a shared network sparse while λ grows.
+
+    Args:
+        start: the method whose network it is.
+        dense: that network's result.
+        study: says how λ grows.
+    """
+    return Path(f"path/{start}", penalized(start), dense, study.path, study.rule, decoders=True)
+
+
+def penalized(start: str) -> str:
+    """What a method's network is called on its way from dense to sparse."""
+    return f"sparse_{start}, penalized"
+
+
 def _sparse(start: str, study: Study, taps: Mapping[str, str]) -> Method:
     """Each seed's dense network, trained on while groups die, and then without a penalty.
 
@@ -35,7 +51,6 @@ def _sparse(start: str, study: Study, taps: Mapping[str, str]) -> Method:
     steps to the λ that was chosen in the end.
     """
     method = f"sparse_{start}"
-    penalized = f"{method}, penalized"
     trainings = [Train(f"{start}/seed-{seed}", start, taps, seed) for seed in study.seeds]
     penalty = study.penalty_of(start)
     penalties: tuple[Penalty | None, ...] = (penalty,)
@@ -43,14 +58,16 @@ def _sparse(start: str, study: Study, taps: Mapping[str, str]) -> Method:
     networks: list[Result] = []
     if penalty is None:
         dense = yield trainings[0]
-        path = yield Path(f"path/{start}", penalized, dense, study.path, study.rule, decoders=True)
+        path = yield shared_path(start, dense, study)
         network = yield Refit(f"{method}/seed-{dense['seed']}", method, networks_of(path), study.path)
         networks.append(network)
         penalties, search = group_lassos(network["strengths"]), study.path
     for training in trainings[len(networks) :]:
         dense = yield training
         name = f"penalized/{start}/seed-{training.seed}"
-        sparse = yield Sparsify(name, penalized, taps, training.seed, dense["stage"], penalties, search, decoders=True)
+        sparse = yield Sparsify(
+            name, penalized(start), taps, training.seed, dense["stage"], penalties, search, decoders=True
+        )
         network = yield Refit(f"{method}/seed-{training.seed}", method, (sparse,), study.path)
         networks.append(network)
     return networks
