@@ -66,7 +66,7 @@ class DeepestActive(SelectionRule):
         if tap is None:
             return f"no layer is active in {trials}, although each trial keeps some: lower λ, or run more trials"
         if common == set(ends):
-            return f"nothing died: all layers are active in {trials}; raise λ to learn what the task can do without"
+            return f"no layer died: all are active in {trials}; raise λ to learn what the task can do without"
         if ends[-1] in common:
             return f"the last layer is active in {trials}: the task uses the whole depth; a higher λ may cut it"
         beyond = ends[max(place for place, end in enumerate(ends) if end in common) + 1]

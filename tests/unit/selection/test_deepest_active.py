@@ -76,7 +76,7 @@ def test_order_of_trials_does_not_matter_for_the_tap():
 def test_nothing_died():
     chosen = DeepestActive().select([blocks((1, 1), (1, 1))] * 2)
     assert chosen.tap == "layer1.conv2"
-    assert "nothing died" in chosen.reason
+    assert "no layer died" in chosen.reason
     assert "raise λ" in chosen.reason
 
 
