@@ -81,7 +81,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
     said = capsys.readouterr().out
     for stage in ("single_task/seg/seed-0", "path/edges", "select", "lomt/seed-0", "compare"):
         assert stage in said
-    assert "12 stages, about" in said
+    assert "13 stages, about" in said
     assert not (tmp_path / "run").exists()
 
 
