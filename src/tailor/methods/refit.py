@@ -62,7 +62,7 @@ class Refit(Stage):
         chosen = refits[-1]
         workshop.keep(workshop.trained(f"{self.name}/{place.name}", self.taps), folder)
         write_atomically(folder / METRICS, joined([place]))
-        tried = [{key: one[key] for key in ("strengths", "excess", "seconds")} for one in refits]
+        tried = [{key: one[key] for key in ("strengths", "excess")} for one in refits]
         return chosen | {"tolerance": self.search.tolerance, "refits": tried}
 
     def preview(self, workshop: Workshop) -> Preview:
