@@ -17,6 +17,7 @@ from tailor.evaluation.wording import count, number, spread
 from tailor.export import contenders
 from tailor.methods import Result, Workshop
 from tailor.methods.compact import difference
+from tailor.methods.sparse_shared import ON_ITS_WAY
 from tailor.runs import RunFolder
 from tailor.tasks import Task
 from tailor.training import write_atomically
@@ -28,8 +29,6 @@ PAIRS = (
     *(("sparse_lomt", "sparse_multi_task"), ("sparse_lomt", f"{CONVENTIONAL}, trained on")),
 )
 """Methods whose Δm is compared, seed by seed."""
-ON_ITS_WAY = ", penalized"
-"""How the method of a network ends that is refitted later; it is no row."""
 DEPLOYED = "deployed.json"
 ROUNDS = 60
 IMAGES = 8
@@ -102,23 +101,37 @@ def table(results: RunFolder, tasks: Sequence[Task]) -> str:
     return "\n".join(text) + "\n"
 
 
+def single(results: RunFolder, tasks: Sequence[Task]) -> dict[str, dict[str, float]]:
+    """Validation metrics of the first seed's single-task networks, as far as they are there."""
+    found: dict[str, dict[str, float]] = {}
+    for result in results.results().values():
+        if result.get("method") == BASELINE:
+            found = _headline(result["validation"], [task for task in tasks if task.name in result["taps"]]) | found
+    return found
+
+
+def validation_delta(
+    validation: Mapping[str, float], alone: Mapping[str, Mapping[str, float]], tasks: Sequence[Task]
+) -> float:
+    """Δm of a shared network on validation, which is what choices are made on."""
+    return delta_m(_headline(validation, tasks), alone, tasks)
+
+
+def _headline(validation: Mapping[str, float], tasks: Sequence[Task]) -> dict[str, dict[str, float]]:
+    return {task.name: {metric: validation[f"{task.name}/{metric}"] for metric in task.headline} for task in tasks}
+
+
 def _validation(results: RunFolder, tasks: Sequence[Task]) -> list[str]:
-    """Δm on validation, seed by seed, against the single-task networks of the first seed: what choices are made on."""
-    alone: dict[str, dict[str, float]] = {}
-    lines = []
-    for result in sorted(results.results().values(), key=lambda one: one.get("method") != BASELINE):
-        if "validation" not in result:
-            continue
-        values = {
-            task.name: {metric: result["validation"][f"{task.name}/{metric}"] for metric in task.headline}
-            for task in tasks
-            if task.name in result["taps"]
-        }
-        if result["method"] == BASELINE:
-            alone |= {name: found for name, found in values.items() if name not in alone}
-        elif len(values) == len(alone) == len(tasks):
-            lines.append(f"- on validation, {result['stage']}: Δm {delta_m(values, alone, tasks):+.2f}")
-    return lines
+    """Δm on validation of every network of all tasks."""
+    alone = single(results, tasks)
+    there = [one for one in results.results().values() if "validation" in one and len(one["taps"]) == len(tasks)]
+    if len(alone) < len(tasks):
+        return []
+    return [
+        f"- on validation, {one['stage']}: Δm {validation_delta(one['validation'], alone, tasks):+.2f}"
+        for one in there
+        if one["method"] != BASELINE
+    ]
 
 
 def _intervals(found: Findings) -> list[str]:

@@ -16,6 +16,9 @@ from tailor.methods.train import Train
 from tailor.methods.workshop import Workshop
 from tailor.sparsity import Penalty, StrengthPath
 
+ON_ITS_WAY = ", penalized"
+"""How the method of a network ends that is still to be refitted."""
+
 
 def sparse_multi_task(workshop: Workshop, study: Study) -> Method:
     """Every decoder at the end of the backbone, and groups die."""
@@ -41,7 +44,7 @@ def shared_path(start: str, dense: Result, study: Study) -> Path:
 
 def penalized(start: str) -> str:
     """What a method's network is called on its way from dense to sparse."""
-    return f"sparse_{start}, penalized"
+    return f"sparse_{start}{ON_ITS_WAY}"
 
 
 def _sparse(start: str, study: Study, taps: Mapping[str, str]) -> Method:

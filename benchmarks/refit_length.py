@@ -1,0 +1,62 @@
+"""How long to refit: networks of LOMT's path in the NYU-v2 protocol, trained on without a penalty, on validation.
+
+    python benchmarks/refit_length.py --root DIR --out runs/nyuv2-os8 2,7 3,7 3,15 4,30
+
+Each pair is a step of the path and a number of epochs. Printed are Δm of the penalized network, its
+multiply-accumulates once it is compacted, and Δm after the refit. The path is the one that
+`benchmarks/nyuv2.py --only sparse_lomt` leaves under --out. What is trained here is removed in the end.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import nyuv2
+import torch
+from nyuv2_table import single, validation_delta
+
+from tailor.compaction import compact
+from tailor.evaluation import cost
+from tailor.methods import Refit, Study
+from tailor.methods.path import networks_of
+from tailor.runs import RunFolder
+
+
+def main() -> None:
+    """Refit each, and say what it was and what it is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pairs", nargs="+", help="step and epochs, as 3,15")
+    parser.add_argument("--root", required=True)
+    parser.add_argument("--out", required=True)
+    asked = parser.parse_args()
+    sys.argv = [sys.argv[0], "--root", asked.root, "--out", asked.out]
+    torch.set_num_threads(1)
+    given = nyuv2.options()
+    workshop, path = nyuv2.make_workshop(given), RunFolder(asked.out).result("path/lomt")
+    if path is None:
+        raise SystemExit(f"{asked.out} holds no path of LOMT: run benchmarks/nyuv2.py --only sparse_lomt first")
+    alone = single(RunFolder(given.results), workshop.tasks)
+    candidates = {one["stage"]: one for one in networks_of(path)}
+    for pair in asked.pairs:
+        step, epochs = map(int, pair.split(","))
+        sparse = candidates[f"path/lomt/step-{step}"]
+        point = json.loads((workshop.stages / sparse["stage"] / "point.json").read_text())
+        small = compact(workshop.trained(sparse["stage"], sparse["taps"]), workshop.example)
+        before = validation_delta(point["validation"], alone, workshop.tasks)
+        search = replace(Study().path, refit=epochs / given.epochs)
+        with tempfile.TemporaryDirectory(dir=workshop.stages) as folder:
+            stage = Refit(Path(folder).name, "refit", (sparse,), search)
+            after = stage.run(workshop, Path(folder), lambda *_: None)
+        macs, delta = cost(small, workshop.example).macs, validation_delta(after["validation"], alone, workshop.tasks)
+        print(
+            f"λ {sparse['strengths'][-1]:.1e}, {macs / 1e6:.0f} M MACs: Δm {before:+.1f}, "
+            f"after {epochs} epochs {delta:+.1f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
