@@ -94,7 +94,7 @@ def table(results: RunFolder, tasks: Sequence[Task]) -> str:
         "",
         *_intervals(found),
     ]
-    text += _validation(results, tasks)
+    text += [*_validation(results, tasks), *_taps(results)]
     deployed = results.path / DEPLOYED
     if deployed.exists():
         text += ["", _deployed(json.loads(deployed.read_text()), found)]
@@ -132,6 +132,17 @@ def _validation(results: RunFolder, tasks: Sequence[Task]) -> list[str]:
         for one in there
         if one["method"] != BASELINE
     ]
+
+
+def _taps(results: RunFolder) -> list[str]:
+    """Each task's tap, what each trial would have chosen by itself, and how many trials it took."""
+    selected = (results.result("select") or {"selections": {}})["selections"]
+    lines = []
+    for task, one in selected.items():
+        each = ", ".join(choice or "none" for choice in one["per_trial"])
+        shares = ", ".join(f"{share:.0%} of {count}" for count, share in enumerate(one.get("agreement", []), 1))
+        lines.append(f"- tap of {task}: {one['tap']} (trials by themselves: {each}; choices that agree: {shares})")
+    return lines
 
 
 def _intervals(found: Findings) -> list[str]:

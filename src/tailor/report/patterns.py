@@ -11,6 +11,7 @@ from tailor.report.names import SPARSE, plural
 from tailor.report.pictures import alpha_image
 from tailor.report.read import Run, Training
 from tailor.report.svg import drawing, element, tip
+from tailor.selection import Selection
 
 WIDTH = 344.0
 NAMES = 92.0
@@ -57,6 +58,7 @@ class Need:
         agree: how many trials choose it, or none if not known.
         trials: how many there are.
         interval: the shallowest and the deepest choice of a trial, where trials disagree.
+        enough: whether fewer trials would have done, in words; empty where that is not known or all agree.
         runner_up: the second choice, or none.
         reason: of the rule, in words.
         picture: the raster, or none where no sparse training has ended.
@@ -68,6 +70,7 @@ class Need:
     agree: int | None
     trials: int
     interval: tuple[str, str] | None
+    enough: str
     runner_up: str | None
     reason: str
     picture: Markup | None
@@ -94,6 +97,7 @@ def needs(run: Run) -> list[Need]:
                 agree=_agreement(chosen, trials),
                 trials=trials,
                 interval=_interval(chosen),
+                enough=_enough(Selection.from_dict(chosen)) if chosen.get("agreement") else "",
                 runner_up=str(chosen["runner_up"]) if chosen.get("runner_up") else None,
                 reason=_sentence(str(chosen.get("reason") or "")),
                 picture=raster(task, layers, tap) if layers else None,
@@ -115,6 +119,15 @@ def _agreement(chosen: Mapping[str, Any], trials: int) -> int | None:
 def _interval(chosen: Mapping[str, Any]) -> tuple[str, str] | None:
     first, last = chosen.get("interval") or (None, None)
     return (str(first), str(last)) if first != last else None
+
+
+def _enough(selection: Selection) -> str:
+    trials = len(selection.agreement)
+    if trials == 1:
+        return "One trial cannot say how sure that is: run more."
+    if selection.enough is None:
+        return f"It takes all {trials} of them to come to the tap; more may move it yet."
+    return f"Any {selection.enough} of them come to the tap." if selection.enough > 1 else ""
 
 
 def _sentence(words: str) -> str:

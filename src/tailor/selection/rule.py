@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
 from typing import Any, ClassVar
 
 from tailor.sparsity import Pattern
@@ -21,6 +22,8 @@ class Selection:
         reason: one sentence on why it came out so, and what to do where it's no good answer.
         interval: the shallowest and the deepest choice of a trial by itself, the same twice where all agree; None
             where no trial leaves a layer. Where trials disagree, this is what is known of the task, not the tap.
+        agreement: the share of the choices from 1, 2, … all trials that are this tap, so that the last one is 1. The
+            trials stand in a circle; a choice from n of them is that of n neighbours.
     """
 
     tap: str | None
@@ -29,15 +32,24 @@ class Selection:
     per_trial: tuple[str | None, ...]
     reason: str
     interval: tuple[str, str] | None = None
+    agreement: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "per_trial", tuple(self.per_trial))
         object.__setattr__(self, "interval", tuple(self.interval) if self.interval else None)
+        object.__setattr__(self, "agreement", tuple(self.agreement))
 
     @property
     def votes(self) -> dict[str, int]:
         """How many trials choose each layer by themselves."""
         return dict(Counter(choice for choice in self.per_trial if choice is not None).most_common())
+
+    @property
+    def enough(self) -> int | None:
+        """How many trials come to this tap whichever they are; None where it takes them all, and more may change it."""
+        fewer = self.agreement[:-1]
+        safe = len(list(takewhile(lambda share: share == 1, reversed(fewer))))
+        return len(self.agreement) - safe if safe else None
 
     @classmethod
     def among(cls, tap: str | None, per_trial: Sequence[str | None], reason: str) -> "Selection":
@@ -49,7 +61,8 @@ class Selection:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**asdict(self), "per_trial": list(self.per_trial), "interval": list(self.interval or ()) or None}
+        lists = {"per_trial": list(self.per_trial), "agreement": list(self.agreement)}
+        return {**asdict(self), **lists, "interval": list(self.interval or ()) or None}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> "Selection":
@@ -90,7 +103,14 @@ class SelectionRule(ABC):
                 "tailor.sparsity.pattern(..., ranked=...)"
             )
         selection = self.choose(patterns)
-        return replace(selection, interval=_interval(selection.per_trial, patterns[0]))
+        fewer = tuple(self._agreement(patterns, count, selection.tap) for count in range(1, len(patterns)))
+        interval = _interval(selection.per_trial, patterns[0])
+        return replace(selection, interval=interval, agreement=(*fewer, 1.0))
+
+    def _agreement(self, patterns: Sequence[Pattern], count: int, tap: str | None) -> float:
+        circle = [*patterns, *patterns[: count - 1]]
+        choices = [self.choose(circle[first : first + count]).tap for first in range(len(patterns))]
+        return choices.count(tap) / len(choices)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in vars(self).items())})"

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,26 @@ def test_needs_of_a_run(run_folder):
     assert found["edges"].reason == "The deepest layer that is alive in all 2 trials."
     after = [layer for layer in found["edges"].layers if layer.name.startswith("layer4")]
     assert [layer.density for layer in after] == [0.0] * len(after)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "said"),
+    [
+        ([1.0], "One trial cannot say"),
+        ([1.0, 1.0, 1.0], ""),
+        ([0.5, 0.5, 1.0, 1.0], "Any 3 of them"),
+        ([0.5, 0.75, 0.75, 1.0], "It takes all 4"),
+        ([], ""),
+    ],
+)
+def test_says_whether_fewer_trials_would_have_done(run_folder, agreement, said):
+    path = run_folder / "stages" / "select" / "result.json"
+    stored = json.loads(path.read_text())
+    stored["selections"]["edges"]["agreement"] = agreement
+    path.write_text(json.dumps(stored))
+    words = {need.task: need.enough for need in needs(read(run_folder))}["edges"]
+    assert words.startswith(said)
+    assert bool(words) == bool(said)
 
 
 def test_the_tap_is_marked_and_what_follows_is_faded():

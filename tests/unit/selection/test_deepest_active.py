@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from tailor.selection import RULES, DeepestActive, Selection, SelectionRule, rule
@@ -59,6 +61,33 @@ def test_all_trials_must_agree():
     assert chosen.per_trial == ("layer2.conv2", "layer1.conv2", "layer1.conv2")
     assert chosen.interval == ("layer1.conv2", "layer2.conv2")
     assert chosen.votes == {"layer1.conv2": 2, "layer2.conv2": 1}
+
+
+def test_how_many_trials_would_have_done():
+    deep, middle, flat = (blocks(*[(1, 1)] * alive, *[(0, 0)] * (3 - alive)) for alive in (3, 2, 1))
+    one, same = DeepestActive().select([deep]), DeepestActive().select([deep] * 3)
+    assert (one.agreement, one.enough) == ((1.0,), None)
+    assert (same.agreement, same.enough) == ((1.0, 1.0, 1.0), 1)
+    two = DeepestActive().select([middle, deep, middle])
+    assert two.agreement == pytest.approx((2 / 3, 1, 1))
+    assert two.enough == 2
+    last = DeepestActive().select([deep, middle, flat])
+    assert last.agreement == pytest.approx((1 / 3, 2 / 3, 1))
+    assert last.enough is None
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=6))
+def test_agreement_against_a_count_by_hand(depths):
+    chosen = DeepestActive().select([blocks(*[(1, 1)] * depth, *[(0, 0)] * (3 - depth)) for depth in depths])
+    trials = len(depths)
+    expected = [
+        sum(min(depths[(first + step) % trials] for step in range(count)) == min(depths) for first in range(trials))
+        for count in range(1, trials + 1)
+    ]
+    assert chosen.agreement == pytest.approx([share / trials for share in expected])
+    assert chosen.agreement[0] == chosen.stability or chosen.tap is None
+    sure = [count for count in range(1, trials) if all(share == trials for share in expected[count - 1 :])]
+    assert chosen.enough == (min(sure) if sure else None)
 
 
 def test_the_interval_follows_depth_and_not_the_alphabet():
