@@ -38,7 +38,7 @@ from tailor.models import Architecture
 from tailor.runs import RunFolder, diagnose
 from tailor.selection import DeepestActive
 from tailor.tasks import Depth, Edges, Normals, Segmentation
-from tailor.training import Recipe, write_atomically
+from tailor.training import Progress, Recipe, write_atomically
 
 SEEDS = (0, 1, 2)
 RULE = DeepestActive(threshold=0.05, at="block")
@@ -48,6 +48,8 @@ TASKS = [Segmentation("seg", 13), Depth("depth"), Normals("normals"), Edges("edg
 RIVAL, KEPT = "group_pruner", (0.35, 0.2, 0.1)
 """Torch-Pruning's group pruner on the conventional network, and shares of its multiply-accumulates to keep."""
 DENSE = (CONVENTIONAL, "lomt")
+GEOMETRIC = "geometric"
+"""What the diagnosis proposes against imbalance: the dense networks, balanced in another way than the recipe has it."""
 SPARSE = ("sparse_multi_task", "sparse_lomt")
 CONTROL = "control"
 POLL = 20.0
@@ -61,7 +63,7 @@ def options() -> argparse.Namespace:
     add("--root", help="folder of the data set")
     add("--out", default="runs/nyuv2-protocol", help="weights and checkpoints")
     add("--results", default="benchmarks/results/nyuv2/96x128", help="one JSON file a network; to be committed")
-    methods = ", ".join((BASELINE, "sparse", *DENSE, *SPARSE, RIVAL, CONTROL))
+    methods = ", ".join((BASELINE, "sparse", *DENSE, *SPARSE, RIVAL, GEOMETRIC, CONTROL))
     add("--only", default="", help=f"methods, comma-separated: {methods}; none: judge what is there")
     add("--trials", type=int, default=3, help="sparse trainings a task that decide on its tap")
     add("--combinations", action="store_true", help="also all pairs and triples of tasks, one seed")
@@ -113,7 +115,8 @@ def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[tuple[str, 
         yield "sparse", partial(sparse, workshop, replace(study, trials=1), task)
     for seed in SEEDS:
         for method in DENSE:
-            yield method, partial(together, workshop, study, method, f"{method}/seed-{seed}", seed)
+            plain = partial(Train, f"{method}/seed-{seed}", method, seed=seed)
+            yield method, partial(together, workshop, study, method, plain)
     for seed in SEEDS:
         for task in workshop.task_names:
             yield "single_task", partial(alone, dense(workshop, task, seed))
@@ -123,14 +126,19 @@ def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[tuple[str, 
         yield method, partial(METHODS[method], workshop, replace(study, seeds=SEEDS[:1]))
     for keep in KEPT:
         yield RIVAL, partial(rival, workshop, study, keep)
+    for seed in SEEDS:
+        for method in DENSE:
+            balanced = partial(Balanced, f"{GEOMETRIC}/{method}/seed-{seed}", f"{method}, {GEOMETRIC}", seed=seed)
+            yield GEOMETRIC, partial(together, workshop, study, method, balanced)
     yield CONTROL, partial(control, workshop, study)
     for method in SPARSE:
         yield method, partial(METHODS[method], workshop, study)
     for count in (2, 3) if given.combinations else ():
         for names in combinations(workshop.task_names, count):
             for method in DENSE:
-                name = f"combinations/{'+'.join(names)}/{method}/seed-0"
-                yield method, partial(together, workshop, study, method, name, SEEDS[0], names)
+                label = "+".join(names)
+                some = partial(Train, f"combinations/{label}/{method}/seed-0", f"{method}/{label}", seed=SEEDS[0])
+                yield method, partial(together, workshop, study, method, some, names)
 
 
 def alone(stage: Stage) -> Method:
@@ -138,15 +146,21 @@ def alone(stage: Stage) -> Method:
     return [(yield stage)]
 
 
+class Balanced(Train):
+    """A training in which every loss is weighed by its own inverse."""
+
+    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+        """As any training."""
+        return super().run(replace(workshop, recipe=replace(workshop.recipe, balancing=GEOMETRIC)), folder, progress)
+
+
 def together(
-    workshop: Workshop, study: Study, method: str, name: str, seed: int, names: tuple[str, ...] = ()
+    workshop: Workshop, study: Study, method: str, training: Callable[..., Stage], names: tuple[str, ...] = ()
 ) -> Method:
     """One dense network for all tasks or some; in a combination of tasks, taps are as all of them have them."""
-    taps = dict.fromkeys(workshop.task_names, workshop.end) if method == CONVENTIONAL else None
-    taps = taps or (yield from layers(workshop, study))
-    if names:
-        method, taps = f"{method}/{'+'.join(names)}", {name: taps[name] for name in names}
-    return [(yield Train(name, method, taps, seed))]
+    ends = dict.fromkeys(workshop.task_names, workshop.end)
+    taps = ends if method == CONVENTIONAL else (yield from layers(workshop, study))
+    return [(yield training(taps={name: taps[name] for name in names or taps}))]
 
 
 def rival(workshop: Workshop, study: Study, keep: float) -> Method:

@@ -27,6 +27,7 @@ ORDER = (BASELINE, "sparse", CONVENTIONAL, "lomt")
 PAIRS = (
     *(("lomt", CONVENTIONAL), ("sparse_lomt", CONVENTIONAL), ("sparse_lomt", "lomt")),
     *(("sparse_lomt", "sparse_multi_task"), ("sparse_lomt", f"{CONVENTIONAL}, trained on")),
+    *(("lomt, geometric", f"{CONVENTIONAL}, geometric"), ("lomt, geometric", "lomt")),
 )
 """Methods whose Δm is compared, seed by seed."""
 DEPLOYED = "deployed.json"

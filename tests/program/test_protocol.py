@@ -19,7 +19,7 @@ pytest.importorskip("torch_pruning")
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 METHODS = (
     *("single_task", "multi_task", "lomt", "sparse_multi_task", "sparse_lomt"),
-    *("group_pruner 90%", "multi_task, trained on"),
+    *("group_pruner 90%", "multi_task, trained on", "lomt, geometric"),
 )
 
 
@@ -64,6 +64,7 @@ def test_the_whole_protocol(protocol, workshop, tmp_path, monkeypatch):
     for method in METHODS:
         assert f"| {method} " in text
     assert "Δm of lomt minus multi_task" in text
+    assert found["geometric/lomt/seed-1"]["validation"] != found["lomt/seed-1"]["validation"]
     deployed = json.loads((results.path / "deployed.json").read_text())["networks"]
     assert set(deployed) >= set(METHODS[1:])
     assert max(error for one in deployed.values() for error in one["outputs_differ"].values()) < 1e-4
