@@ -122,11 +122,10 @@ def _interval(chosen: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _enough(selection: Selection) -> str:
-    trials = len(selection.agreement)
-    if trials == 1:
+    if len(selection.agreement) == 1:
         return "One trial cannot say how sure that is: run more."
     if selection.enough is None:
-        return f"It takes all {trials} of them to come to the tap; more may move it yet."
+        return "Only all of them together come to the tap; more may move it yet."
     return f"Any {selection.enough} of them come to the tap." if selection.enough > 1 else ""
 
 

@@ -40,7 +40,7 @@ def test_needs_of_a_run(run_folder):
         ([1.0], "One trial cannot say"),
         ([1.0, 1.0, 1.0], ""),
         ([0.5, 0.5, 1.0, 1.0], "Any 3 of them"),
-        ([0.5, 0.75, 0.75, 1.0], "It takes all 4"),
+        ([0.5, 0.75, 0.75, 1.0], "Only all of them"),
         ([], ""),
     ],
 )
