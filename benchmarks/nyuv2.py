@@ -274,7 +274,7 @@ def main() -> None:
         work(workshop, given, results)
         deploy(workshop, results)
         judge(workshop, RunFolder(given.out), results)
-    text = table(results, TASKS)
+    text = table(results, TASKS, RULE)
     (results.path / "table.md").write_text(text)
     print(text)
 

@@ -17,8 +17,10 @@ from tailor.evaluation.wording import count, number, spread
 from tailor.export import contenders
 from tailor.methods import Result, Workshop
 from tailor.methods.compact import difference
+from tailor.methods.select import choose
 from tailor.methods.sparse_shared import ON_ITS_WAY
 from tailor.runs import RunFolder
+from tailor.selection import SelectionRule
 from tailor.tasks import Task
 from tailor.training import write_atomically
 
@@ -75,8 +77,8 @@ def _merged(parts: Sequence[Result]) -> dict[str, dict[str, float]]:
     return {task: values for part in parts for task, values in part["test"].items()}
 
 
-def table(results: RunFolder, tasks: Sequence[Task]) -> str:
-    """Mean ± std over seeds, paired intervals of Δm, and the deployed networks where they were measured."""
+def table(results: RunFolder, tasks: Sequence[Task], rule: SelectionRule) -> str:
+    """Mean ± std over seeds, paired intervals of Δm, taps, and the deployed networks where they were measured."""
     found = Findings(results, tasks)
     rows = [
         Row(
@@ -95,7 +97,7 @@ def table(results: RunFolder, tasks: Sequence[Task]) -> str:
         "",
         *_intervals(found),
     ]
-    text += [*_validation(results, tasks), *_taps(results)]
+    text += [*_validation(results, tasks), *_taps(results, tasks, rule)]
     deployed = results.path / DEPLOYED
     if deployed.exists():
         text += ["", _deployed(json.loads(deployed.read_text()), found)]
@@ -135,14 +137,17 @@ def _validation(results: RunFolder, tasks: Sequence[Task]) -> list[str]:
     ]
 
 
-def _taps(results: RunFolder) -> list[str]:
-    """Each task's tap, what each trial would have chosen by itself, and how many trials it took."""
-    selected = (results.result("select") or {"selections": {}})["selections"]
+def _taps(results: RunFolder, tasks: Sequence[Task], rule: SelectionRule) -> list[str]:
+    """Each task's tap, what each of its trials would have chosen by itself, and how many of them it took."""
     lines = []
-    for task, one in selected.items():
-        each = ", ".join(choice or "none" for choice in one["per_trial"])
-        shares = ", ".join(f"{share:.0%} of {count}" for count, share in enumerate(one.get("agreement", []), 1))
-        lines.append(f"- tap of {task}: {one['tap']} (trials by themselves: {each}; choices that agree: {shares})")
+    found = results.results()
+    for task in (one.name for one in tasks):
+        trials = [found[stage] for stage in sorted(found) if stage.startswith((f"path/{task}", f"sparse/{task}/"))]
+        if trials:
+            one = choose(rule, {task: trials})["selections"][task]
+            each = ", ".join(choice or "none" for choice in one["per_trial"])
+            shares = ", ".join(f"{share:.0%} from {number}" for number, share in enumerate(one["agreement"], 1))
+            lines.append(f"- tap of {task}: {one['tap']} (trials by themselves: {each}; choices that agree: {shares})")
     return lines
 
 

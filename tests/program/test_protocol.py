@@ -60,10 +60,11 @@ def test_the_whole_protocol(protocol, workshop, tmp_path, monkeypatch):
     assert pruned["epochs"] == ours["since_dense"] == len(ours["strengths"]) + 2
     assert found["control/multi_task"]["strengths"] == [0.0]
     protocol.deploy(workshop, results)
-    text = protocol.table(results, workshop.tasks)
+    text = protocol.table(results, workshop.tasks, protocol.RULE)
     for method in METHODS:
         assert f"| {method} " in text
     assert "Δm of lomt minus multi_task" in text
+    assert "tap of depth: " in text
     assert found["geometric/lomt/seed-1"]["validation"] != found["lomt/seed-1"]["validation"]
     deployed = json.loads((results.path / "deployed.json").read_text())["networks"]
     assert set(deployed) >= set(METHODS[1:])
