@@ -28,6 +28,7 @@ BASELINE, CONVENTIONAL = "single_task", "multi_task"
 ORDER = (BASELINE, "sparse", CONVENTIONAL, "lomt")
 PAIRS = (
     *(("lomt", CONVENTIONAL), ("sparse_lomt", CONVENTIONAL), ("sparse_lomt", "lomt")),
+    ("lomt", "lomt, taps at convolutions"),
     *(("sparse_lomt", "sparse_multi_task"), ("sparse_lomt", f"{CONVENTIONAL}, trained on")),
     *(("lomt, geometric", f"{CONVENTIONAL}, geometric"), ("lomt, geometric", "lomt")),
 )
@@ -148,7 +149,17 @@ def _taps(results: RunFolder, tasks: Sequence[Task], rule: SelectionRule) -> lis
             each = ", ".join(choice or "none" for choice in one["per_trial"])
             shares = ", ".join(f"{share:.0%} from {number}" for number, share in enumerate(one["agreement"], 1))
             lines.append(f"- tap of {task}: {one['tap']} (trials by themselves: {each}; choices that agree: {shares})")
+            lines += [f"- {trial['stage']}: {_dead(trial, found, task)}" for trial in trials]
     return lines
+
+
+def _dead(trial: Result, found: Mapping[str, Result], task: str) -> str:
+    """How much of a sparse network is dead, and what its validation loss is against its dense network's."""
+    dense, sparse = found[f"{BASELINE}/{task}/seed-{trial['seed']}"]["validation"], trial["validation"]
+    text = f"{sparse['sparsity']:.0%} dead, loss {sparse[f'val_loss/{task}'] / dense[f'val_loss/{task}'] - 1:+.1%}"
+    if trial.get("chosen") is None:
+        return text
+    return f"{text} ({trial['points'][trial['chosen']]['excess']:+.1%} against the path's reference)"
 
 
 def _intervals(found: Findings) -> list[str]:

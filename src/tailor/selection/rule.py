@@ -46,7 +46,7 @@ class Selection:
 
     @property
     def enough(self) -> int | None:
-        """How many trials come to this tap whichever they are; None where it takes them all, and more may change it."""
+        """How many neighbours come to this tap wherever they stand; None where it takes all, and more may change it."""
         fewer = self.agreement[:-1]
         safe = len(list(takewhile(lambda share: share == 1, reversed(fewer))))
         return len(self.agreement) - safe if safe else None
