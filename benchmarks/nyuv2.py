@@ -87,7 +87,7 @@ def protocol(given: argparse.Namespace) -> dict[str, Any]:
     return {
         "data": {"name": "NYU-Depth-v2", "size": list(given.size), "classes": 13, "validation": 95, "batch_size": 16},
         "network": asdict(architecture(given)),
-        "recipe": asdict(Recipe(epochs=given.epochs, precision=given.precision)),
+        "recipe": asdict(recipe(given)),
         "study": {
             "methods": [BASELINE, *DENSE, *SPARSE],
             "seeds": list(SEEDS),
@@ -102,13 +102,18 @@ def architecture(given: argparse.Namespace) -> Architecture:
     return Architecture(given.backbone, given.width, 8, "deeplab", given.decoder_width)
 
 
+def recipe(given: argparse.Namespace) -> Recipe:
+    """The paper's uncertainty weighting; what another one changes is a line of its own."""
+    return Recipe(epochs=given.epochs, precision=given.precision, balancing="uncertainty")
+
+
 def make_workshop(given: argparse.Namespace) -> Workshop:
     """Data, networks, recipe."""
     data = NYUv2(given.root, size=tuple(given.size), batch_size=16, classes=13)
     data.setup()
-    network, recipe = architecture(given), Recipe(epochs=given.epochs, precision=given.precision)
-    stages = RunFolder(given.out).stages
-    return Workshop(data, data.tasks, network.make_backbone, network.make_decoder(), recipe, stages, given.accelerator)
+    network, stages = architecture(given), RunFolder(given.out).stages
+    made = network.make_backbone, network.make_decoder()
+    return Workshop(data, data.tasks, *made, recipe(given), stages, given.accelerator)
 
 
 def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Method]]]:

@@ -15,7 +15,8 @@ class Geometric(Balancing):
     """Σ log Lₜ: each gradient is divided by its own loss, so that a loss times 1000 trains the same network.
 
     The geometric loss strategy of Chennupati, Sistu, Yogamani, Rawashdeh, "MultiNet++" (CVPR workshops 2019, arXiv
-    1904.08492), as a logarithm: the same minima, without a product of many factors. Losses must be positive.
+    1904.08492), as a logarithm: the same minima, without a product of many factors. It's uncertainty weighting at its
+    end, too: the least of exp(−s) L + s over s is 1 + log L, but a learned s takes thousands of steps to come there.
 
     >>> Geometric(["seg", "depth"])({"seg": torch.tensor(2.0), "depth": torch.tensor(0.5)}).item()
     0.0
@@ -30,8 +31,18 @@ class Geometric(Balancing):
         self.register_buffer("batches", torch.zeros(len(tasks)))
 
     def terms(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The logarithms of the losses; in training, remembers the losses for weights."""
+        """The logarithms of the losses; in training, remembers the losses for weights.
+
+        Raises:
+            ValueError: a loss is negative.
+        """
         values = torch.stack(list(losses.values()))
+        if (values < 0).any():
+            task, loss = min(losses.items(), key=lambda item: item[1].item())
+            raise ValueError(
+                f"the loss of {task} is {loss.item():.3g}: geometric balancing takes logarithms, so no loss may be "
+                "negative; use recipe.balancing uncertainty or equal"
+            )
         if self.training:
             rows = [self.tasks.index(task) for task in losses]
             self.total[rows] += values.detach().to(self.total)

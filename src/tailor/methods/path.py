@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
+from statistics import fmean
 
 from tailor.methods.sparsify import step_recipe
 from tailor.methods.stage import Preview, Result, Stage
@@ -58,8 +59,8 @@ class Path(Stage):
         control = tried(Step(0.0, None), 0, dense)
         reference = control["val_loss"]
         points: list[Result] = []
-        mean = sum(reference.values()) / len(reference)
-        while step := self.search.next([_point(one) for one in points], mean, steps - 1):
+        balanced = fmean(control["validation"][f"weight/{task}"] * loss for task, loss in reference.items())
+        while step := self.search.next([_point(one) for one in points], balanced, steps - 1):
             start = 0 if step.start is None else step.start + 1
             points.append(tried(Step(step.strength, start), len(points) + 1, reference))
         choice = self.search.choose([_point(one) for one in points])

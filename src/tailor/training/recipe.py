@@ -18,7 +18,8 @@ class Recipe:
         channels_last: memory layout of images and weights; mostly faster for convolutions.
         clip: largest norm of the gradient, 0 for no clipping.
         accumulate: batches whose gradients make one step.
-        balancing: how the losses of several tasks are weighted; a name of ``tailor.balancing.BALANCING``.
+        balancing: how the losses of several tasks are weighted; a name of ``tailor.balancing.BALANCING``. The loss
+            of a single task has weight 1.
         patience: stop after so many epochs without a better validation loss; 0 never stops.
         target_sparsity: stop once this share of the penalized groups is dead; 1 never stops.
         stable_epochs: stop once sparsity has not changed for so many epochs, counted from the first dead group
@@ -36,7 +37,7 @@ class Recipe:
     channels_last: bool = True
     clip: float = 0.0
     accumulate: int = 1
-    balancing: str = "uncertainty"
+    balancing: str = "geometric"
     patience: int = 0
     target_sparsity: float = 1.0
     stable_epochs: int = 0

@@ -147,6 +147,23 @@ def test_geometric_weights_are_those_of_the_epoch():
     assert balancing.weights() == dict.fromkeys(TASKS, 1.0)
 
 
+def test_uncertainty_at_its_least_is_geometric():
+    values, settled = losses(0.2, 4.0, 1.0), Uncertainty(TASKS)
+    with torch.no_grad():
+        for task, loss in values.items():
+            settled.log_variance[task].fill_(loss.log())
+    settled(values).backward()
+    by_uncertainty = [float(loss.grad) for loss in values.values()]
+    again = losses(0.2, 4.0, 1.0)
+    Geometric(TASKS)(again).backward()
+    assert [float(loss.grad) for loss in again.values()] == pytest.approx(by_uncertainty)
+
+
+def test_a_negative_loss_is_an_error_under_geometric():
+    with pytest.raises(ValueError, match=r"loss of depth is -0\.25: .* use recipe\.balancing uncertainty or equal"):
+        Geometric(TASKS)(losses(1.0, -0.25, 3.0))
+
+
 def test_a_perfect_loss_stays_finite_under_geometric():
     loss = torch.tensor(0.0, requires_grad=True)
     total = Geometric(["seg"])({"seg": loss})
