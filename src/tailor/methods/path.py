@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
-from statistics import fmean
 
 from tailor.methods.sparsify import step_recipe
 from tailor.methods.stage import Preview, Result, Stage
@@ -59,7 +58,7 @@ class Path(Stage):
         control = tried(Step(0.0, None), 0, dense)
         reference = control["val_loss"]
         points: list[Result] = []
-        balanced = fmean(control["validation"][f"weight/{task}"] * loss for task, loss in reference.items())
+        balanced = sum(control["validation"][f"weight/{task}"] * loss for task, loss in reference.items())
         while step := self.search.next([_point(one) for one in points], balanced, steps - 1):
             start = 0 if step.start is None else step.start + 1
             points.append(tried(Step(step.strength, start), len(points) + 1, reference))

@@ -108,7 +108,7 @@ class StrengthPath:
 
         Args:
             points: what was tried, in that order.
-            reference: validation loss of the reference; of several tasks the mean, each with its weight in training.
+            reference: validation loss of the reference; of several tasks the sum, each with its weight in training.
             steps: λ to try at the most, without the reference.
         """
         if len(points) >= steps:
