@@ -30,10 +30,8 @@ from tailor.evaluation import evaluate
 from tailor.evaluation.environment import environment
 from tailor.methods import METHODS, Method, Refit, Result, Stage, Study, Train, Workshop
 from tailor.methods.layers import layers, sparse
-from tailor.methods.path import networks_of
 from tailor.methods.select import Select
 from tailor.methods.single_task import dense
-from tailor.methods.sparse_shared import shared_path
 from tailor.models import Architecture
 from tailor.runs import RunFolder, diagnose
 from tailor.selection import DeepestActive
@@ -136,7 +134,8 @@ def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[tuple[str, 
             balanced = partial(Balanced, f"{GEOMETRIC}/{method}/seed-{seed}", f"{method}, {GEOMETRIC}", seed=seed)
             yield GEOMETRIC, partial(together, workshop, study, method, balanced)
     yield from dense_lines(workshop, study, MORE_SEEDS)
-    yield CONTROL, partial(control, workshop, study)
+    for number in range(len(SEEDS)):
+        yield CONTROL, partial(control, workshop, replace(study, seeds=SEEDS[: number + 1]))
     for method in SPARSE:
         yield method, partial(METHODS[method], workshop, study)
     for count in (2, 3) if given.combinations else ():
@@ -185,10 +184,13 @@ def rival(workshop: Workshop, study: Study, keep: float) -> Method:
 
 
 def control(workshop: Workshop, study: Study) -> Method:
-    """The conventional network, trained on as ours is in the end: the reference of its own path, refitted."""
-    (start,) = yield from METHODS[CONVENTIONAL](workshop, replace(study, seeds=SEEDS[:1]))
-    path = yield shared_path(CONVENTIONAL, start, study)
-    return [(yield Refit(f"{CONTROL}/multi_task", f"{CONVENTIONAL}, trained on", networks_of(path)[-1:], study.path))]
+    """The conventional network of the last seed, trained on for as many epochs as ours was since it was dense."""
+    *_, start = yield from METHODS[CONVENTIONAL](workshop, study)
+    *_, ours = yield from METHODS["sparse_lomt"](workshop, study)
+    search = replace(study.path, refit=ours["since_dense"] / workshop.recipe.epochs)
+    dense = {key: start[key] for key in ("stage", "taps", "seed")} | {"strengths": [0.0], "since_dense": 0}
+    name = f"{CONTROL}/{CONVENTIONAL}/seed-{start['seed']}"
+    return [(yield Refit(name, f"{CONVENTIONAL}, trained on", (dense,), search))]
 
 
 def work(workshop: Workshop, given: argparse.Namespace, results: RunFolder) -> None:

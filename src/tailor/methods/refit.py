@@ -107,6 +107,6 @@ class Refit(Stage):
         """At a step's rate; what is dead is taken out as soon as it can be."""
         return replace(
             step_recipe(workshop, self.search),
-            epochs=max(1, int(self.search.refit * workshop.recipe.epochs)),
+            epochs=max(1, round(self.search.refit * workshop.recipe.epochs)),
             compact_every=1 if workshop.shrinks else 0,
         )
