@@ -30,7 +30,8 @@ PAIRS = (
     *(("lomt", CONVENTIONAL), ("sparse_lomt", CONVENTIONAL), ("sparse_lomt", "lomt")),
     ("lomt", "lomt, taps at convolutions"),
     *(("sparse_lomt", "sparse_multi_task"), ("sparse_lomt", f"{CONVENTIONAL}, trained on")),
-    *(("lomt, geometric", f"{CONVENTIONAL}, geometric"), ("lomt, geometric", "lomt")),
+    ("lomt, geometric", f"{CONVENTIONAL}, geometric"),
+    *(("lomt, geometric", "lomt"), (f"{CONVENTIONAL}, geometric", CONVENTIONAL)),
 )
 """Methods whose Δm is compared, seed by seed."""
 DEPLOYED = "deployed.json"
