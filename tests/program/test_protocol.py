@@ -43,7 +43,7 @@ def workshop(shapes, tmp_path):
     design = Architecture("resnetd18", 4, 8, "deeplab", 8)
     shapes.setup()
     tasks = shapes.tasks[:2]
-    recipe, stages = Recipe(epochs=2), RunFolder(tmp_path / "out").stages
+    recipe, stages = Recipe(epochs=2, balancing="uncertainty"), RunFolder(tmp_path / "out").stages
     return Workshop(shapes, tasks, design.make_backbone, design.make_decoder(), recipe, stages, "cpu")
 
 

@@ -9,6 +9,8 @@ from tailor.balancing.base import Balancing
 
 SMALLEST = 1e-8
 """Losses below this are perfect; a logarithm would chase them for ever."""
+ROUNDING = 1e-6
+"""A perfect loss may come out negative by this much."""
 
 
 class Geometric(Balancing):
@@ -37,7 +39,7 @@ class Geometric(Balancing):
             ValueError: a loss is negative.
         """
         values = torch.stack(list(losses.values()))
-        if (values < 0).any():
+        if (values < -ROUNDING).any():
             task, loss = min(losses.items(), key=lambda item: item[1].item())
             raise ValueError(
                 f"the loss of {task} is {loss.item():.3g}: geometric balancing takes logarithms, so no loss may be "

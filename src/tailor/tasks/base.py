@@ -46,7 +46,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Mean loss over the labels that are there, a scalar; 0 with a graph where none is.
+        """Mean loss over the labels that are there, a scalar, not negative; 0 with a graph where none is.
 
         Args:
             output: what the decoder gave, ``(N, channels, H, W)`` for a dense task, else ``(N, channels)``.

@@ -164,8 +164,9 @@ def test_a_negative_loss_is_an_error_under_geometric():
         Geometric(TASKS)(losses(1.0, -0.25, 3.0))
 
 
-def test_a_perfect_loss_stays_finite_under_geometric():
-    loss = torch.tensor(0.0, requires_grad=True)
+@pytest.mark.parametrize("perfect", [0.0, -1e-7])
+def test_a_perfect_loss_stays_finite_under_geometric(perfect):
+    loss = torch.tensor(perfect, requires_grad=True)
     total = Geometric(["seg"])({"seg": loss})
     total.backward()
     assert torch.isfinite(total)
