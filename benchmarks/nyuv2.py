@@ -184,13 +184,16 @@ def rival(workshop: Workshop, study: Study, keep: float) -> Method:
 
 
 def control(workshop: Workshop, study: Study) -> Method:
-    """The conventional network of the last seed, trained on for as many epochs as ours was since it was dense."""
+    """The conventional network of the last seed, trained on for as many epochs as ours was since it was dense.
+
+    The study begins with the first seed, since its path gives ours of every seed the steps of λ.
+    """
     *_, start = yield from METHODS[CONVENTIONAL](workshop, study)
     *_, ours = yield from METHODS["sparse_lomt"](workshop, study)
     search = replace(study.path, refit=ours["since_dense"] / workshop.recipe.epochs)
-    dense = {key: start[key] for key in ("stage", "taps", "seed")} | {"strengths": [0.0], "since_dense": 0}
+    begin = {key: start[key] for key in ("stage", "taps", "seed")} | {"strengths": [0.0], "since_dense": 0}
     name = f"{CONTROL}/{CONVENTIONAL}/seed-{start['seed']}"
-    return [(yield Refit(name, f"{CONVENTIONAL}, trained on", (dense,), search))]
+    return [(yield Refit(name, f"{CONVENTIONAL}, trained on", (begin,), search))]
 
 
 def work(workshop: Workshop, given: argparse.Namespace, results: RunFolder) -> None:
