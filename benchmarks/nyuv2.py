@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from group_pruner import group_pruner
-from nyuv2_table import BASELINE, CONVENTIONAL, deploy, network_of, table
+from nyuv2_table import BASELINE, COMBINATIONS, CONVENTIONAL, DENSE, deploy, network_of, table
 
 from tailor.data import NYUv2
 from tailor.diagnosis import describe
@@ -48,11 +48,12 @@ taps are outputs of convolutions, before the shortcut; a block's output was bett
 TASKS = [Segmentation("seg", 13), Depth("depth"), Normals("normals"), Edges("edges")]
 RIVAL, KEPT = "group_pruner", (0.35, 0.2, 0.1)
 """Torch-Pruning's group pruner on the conventional network, and shares of its multiply-accumulates to keep."""
-DENSE = (CONVENTIONAL, "lomt")
 GEOMETRIC = "geometric"
 """What the diagnosis proposes against imbalance: the dense networks, balanced in another way than the recipe has it."""
 SPARSE = ("sparse_multi_task", "sparse_lomt")
 CONTROL = "control"
+Line = tuple[str, Callable[[], Method]]
+"""A name for ``--only``, and what makes the stages."""
 POLL = 20.0
 """Seconds until a process that waits for another one's network looks again."""
 
@@ -64,10 +65,9 @@ def options() -> argparse.Namespace:
     add("--root", help="folder of the data set")
     add("--out", default="runs/nyuv2-protocol", help="weights and checkpoints")
     add("--results", default="benchmarks/results/nyuv2/96x128", help="one JSON file a network; to be committed")
-    methods = ", ".join((BASELINE, "sparse", *DENSE, *SPARSE, RIVAL, GEOMETRIC, CONTROL))
+    methods = ", ".join((BASELINE, "sparse", *DENSE, *SPARSE, RIVAL, GEOMETRIC, CONTROL, COMBINATIONS))
     add("--only", default="", help=f"methods, comma-separated: {methods}; none: judge what is there")
     add("--trials", type=int, default=3, help="sparse trainings a task that decide on its tap")
-    add("--combinations", action="store_true", help="also all pairs and triples of tasks, one seed")
     add("--table", action="store_true", help="train nothing; write the tables of the results that are there")
     add("--size", type=int, nargs=2, default=(96, 128), metavar=("HEIGHT", "WIDTH"))
     add("--backbone", default="resnetd18")
@@ -114,8 +114,8 @@ def make_workshop(given: argparse.Namespace) -> Workshop:
     return Workshop(data, data.tasks, *made, recipe(given), stages, given.accelerator)
 
 
-def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Method]]]:
-    """(method, generator of its stages) of everything that can go on by itself, most wanted first."""
+def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[Line]:
+    """Everything that can go on by itself, most wanted first."""
     study = Study(seeds=SEEDS, trials=given.trials, rule=RULE)
     for task in workshop.task_names:
         yield "sparse", partial(sparse, workshop, replace(study, trials=1), task)
@@ -133,20 +133,25 @@ def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[tuple[str, 
         for method in DENSE:
             balanced = partial(Balanced, f"{GEOMETRIC}/{method}/seed-{seed}", f"{method}, {GEOMETRIC}", seed=seed)
             yield GEOMETRIC, partial(together, workshop, study, method, balanced)
-    yield from dense_lines(workshop, study, MORE_SEEDS)
+    yield from some_tasks(workshop, study, 2)
     for number in range(len(SEEDS)):
         yield CONTROL, partial(control, workshop, replace(study, seeds=SEEDS[: number + 1]))
     for method in SPARSE:
         yield method, partial(METHODS[method], workshop, study)
-    for count in (2, 3) if given.combinations else ():
-        for names in combinations(workshop.task_names, count):
-            for method in DENSE:
-                label = "+".join(names)
-                some = partial(Train, f"combinations/{label}/{method}/seed-0", f"{method}/{label}", seed=SEEDS[0])
-                yield method, partial(together, workshop, study, method, some, names)
+    yield from dense_lines(workshop, study, MORE_SEEDS)
+    yield from some_tasks(workshop, study, 3)
 
 
-def dense_lines(workshop: Workshop, study: Study, seeds: Sequence[int]) -> Iterator[tuple[str, Callable[[], Method]]]:
+def some_tasks(workshop: Workshop, study: Study, number: int) -> Iterator[Line]:
+    """The two dense networks for every combination of so many tasks, both of a combination side by side."""
+    for names in combinations(workshop.task_names, number):
+        for method in DENSE:
+            stage = f"{COMBINATIONS}/{'+'.join(names)}/{method}/seed-{SEEDS[0]}"
+            training = partial(Train, stage, f"{method}, {' + '.join(names)}", seed=SEEDS[0])
+            yield COMBINATIONS, partial(together, workshop, study, method, training, names)
+
+
+def dense_lines(workshop: Workshop, study: Study, seeds: Sequence[int]) -> Iterator[Line]:
     """The two dense networks for all tasks, both of a seed side by side."""
     for seed in seeds:
         for method in DENSE:

@@ -25,6 +25,7 @@ from tailor.tasks import Task
 from tailor.training import write_atomically
 
 BASELINE, CONVENTIONAL = "single_task", "multi_task"
+DENSE = (CONVENTIONAL, "lomt")
 ORDER = (BASELINE, "sparse", CONVENTIONAL, "lomt")
 PAIRS = (
     *(("lomt", CONVENTIONAL), ("sparse_lomt", CONVENTIONAL), ("sparse_lomt", "lomt")),
@@ -34,6 +35,8 @@ PAIRS = (
     *(("lomt, geometric", "lomt"), (f"{CONVENTIONAL}, geometric", CONVENTIONAL)),
 )
 """Methods whose Δm is compared, seed by seed."""
+COMBINATIONS = "combinations"
+"""Folder of the dense networks for two tasks or three, one seed: combinations/seg+depth/lomt/seed-0."""
 DEPLOYED = "deployed.json"
 ROUNDS = 60
 IMAGES = 8
@@ -45,8 +48,12 @@ class Findings:
     def __init__(self, results: RunFolder, tasks: Sequence[Task]) -> None:
         self.tasks = tasks
         self.parts: dict[str, dict[int, list[Result]]] = defaultdict(lambda: defaultdict(list))
-        for result in results.results().values():
-            if "test" in result and not result["method"].endswith(ON_ITS_WAY):
+        self.combinations: dict[str, dict[str, Result]] = defaultdict(dict)
+        for stage, result in results.results().items():
+            if "test" in result and stage.startswith(f"{COMBINATIONS}/"):
+                _, names, method, _ = stage.split("/")
+                self.combinations[names][method] = result
+            elif "test" in result and not result["method"].endswith(ON_ITS_WAY):
                 self.parts[result["method"]][result["seed"]].append(result)
         # Several networks of one seed stand together if together they do all tasks; some of the tasks are no row.
         self.metrics = {
@@ -54,13 +61,13 @@ class Findings:
             for method, seeds in self.parts.items()
         }
         alone = list(self.metrics.get(BASELINE, {}).values())
-        single = {
+        self.single = {
             task.name: {metric: fmean(one[task.name][metric] for one in alone) for metric in task.headline}
             for task in tasks
             if alone
         }
         self.deltas = {
-            method: {seed: delta_m(found, single, tasks) for seed, found in seeds.items()}
+            method: {seed: delta_m(found, self.single, tasks) for seed, found in seeds.items()}
             for method, seeds in self.metrics.items()
             if method != BASELINE and alone
         }
@@ -99,7 +106,7 @@ def table(results: RunFolder, tasks: Sequence[Task], rule: SelectionRule) -> str
         "",
         *_intervals(found),
     ]
-    text += [*_validation(results, tasks), *_taps(results, tasks, rule)]
+    text += [*_combinations(found), *_validation(results, tasks), *_taps(results, tasks, rule)]
     deployed = results.path / DEPLOYED
     if deployed.exists():
         text += ["", _deployed(json.loads(deployed.read_text()), found)]
@@ -177,6 +184,29 @@ def _intervals(found: Findings) -> list[str]:
         elif pairs:
             lines.append(f"- Δm of {one} minus {other}: {pairs[0]:+.2f} points, one seed: no spread is known")
     return lines
+
+
+def _combinations(found: Findings) -> list[str]:
+    """LOMT against the conventional network for some of the tasks, and for all of them with the same seed."""
+    everything = {method: parts[0][0] for method, parts in found.parts.items() if method in DENSE and 0 in parts}
+    lines = []
+    for names, pair in [*found.combinations.items(), ("all", everything)]:
+        if not found.single or len(pair) < len(DENSE):
+            continue
+        theirs, ours = (pair[method] for method in DENSE)
+        tasks = [task for task in found.tasks if task.name in ours["taps"]]
+        single = {task.name: found.single[task.name] for task in tasks}
+        delta, rivals = (delta_m(one["test"], single, tasks) for one in (ours, theirs))
+        cells = (
+            *(names.replace("+", " + "), f"{rivals:+.1f}", f"{delta:+.1f}", f"{delta - rivals:+.1f}"),
+            *(f"{ours[cost] / theirs[cost]:.0%}" for cost in ("parameters", "macs")),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    head = [
+        "| tasks | Δm of multi_task [%] | of lomt | difference | its parameters | its MACs |",
+        "|---|" + "---:|" * 5,
+    ]
+    return ["", "Combinations of tasks, one seed:", "", *head, *lines, ""] if len(lines) > 1 else []
 
 
 def network_of(workshop: Workshop, result: Result) -> nn.Module:

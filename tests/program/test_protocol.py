@@ -49,7 +49,7 @@ def workshop(shapes, tmp_path):
 
 def test_the_whole_protocol(protocol, workshop, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["nyuv2.py"])
-    given = SimpleNamespace(only="", trials=2, combinations=False)
+    given = SimpleNamespace(only="", trials=2)
     results, heavy = RunFolder(tmp_path / "results"), RunFolder(tmp_path / "out")
     heavy.claim(protocol.protocol(protocol.options()))
     protocol.work(workshop, given, results)
@@ -66,6 +66,7 @@ def test_the_whole_protocol(protocol, workshop, tmp_path, monkeypatch):
     for method in METHODS:
         assert f"| {method} " in text
     assert re.search(r"Δm of lomt minus multi_task: .* \(3 pairs of one seed\)", text)
+    assert re.search(r"\| seg \+ depth \|.*\n\| all \|", text)
     assert "tap of depth: " in text
     assert found["geometric/lomt/seed-1"]["validation"] != found["lomt/seed-1"]["validation"]
     deployed = json.loads((results.path / "deployed.json").read_text())["networks"]
