@@ -66,7 +66,7 @@ def _contents(run: Run) -> dict[str, Any]:
         "headings": headings(found) if found else [],
         "groups": groups(found) if found else [],
         "other_groups": groups(found, headline_only=False) if found else [],
-        "scatter": scatter(found) if found else None,
+        "scatter": scatter(found, run.compaction) if found else None,
         "gains": gains(found) if found else None,
         "networks": networks(run),
         "taps": tap_table(run),

@@ -1,6 +1,7 @@
 """Quality against cost: a dot a network, so that one sees what is bought with what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
@@ -14,8 +15,14 @@ from tailor.report.svg import drawing, element, tip
 WIDTH, HEIGHT = 460.0, 300.0
 
 
-def scatter(found: Comparison) -> Markup | None:
-    """Δm over multiply-accumulates, small dots for seeds, large ones for their means; none without two methods."""
+def scatter(found: Comparison, compaction: Mapping[str, Any] | None = None) -> Markup | None:
+    """Δm over multiply-accumulates, small dots for seeds, large ones for their means; none without two methods.
+
+    Args:
+        found: costs of all methods, as trained.
+        compaction: what the stage ``compact`` left; its network is a ring where it stands now, an arrow from its seed's
+            dot.
+    """
     spots = [spot for method in found.methods if (spot := _spot(found, method))]
     if len(spots) < 2:
         return None
@@ -39,7 +46,28 @@ def scatter(found: Comparison) -> Markup | None:
         f"{method_name(method)} {number(mean, 1, signed=True)} % at {count(round(macs))}"
         for method, macs, _, mean in spots
     )
+    if compaction and (moved := _moved(found, compaction, axes)):
+        parts.append(moved)
+        described += f"; {_after(compaction)}"
     return drawing(WIDTH, HEIGHT, *parts, label=f"Δm over multiply-accumulates: {described}.", kind="chart scatter")
+
+
+def _moved(found: Comparison, compaction: Mapping[str, Any], axes: Axes) -> Markup | None:
+    """From where the compacted network was trained to where it is cheaper and as good; none if it isn't compared."""
+    method = compaction["method"]
+    gains = [one.delta_m for one in found.of(method) if one.seed == compaction["seed"]]
+    if not gains or gains[0] is None:
+        return None
+    before, after = (axes.x(cost["macs"]) for cost in compaction["costs"].values())
+    y = axes.y(gains[0])
+    ring = element("circle", tip(_after(compaction)), cx=after, cy=y, r=7, class_="compacted")
+    way = element("line", x1=before, x2=min(after + 7, before), y1=y, y2=y, class_="way")
+    return element("g", way, ring, class_=f"spot {colour_class(method, found.methods)}")
+
+
+def _after(compaction: Mapping[str, Any]) -> str:
+    _, after = compaction["costs"].values()
+    return f"{method_name(compaction['method'])}, compacted: {count(after['macs'])} multiply-accumulates"
 
 
 def _spot(found: Comparison, method: str) -> tuple[str, float, Sequence[float], float] | None:

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from tailor.report.chart import Axes, Curve, chart, ticks
+from tailor.report.chart import LEFT, Axes, Curve, chart, ticks
 from tailor.report.curves import learning, sparsity, weights
 from tailor.report.gains import gains
 from tailor.report.read import read
@@ -58,6 +58,26 @@ def test_scatter_and_gains_show_every_method(run_folder):
     found = read(run_folder).comparison
     assert scatter(found).count('class="mean"') == 3
     assert gains(found).count('class="mean"') == 2 * 5
+
+
+def test_a_compacted_network_stands_where_it_is_cheaper(run_folder):
+    found = read(run_folder).comparison
+    cost = found.cost("lomt", "macs")
+    compaction = {"method": "lomt", "seed": 1, "costs": {"as trained": {"macs": cost}, "compacted": {"macs": cost / 4}}}
+    picture = scatter(found, compaction)
+    dots = {kind: place(picture, kind) for kind in ("seed", "mean", "compacted")}
+    (ring,) = dots["compacted"]
+    assert ring[1] in [y for _, y in dots["seed"]]
+    (left,) = {x for x, y in dots["seed"] if y == ring[1]}
+    assert (ring[0] - LEFT) / (left - LEFT) == pytest.approx(1 / 4, abs=1e-3)
+    assert "compacted: " in picture
+    assert scatter(found, compaction | {"method": "unknown"}) == scatter(found)
+
+
+def place(picture, kind):
+    return [
+        tuple(map(float, at)) for at in re.findall(rf'<circle cx="([\d.]+)" cy="([\d.]+)"[^>]*class="{kind}"', picture)
+    ]
 
 
 def test_labels_of_dots_do_not_cover_each_other(example, tmp_path):
