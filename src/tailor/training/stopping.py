@@ -1,6 +1,7 @@
 """When a training has done enough: validation stalls, the target is reached, sparsity is stable."""
 
 from abc import ABC, abstractmethod
+from statistics import fmean
 from typing import Any
 
 import lightning.pytorch as pl
@@ -22,7 +23,10 @@ class StoppingRule(ABC):
 
 
 class Patience(StoppingRule):
-    """Stop after ``epochs`` epochs without a lower validation loss, summed over the tasks."""
+    """Stop after ``epochs`` epochs without a better validation loss.
+
+    Of several tasks it is the mean of their losses, each divided by its own first one: none counts for its units.
+    """
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
@@ -30,16 +34,20 @@ class Patience(StoppingRule):
     def reason(self, rows: list[dict[str, Any]]) -> str | None:
         """Stalled, or none."""
         losses = [
-            (row["epoch"], sum(value for key, value in row.items() if key.startswith("val_loss/")))
+            (row["epoch"], found)
             for row in rows
-            if any(key.startswith("val_loss/") for key in row)
+            if (found := {key: value for key, value in row.items() if key.startswith("val_loss/")})
         ]
         if not losses:
             return None
-        best_epoch, best = min(losses, key=lambda pair: (pair[1], pair[0]))
-        if rows[-1]["epoch"] - best_epoch < self.epochs:
+        _, first = losses[0]
+        relative = {
+            epoch: fmean(value / (abs(first[key]) or 1.0) for key, value in found.items()) for epoch, found in losses
+        }
+        best = min(relative, key=lambda epoch: relative[epoch])
+        if rows[-1]["epoch"] - best < self.epochs:
             return None
-        return f"no validation loss below {best:.4g} for {self.epochs} epochs"
+        return f"no better validation loss than that of epoch {best} for {self.epochs} epochs"
 
 
 class TargetSparsity(StoppingRule):
