@@ -188,18 +188,17 @@ def _intervals(found: Findings) -> list[str]:
 
 def _combinations(found: Findings) -> list[str]:
     """LOMT against the conventional network for some of the tasks, and for all of them with the same seed."""
-    everything = {method: parts[0][0] for method, parts in found.parts.items() if method in DENSE and 0 in parts}
+    everything = {method: found.first(method)[0] for method in found.methods() if method in DENSE}
     lines = []
     for names, pair in [*found.combinations.items(), ("all", everything)]:
         if not found.single or len(pair) < len(DENSE):
             continue
         theirs, ours = (pair[method] for method in DENSE)
         tasks = [task for task in found.tasks if task.name in ours["taps"]]
-        single = {task.name: found.single[task.name] for task in tasks}
-        delta, rivals = (delta_m(one["test"], single, tasks) for one in (ours, theirs))
+        delta, rivals = (delta_m(one["test"], found.single, tasks) for one in (ours, theirs))
         cells = (
             *(names.replace("+", " + "), f"{rivals:+.1f}", f"{delta:+.1f}", f"{delta - rivals:+.1f}"),
-            *(f"{ours[cost] / theirs[cost]:.0%}" for cost in ("parameters", "macs")),
+            *(f"{ours[what] / theirs[what]:.0%}" for what in ("parameters", "macs")),
         )
         lines.append("| " + " | ".join(cells) + " |")
     head = [

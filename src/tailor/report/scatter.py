@@ -20,8 +20,8 @@ def scatter(found: Comparison, compaction: Mapping[str, Any] | None = None) -> M
 
     Args:
         found: costs of all methods, as trained.
-        compaction: what the stage ``compact`` left; its network is a ring where it stands now, an arrow from its seed's
-            dot.
+        compaction: what the stage ``compact`` left; its network is a ring where it stands now, and a dashed line leads
+            there.
     """
     spots = [spot for method in found.methods if (spot := _spot(found, method))]
     if len(spots) < 2:
