@@ -10,7 +10,7 @@ from tailor.methods.stage import Preview, Result, Stage
 from tailor.methods.train import BACKWARD
 from tailor.methods.workshop import Workshop
 from tailor.selection import SelectionRule
-from tailor.sparsity import GroupLasso, Point, Step, StrengthPath, pattern
+from tailor.sparsity import GroupLasso, Point, Step, StrengthPath, excess, pattern
 from tailor.training import CHECKPOINT, METRICS, Progress, fit, joined, part_of, write_atomically
 
 HEAVY = ("pattern", "validation", "seconds")
@@ -140,7 +140,7 @@ class Path(Stage):
         point = {
             "strength": step.strength,
             "start": step.start,
-            "excess": sum(found[task] / losses[task] for task in losses) / len(losses) - 1,
+            "excess": excess(found, losses),
             "sparsity": fitted.history[-1]["sparsity"],
             "val_loss": found,
             "deepest": self.rule.select([alive]).tap,

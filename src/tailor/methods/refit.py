@@ -10,7 +10,7 @@ from tailor.methods.sparsify import step_recipe
 from tailor.methods.stage import Preview, Result, Stage
 from tailor.methods.train import BACKWARD, CONTINUED, outcome
 from tailor.methods.workshop import Workshop
-from tailor.sparsity import StrengthPath
+from tailor.sparsity import StrengthPath, excess
 from tailor.training import CHECKPOINT, METRICS, Progress, Recipe, fit, joined, part_of, write_atomically
 
 LAST = 100 * CONTINUED
@@ -92,13 +92,13 @@ class Refit(Stage):
             accelerator=workshop.accelerator,
         )
         result = outcome(self, workshop, network, place, fitted)
-        losses = result["validation"]
-        ratios = [losses[f"val_loss/{task}"] / loss for task, loss in sparse.get("reference", {}).items()]
+        losses, reference = result["validation"], sparse.get("reference")
+        found = {task: losses[f"val_loss/{task}"] for task in self.taps}
         result |= {
             "start": sparse["stage"],
             "strengths": list(sparse["strengths"]),
             "since_dense": sparse["since_dense"] + result["epochs"],
-            "excess": sum(ratios) / len(ratios) - 1 if ratios else 0.0,
+            "excess": excess(found, reference) if reference else 0.0,
         }
         write_atomically(place / "refit.json", json.dumps(result, indent=1))
         (place / CHECKPOINT).unlink(missing_ok=True)

@@ -126,7 +126,7 @@ def _enough(selection: Selection) -> str:
         return "One trial cannot say how sure that is: run more."
     if selection.enough is None:
         return "Only all of them together come to the tap; more may move it yet."
-    return f"Any {selection.enough} of them in a row come to the tap." if selection.enough > 1 else ""
+    return f"Any {selection.enough} of them come to the tap." if selection.enough > 1 else ""
 
 
 def _sentence(words: str) -> str:

@@ -4,10 +4,16 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import takewhile
+from itertools import combinations, takewhile
+from math import comb
 from typing import Any, ClassVar
 
+import numpy as np
+
 from tailor.sparsity import Pattern
+
+MANY = 256
+"""Choices from some of the trials that are tried, at the most: all of them up to ten trials."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,8 @@ class Selection:
         reason: one sentence on why it came out so, and what to do where it's no good answer.
         interval: the shallowest and the deepest choice of a trial by itself, the same twice where all agree; None
             where no trial leaves a layer. Where trials disagree, this is what is known of the task, not the tap.
-        agreement: the share of the choices from 1, 2, … all trials that are this tap, so that the last one is 1. The
-            trials stand in a circle; a choice from n of them is that of n neighbours.
+        agreement: the share of the choices from any 1, 2, … all trials that are this tap, so that the last one is 1.
+            Where there are more than :data:`MANY` ways to take n of them, it is of so many drawn ones.
     """
 
     tap: str | None
@@ -46,7 +52,7 @@ class Selection:
 
     @property
     def enough(self) -> int | None:
-        """How many neighbours come to this tap wherever they stand; None where it takes all, and more may change it."""
+        """How many trials come to this tap, whichever they are; None where it takes all, and more may change it."""
         fewer = self.agreement[:-1]
         safe = len(list(takewhile(lambda share: share == 1, reversed(fewer))))
         return len(self.agreement) - safe if safe else None
@@ -108,8 +114,13 @@ class SelectionRule(ABC):
         return replace(selection, interval=interval, agreement=(*fewer, 1.0))
 
     def _agreement(self, patterns: Sequence[Pattern], count: int, tap: str | None) -> float:
-        circle = [*patterns, *patterns[: count - 1]]
-        choices = [self.choose(circle[first : first + count]).tap for first in range(len(patterns))]
+        trials = len(patterns)
+        if comb(trials, count) <= MANY:
+            subsets = list(combinations(range(trials), count))
+        else:
+            draw = np.random.default_rng(count)
+            subsets = [tuple(draw.permutation(trials)[:count]) for _ in range(MANY)]
+        choices = [self.choose([patterns[trial] for trial in some]).tap for some in subsets]
         return choices.count(tap) / len(choices)
 
     def __repr__(self) -> str:

@@ -10,7 +10,7 @@ from tailor.sparsity.penalty import Penalty
 from tailor.sparsity.prox_adamw import ProxAdamW
 from tailor.sparsity.prox_sgd import ProxSGD
 from tailor.sparsity.stabilized import Stabilized
-from tailor.sparsity.strength import Choice, Point, Step, StrengthPath
+from tailor.sparsity.strength import Choice, Point, Step, StrengthPath, excess
 
 __all__ = [
     "PENALTIES",
@@ -29,6 +29,7 @@ __all__ = [
     "Step",
     "StrengthPath",
     "channel_groups",
+    "excess",
     "parameter_groups",
     "pattern",
 ]

@@ -1,6 +1,7 @@
 """The deepest active layer: with blocks that look alive and aren't, trials that disagree, and the extreme answers."""
 
 import json
+from math import comb
 
 import pytest
 import torch
@@ -80,14 +81,20 @@ def test_how_many_trials_would_have_done():
 def test_agreement_against_a_count_by_hand(depths):
     chosen = DeepestActive().select([blocks(*[(1, 1)] * depth, *[(0, 0)] * (3 - depth)) for depth in depths])
     trials = len(depths)
-    expected = [
-        sum(min(depths[(first + step) % trials] for step in range(count)) == min(depths) for first in range(trials))
-        for count in range(1, trials + 1)
-    ]
-    assert chosen.agreement == pytest.approx([share / trials for share in expected])
+    shallowest = depths.count(min(depths))  # a choice misses the tap if it is from the others alone
+    expected = [1 - comb(trials - shallowest, count) / comb(trials, count) for count in range(1, trials + 1)]
+    assert chosen.agreement == pytest.approx(expected)
     assert chosen.agreement[0] == chosen.stability or chosen.tap is None
-    sure = [count for count in range(1, trials) if all(share == trials for share in expected[count - 1 :])]
+    sure = [count for count in range(1, trials) if count > trials - shallowest]
     assert chosen.enough == (min(sure) if sure else None)
+
+
+def test_of_very_many_choices_some_are_drawn():
+    deep, flat = (blocks(*[(1, 1)] * alive, *[(0, 0)] * (3 - alive)) for alive in (3, 1))
+    chosen = DeepestActive().select([deep] * 15 + [flat] * 5)  # comb(20, 10) is 184756
+    expected = [1 - comb(15, count) / comb(20, count) for count in range(1, 21)]
+    assert chosen.agreement == pytest.approx(expected, abs=0.1)
+    assert chosen == DeepestActive().select([deep] * 15 + [flat] * 5)
 
 
 def test_the_interval_follows_depth_and_not_the_alphabet():
