@@ -176,10 +176,10 @@ def _intervals(found: Findings) -> list[str]:
         ours, theirs = found.deltas.get(one, {}), found.deltas.get(other, {})
         pairs = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
         if len(pairs) > 1:
-            interval = paired_interval(pairs)
+            interval, each = paired_interval(pairs), ", ".join(f"{pair:+.2f}" for pair in pairs)
             lines.append(
                 f"- Δm of {one} minus {other}: {interval.mean:+.2f} points, 95 % interval {interval.low:+.2f} … "
-                f"{interval.high:+.2f} ({len(pairs)} pairs of one seed)"
+                f"{interval.high:+.2f} ({len(pairs)} pairs of one seed: {each})"
             )
         elif pairs:
             lines.append(f"- Δm of {one} minus {other}: {pairs[0]:+.2f} points, one seed: no spread is known")

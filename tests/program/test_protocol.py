@@ -65,7 +65,8 @@ def test_the_whole_protocol(protocol, workshop, tmp_path, monkeypatch):
     text = protocol.table(results, workshop.tasks, protocol.RULE)
     for method in METHODS:
         assert f"| {method} " in text
-    assert re.search(r"Δm of lomt minus multi_task: .* \(3 pairs of one seed\)", text)
+    mean, each = re.search(r"Δm of lomt minus multi_task: (\S+) points.*\(3 pairs of one seed: (.+)\)", text).groups()
+    assert float(mean) == pytest.approx(sum(map(float, each.split(", "))) / 3, abs=0.01)
     assert re.search(r"\| seg \+ depth \|.*\n\| all \|", text)
     assert "tap of depth: " in text
     assert found["geometric/lomt/seed-1"]["validation"] != found["lomt/seed-1"]["validation"]
