@@ -11,7 +11,7 @@ from group_pruner import PRUNED, pruned
 from torch import nn
 
 from tailor.compaction import compact
-from tailor.evaluation import Row, Table, bench, cost, delta_m, paired_interval
+from tailor.evaluation import Row, Table, bench, cost, delta_m, paired_interval, per_task
 from tailor.evaluation.seeds import over_seeds
 from tailor.evaluation.wording import count, number, spread
 from tailor.export import contenders
@@ -196,14 +196,17 @@ def _combinations(found: Findings) -> list[str]:
         theirs, ours = (pair[method] for method in DENSE)
         tasks = [task for task in found.tasks if task.name in ours["taps"]]
         delta, rivals = (delta_m(one["test"], found.single, tasks) for one in (ours, theirs))
+        gains = (per_task(one["test"], found.single, tasks) for one in (theirs, ours))
         cells = (
             *(names.replace("+", " + "), f"{rivals:+.1f}", f"{delta:+.1f}", f"{delta - rivals:+.1f}"),
             *(f"{ours[what] / theirs[what]:.0%}" for what in ("parameters", "macs")),
+            *(", ".join(f"{task} {gain:+.1f}" for task, gain in one.items()) for one in gains),
         )
         lines.append("| " + " | ".join(cells) + " |")
     head = [
-        "| tasks | Δm of multi_task [%] | of lomt | difference | its parameters | its MACs |",
-        "|---|" + "---:|" * 5,
+        "| tasks | Δm of multi_task [%] | of lomt | difference | its parameters | its MACs "
+        "| multi_task by task | lomt by task |",
+        "|---|" + "---:|" * 7,
     ]
     return ["", "Combinations of tasks, one seed:", "", *head, *lines, ""] if len(lines) > 1 else []
 
