@@ -204,8 +204,7 @@ def _combinations(found: Findings) -> list[str]:
         )
         lines.append("| " + " | ".join(cells) + " |")
     head = [
-        "| tasks | Δm of multi_task [%] | of lomt | difference | its parameters | its MACs "
-        "| multi_task by task | lomt by task |",
+        "| tasks | Δm of multi_task [%] | of lomt | difference | its parameters | its MACs | multi_task | lomt, by task |",
         "|---|" + "---:|" * 7,
     ]
     return ["", "Combinations of tasks, one seed:", "", *head, *lines, ""] if len(lines) > 1 else []
