@@ -204,10 +204,10 @@ def _combinations(found: Findings) -> list[str]:
         )
         lines.append("| " + " | ".join(cells) + " |")
     head = [
-        "| tasks | Δm of multi_task [%] | of lomt | difference | its parameters | its MACs | multi_task | lomt, by task |",
+        "| tasks | Δm of multi_task [%] | lomt | difference | parameters | MACs | multi_task by task | lomt by task |",
         "|---|" + "---:|" * 7,
     ]
-    return ["", "Combinations of tasks, one seed:", "", *head, *lines, ""] if len(lines) > 1 else []
+    return ["", "Combinations of tasks, one seed; parameters and MACs are lomt's against multi_task's:", "", *head, *lines, ""] if len(lines) > 1 else []
 
 
 def network_of(workshop: Workshop, result: Result) -> nn.Module:
