@@ -207,7 +207,8 @@ def _combinations(found: Findings) -> list[str]:
         "| tasks | Δm of multi_task [%] | lomt | difference | parameters | MACs | multi_task by task | lomt by task |",
         "|---|" + "---:|" * 7,
     ]
-    return ["", "Combinations of tasks, one seed; parameters and MACs are lomt's against multi_task's:", "", *head, *lines, ""] if len(lines) > 1 else []
+    title = "Combinations of tasks, one seed; parameters and MACs are lomt's against multi_task's:"
+    return ["", title, "", *head, *lines, ""] if len(lines) > 1 else []
 
 
 def network_of(workshop: Workshop, result: Result) -> nn.Module:
