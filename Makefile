@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: install
-	$(BIN)/tailor run --out runs/demo
+	$(BIN)/lomt run --out runs/demo
 
 test: lint types arrows pytest
 

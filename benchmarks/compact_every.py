@@ -18,10 +18,11 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from tailor.compaction import carry_over, compact, dead_groups, freeze
-from tailor.models import Architecture, Network
-from tailor.sparsity import GroupLasso, ProxAdamW, parameter_groups
-from tailor.tasks import Depth, Edges, Normals, Segmentation, Task
+from lomt.compaction import carry_over, compact, dead_groups, freeze
+from lomt.models import Architecture, Network
+from lomt.optim import ProxAdamW, parameter_groups
+from lomt.sparsity import GroupLasso
+from lomt.tasks import Depth, Edges, Normals, Segmentation, Task
 
 TASKS: dict[str, Task] = {
     "seg": Segmentation("seg", 13),

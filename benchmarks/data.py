@@ -1,7 +1,7 @@
 """How fast samples come: rendering scenes, loading batches, deriving NYU-v2's labels; beside what training takes.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/data.py            (one core)
-With NYU-v2: TAILOR_NYUV2=/path/to/nyuv2 OMP_NUM_THREADS=1 python benchmarks/data.py
+With NYU-v2: LOMT_NYUV2=/path/to/nyuv2 OMP_NUM_THREADS=1 python benchmarks/data.py
 """
 
 import os
@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import torch
 
-from tailor.data import NYUv2, Scenes, Source
-from tailor.models import Network, backbone
+from lomt.data import NYUv2, Scenes, Source
+from lomt.models import Network, backbone
 
 
 def rate(work: Callable[[int], int], repetitions: int = 9) -> tuple[float, float]:
@@ -75,7 +75,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"{'samples a second, one thread':44} {'wall':>8} {'cpu':>8}")
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["TAILOR_CACHE"] = folder
+        os.environ["LOMT_CACHE"] = folder
         for size in ((64, 64), (128, 128)):
             source = Scenes(size)
             chunks = lambda i, s=source: len(s.generate("train", range(16 * i, 16 * i + 16))["room"])  # noqa: E731
@@ -83,7 +83,7 @@ def main() -> None:
             show(f"scenes {size[0]}×{size[1]}: render", rate(chunks))
         compare("scenes 64×64", Scenes((64, 64), train=512, validation=1, test=1))
         compare("scenes 96×128", Scenes((96, 128), train=256, validation=1, test=1))
-        if root := os.environ.get("TAILOR_NYUV2"):
+        if root := os.environ.get("LOMT_NYUV2"):
             nyu = NYUv2(root)
             names = nyu.names["train"]
             show("NYU-v2: derive labels (once)", rate(lambda i: len([nyu.frame(n) for n in names[8 * i : 8 * i + 8]])))

@@ -14,10 +14,10 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from tailor.evaluation import cost
-from tailor.methods import BACKWARD, Method, Preview, Result, Stage, Workshop
-from tailor.models import Network
-from tailor.training import CHECKPOINT, Progress, fit, write_atomically
+from lomt.evaluation import cost
+from lomt.methods import BACKWARD, Method, Preview, Result, Stage, Workshop
+from lomt.models import Network
+from lomt.training import CHECKPOINT, Progress, fit, write_atomically
 
 REGULARIZATION = 5e-4
 """Weight of the group regularization: the value that the authors' own benchmark gives."""

@@ -24,19 +24,19 @@ import torch
 from group_pruner import group_pruner
 from nyuv2_table import BASELINE, COMBINATIONS, CONVENTIONAL, DENSE, deploy, network_of, table
 
-from tailor.data import NYUv2
-from tailor.diagnosis import describe
-from tailor.evaluation import evaluate
-from tailor.evaluation.environment import environment
-from tailor.methods import METHODS, Method, Refit, Result, Stage, Study, Train, Workshop
-from tailor.methods.layers import layers, sparse
-from tailor.methods.select import Select
-from tailor.methods.single_task import dense
-from tailor.models import Architecture
-from tailor.runs import RunFolder, diagnose
-from tailor.selection import DeepestActive
-from tailor.tasks import Depth, Edges, Normals, Segmentation
-from tailor.training import Progress, Recipe, write_atomically
+from lomt.data import NYUv2
+from lomt.diagnosis import describe
+from lomt.evaluation import evaluate
+from lomt.evaluation.environment import environment
+from lomt.methods import METHODS, Method, Refit, Result, Stage, Study, Train, Workshop
+from lomt.methods.layers import layers, sparse
+from lomt.methods.select import Select
+from lomt.methods.single_task import dense
+from lomt.models import Architecture
+from lomt.runs import RunFolder, diagnose
+from lomt.selection import DeepestActive
+from lomt.tasks import Depth, Edges, Normals, Segmentation
+from lomt.training import Progress, Recipe, write_atomically
 
 SEEDS = (0, 1, 2)
 MORE_SEEDS = (3, 4, 5)

@@ -10,19 +10,19 @@ from typing import Any
 from group_pruner import PRUNED, pruned
 from torch import nn
 
-from tailor.compaction import compact
-from tailor.evaluation import Row, Table, bench, cost, delta_m, paired_interval, per_task
-from tailor.evaluation.seeds import over_seeds
-from tailor.evaluation.wording import count, number, spread
-from tailor.export import contenders
-from tailor.methods import Result, Workshop
-from tailor.methods.compact import difference
-from tailor.methods.select import choose
-from tailor.methods.sparse_shared import ON_ITS_WAY
-from tailor.runs import RunFolder
-from tailor.selection import SelectionRule
-from tailor.tasks import Task
-from tailor.training import write_atomically
+from lomt.compaction import compact
+from lomt.evaluation import Row, Table, bench, cost, delta_m, paired_interval, per_task
+from lomt.evaluation.seeds import over_seeds
+from lomt.evaluation.wording import count, number, spread
+from lomt.export import contenders
+from lomt.methods import Result, Workshop
+from lomt.methods.compact import difference
+from lomt.methods.select import choose
+from lomt.methods.sparse_shared import ON_ITS_WAY
+from lomt.runs import RunFolder
+from lomt.selection import SelectionRule
+from lomt.tasks import Task
+from lomt.training import write_atomically
 
 BASELINE, CONVENTIONAL = "single_task", "multi_task"
 DENSE = (CONVENTIONAL, "lomt")

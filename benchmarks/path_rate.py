@@ -13,8 +13,8 @@ from dataclasses import replace
 import nyuv2
 import torch
 
-from tailor.sparsity import GroupLasso
-from tailor.training import fit
+from lomt.sparsity import GroupLasso
+from lomt.training import fit
 
 EPOCHS = 7
 

@@ -15,8 +15,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from tailor.models import backbone
-from tailor.sparsity import GroupLasso, ProxAdamW, channel_groups, parameter_groups
+from lomt.models import backbone
+from lomt.optim import ProxAdamW, parameter_groups
+from lomt.sparsity import GroupLasso, channel_groups
 
 PRICE = 1e-2
 NOISE = 1e-2

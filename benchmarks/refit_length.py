@@ -18,11 +18,11 @@ import nyuv2
 import torch
 from nyuv2_table import single, validation_delta
 
-from tailor.compaction import compact
-from tailor.evaluation import cost
-from tailor.methods import Refit, Study
-from tailor.methods.path import networks_of
-from tailor.runs import RunFolder
+from lomt.compaction import compact
+from lomt.evaluation import cost
+from lomt.methods import Refit, Study
+from lomt.methods.path import networks_of
+from lomt.runs import RunFolder
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import torch
 import torch_pruning as pruning
 from torch import nn
 
-from tailor.compaction import compact
+from lomt.compaction import compact
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/unit/compaction"))
 from random_network import random_network
@@ -73,7 +73,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
     counts: dict[str, collections.Counter[str]] = {
-        "tailor": collections.Counter(),
+        "lomt": collections.Counter(),
         "Torch-Pruning": collections.Counter(),
     }
     seed = done = 0
@@ -86,7 +86,7 @@ def main() -> None:
         done += 1
         with torch.no_grad():
             expected = network(example)
-            counts["tailor"][judge(expected, small(example))] += 1
+            counts["lomt"][judge(expected, small(example))] += 1
         try:
             cut = theirs(network, example[:1], lost)
             with torch.no_grad():

@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tailor.data import Samples, Source
-from tailor.tasks import Classification, Depth, Edges, Segmentation
+from lomt.data import Samples, Source
+from lomt.tasks import Classification, Depth, Edges, Segmentation
 
 # A busy neighbour is no failure.
 settings.register_profile("patient", deadline=None)
@@ -61,5 +61,5 @@ def _one_thread():
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAILOR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("LOMT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -26,7 +26,7 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegressionCV, RidgeCV
 from sklearn.metrics import r2_score, roc_auc_score
 
-from tailor.linear import MixedMultiTaskLassoCV, simulate
+from lomt.linear import MixedMultiTaskLassoCV, simulate
 
 KINDS, ACTIVE, FEATURES = (10, 10), 50, 500
 CV = {"n_alphas": 20, "alpha_min_ratio": 0.05, "cv": 3, "tol": 1e-4}

@@ -27,7 +27,7 @@ import numpy as np
 import sklearn
 from sklearn.linear_model import MultiTaskLasso
 
-from tailor.linear import mixed_path, simulate
+from lomt.linear import mixed_path, simulate
 
 TASKS, FEATURES, ALPHAS, RATIO = 20, 2000, 20, 0.05
 SAMPLES = np.tile(np.linspace(100, 500, 10).astype(int), 2)

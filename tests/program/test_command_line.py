@@ -1,4 +1,4 @@
-"""The ``tailor`` command as a person uses it, on rooms of a few pixels."""
+"""The ``lomt`` command as a person uses it, on rooms of a few pixels."""
 
 import errno
 import json
@@ -9,11 +9,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from tailor.cli import main
-from tailor.cli.main import read
-from tailor.diagnosis import Cause, Setting, command, remedies
-from tailor.export import OnnxModel, from_pretrained
-from tailor.runs import RunFolder
+from lomt.cli import main
+from lomt.cli.main import read
+from lomt.diagnosis import Cause, Setting, command, remedies
+from lomt.export import OnnxModel, from_pretrained
+from lomt.runs import RunFolder
 
 TINY = [
     *("--data.size=[32,32]", "--data.train=16", "--data.validation=8", "--data.test=8", "--data.batch_size=8"),
@@ -120,7 +120,7 @@ def test_what_a_diagnosis_says_to_try_is_a_command(run, kind, backbone, balancin
     setting = Setting(("seg", "depth", "edges"), {"seg": "layer4"}, balancing, backbone, 4, 8, 0.01, (0,))
     for remedy in remedies("seg", Cause(kind, 1.0, "", tap="layer2.0.conv2"), setting):
         words = shlex.split(command(run, remedy))
-        assert words[0] == "tailor"
+        assert words[0] == "lomt"
         _, options = read(words[1:])
         assert options.out != str(run)
         for key, value in remedy.options.items():
@@ -151,7 +151,7 @@ def test_diagnose_without_baselines_says_what_to_add(part, capsys):
     folder = part(["multi_task"], "multi_task")
     said = error_of(["diagnose", str(folder)], capsys)
     assert "no dense single-task networks" in said
-    assert f"tailor run -c {folder}/config.yaml --study.methods '[single_task, multi_task]'" in said
+    assert f"lomt run -c {folder}/config.yaml --study.methods '[single_task, multi_task]'" in said
 
 
 def test_diagnose_without_multi_task_says_what_to_add(part, capsys):
@@ -164,14 +164,14 @@ def test_diagnose_of_a_run_that_has_not_ended_says_to_go_on(part, capsys):
     folder = part(["single_task", "multi_task"], "single_task/seg", "multi_task")
     said = error_of(["diagnose", str(folder)], capsys)
     assert "no dense single-task network for depth, edges that has ended" in said
-    assert f"'tailor run -c {folder}/config.yaml --out {folder}'" in said
+    assert f"'lomt run -c {folder}/config.yaml --out {folder}'" in said
 
 
 def test_diagnose_of_a_run_from_python_says_how(part, capsys):
     folder = part(["single_task", "multi_task"], "single_task", "multi_task")
     config = yaml.safe_load((folder / "config.yaml").read_text())
     (folder / "config.yaml").write_text(yaml.safe_dump(config | {"data": {"source": "Mine"}}))
-    assert "tailor.runs.diagnose(folder, workshop)" in error_of(["diagnose", str(folder)], capsys)
+    assert "lomt.runs.diagnose(folder, workshop)" in error_of(["diagnose", str(folder)], capsys)
 
 
 def test_report_writes_one_file_without_the_data(run, capsys):

@@ -1,4 +1,4 @@
-"""``tailor predict`` and ``tailor bench`` as a person uses them, on a tiny network."""
+"""``lomt predict`` and ``lomt bench`` as a person uses them, on a tiny network."""
 
 import json
 import xml.etree.ElementTree as ET
@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tailor.cli import main
-from tailor.export import from_pretrained, onnx, save_pretrained
-from tailor.models import Light, Network, backbone
-from tailor.tasks import Classification, Depth, Edges, Normals, Segmentation
+from lomt.cli import main
+from lomt.export import from_pretrained, onnx, save_pretrained
+from lomt.models import Light, Network, backbone
+from lomt.tasks import Classification, Depth, Edges, Normals, Segmentation
 
 pytest.importorskip("onnxruntime")
 EXAMPLE = torch.zeros(1, 3, 32, 32)

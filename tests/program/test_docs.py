@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tailor.cli import main
+from lomt.cli import main
 
 pytest.importorskip("onnxruntime")
 DOCS = Path(__file__).parents[2] / "docs"

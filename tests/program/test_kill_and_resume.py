@@ -11,7 +11,7 @@ import time
 import pytest
 
 COMMAND = [
-    *(sys.executable, "-m", "tailor", "run", "--data.size=[32,32]", "--data.train=32", "--data.validation=8"),
+    *(sys.executable, "-m", "lomt", "run", "--data.size=[32,32]", "--data.train=32", "--data.validation=8"),
     *("--data.test=8", "--data.batch_size=8", "--tasks=[edges,room]", "--network.width=4", "--network.decoder_width=8"),
     *("--study.trials=1", "--recipe.epochs=2", "--study.path.start=0.01", "--study.export=false", "--threads=1"),
 ]

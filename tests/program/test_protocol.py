@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from tailor.methods import Study, Workshop
-from tailor.models import Architecture
-from tailor.runs import RunFolder, RunFolderError
-from tailor.sparsity import StrengthPath
-from tailor.training import Recipe
+from lomt.methods import Study, Workshop
+from lomt.models import Architecture
+from lomt.runs import RunFolder, RunFolderError
+from lomt.sparsity import StrengthPath
+from lomt.training import Recipe
 
 pytest.importorskip("torch_pruning")
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

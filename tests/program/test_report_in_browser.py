@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tailor.report import render
+from lomt.report import render
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install '.[test]'")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchjd import scalarization
 
-from tailor.balancing import BALANCING, DWA, Equal, Geometric, Uncertainty
+from lomt.balancing import BALANCING, DWA, Equal, Geometric, Uncertainty
 
 TASKS = ["seg", "depth", "edges"]
 

@@ -5,8 +5,8 @@ import random
 import torch
 from torch import nn
 
-from tailor.models import Network, backbone, decoder
-from tailor.tasks import Classification, Depth, Edges, Segmentation
+from lomt.models import Network, backbone, decoder
+from lomt.tasks import Classification, Depth, Edges, Segmentation
 
 TASKS = [Segmentation("seg", 3), Depth("depth"), Edges("edges"), Classification("room", 2)]
 PLACES = ["layer1", "layer2.0.conv1", "layer2", "layer3.1.conv2", "layer3.0.bn1", "layer4.0.conv1", "layer4"]

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tailor.compaction import OtherSizesError, UntraceableError, compact, fold_norms
-from tailor.models import Network, backbone
-from tailor.tasks import Classification, Depth, Edges, Segmentation
+from lomt.compaction import OtherSizesError, UntraceableError, compact, fold_norms
+from lomt.models import Network, backbone
+from lomt.tasks import Classification, Depth, Edges, Segmentation
 
 IMAGE = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(0)).double()
 
@@ -189,7 +189,7 @@ def test_nothing_dead_is_said(caplog):
 
 @torch.no_grad()
 def test_all_channels_of_a_layer_dead(caplog):
-    caplog.set_level(logging.INFO, "tailor")
+    caplog.set_level(logging.INFO, "lomt")
     net = residual()
     net[3].weight.zero_()
     small = shrunk(net)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from odd_layers import Do, DropPath, Unbiased
 from torch import nn
 
-from tailor.compaction import UntraceableError, compact, expand
+from lomt.compaction import UntraceableError, compact, expand
 
 IMAGE = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).double()
 

@@ -7,7 +7,7 @@ from odd_layers import DropPath
 from random_network import random_network
 from sparse_network import sparse_network
 
-from tailor.compaction import compact, expand
+from lomt.compaction import compact, expand
 
 SIZES = {"seed": st.integers(0, 2**32 - 1), "steps": st.integers(1, 8), "odd": st.sampled_from([0.0, 0.8])}
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.compaction import compact
-from tailor.models import backbone
+from lomt.compaction import compact
+from lomt.models import backbone
 
 pruning = pytest.importorskip("torch_pruning")
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.compaction import compact, compact_in_training, dead_groups, freeze
-from tailor.compaction.training import freeze_entries
-from tailor.sparsity import GroupLasso, GroupMCP, ProxAdamW, ProxSGD, parameter_groups
+from lomt.compaction import compact, compact_in_training, dead_groups, freeze
+from lomt.compaction.training import freeze_entries
+from lomt.optim import ProxAdamW, ProxSGD, parameter_groups
+from lomt.sparsity import GroupLasso, GroupMCP
 
 
 class Net(nn.Module):

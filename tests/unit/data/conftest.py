@@ -6,5 +6,5 @@ import pytest
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("TAILOR_CACHE", str(folder))
+    monkeypatch.setenv("LOMT_CACHE", str(folder))
     return folder

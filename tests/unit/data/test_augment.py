@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from tailor.data import Augmentation
-from tailor.data.augment import Window
-from tailor.tasks import Classification, Depth, Edges, Normals, Segmentation
+from lomt.data import Augmentation
+from lomt.data.augment import Window
+from lomt.tasks import Classification, Depth, Edges, Normals, Segmentation
 
 TASKS = [Segmentation("seg", 9), Depth("depth"), Normals("normals"), Edges("edges"), Classification("room", 3)]
 

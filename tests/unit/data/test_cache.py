@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tailor.data import cache as module
-from tailor.data.cache import cache_folder, cached
+from lomt.data import cache as module
+from lomt.data.cache import cache_folder, cached
 
 COUNT = 5
 
@@ -91,7 +91,7 @@ def test_too_few_samples(cache):
 
 def test_no_space_is_said_before_anything_is_written(cache, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
-    with pytest.raises(OSError, match=rf"{cache}.* can't take 50 bytes .*10 bytes are free.*TAILOR_CACHE"):
+    with pytest.raises(OSError, match=rf"{cache}.* can't take 50 bytes .*10 bytes are free.*LOMT_CACHE"):
         cached("kind", {}, COUNT, chunks)
     assert entries(cache) == []
 
@@ -129,8 +129,8 @@ def test_a_disk_that_fills_up_meanwhile(cache, monkeypatch):
 
 def test_a_cache_that_is_a_file(cache, monkeypatch):
     (cache / "file").write_text("x")
-    monkeypatch.setenv("TAILOR_CACHE", str(cache / "file"))
-    with pytest.raises(OSError, match=r"file can't be written .*set TAILOR_CACHE"):
+    monkeypatch.setenv("LOMT_CACHE", str(cache / "file"))
+    with pytest.raises(OSError, match=r"file can't be written .*set LOMT_CACHE"):
         cached("kind", {}, COUNT, chunks)
 
 
@@ -156,8 +156,8 @@ def test_two_processes_build_one_entry(cache):
 
 
 def test_where_the_cache_is(monkeypatch):
-    monkeypatch.setenv("TAILOR_CACHE", "~/there")
+    monkeypatch.setenv("LOMT_CACHE", "~/there")
     assert cache_folder() == Path("~/there").expanduser()
-    monkeypatch.delenv("TAILOR_CACHE")
+    monkeypatch.delenv("LOMT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert cache_folder() == Path("/x/tailor")
+    assert cache_folder() == Path("/x/lomt")

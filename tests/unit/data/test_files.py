@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tailor.data.files import code_version, expect_folder, fingerprint, read_array, read_image, read_names, same_size
+from lomt.data.files import code_version, expect_folder, fingerprint, read_array, read_image, read_names, same_size
 
 
 def picture(path, mode="RGB", size=(16, 12)):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tailor.data import NYUDMT
+from lomt.data import NYUDMT
 
 HEIGHT, WIDTH = 20, 24
 

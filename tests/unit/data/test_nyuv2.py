@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tailor.data import NYUv2
-from tailor.data.frames import validation_names
-from tailor.data.surface import normals_from_depth
+from lomt.data import NYUv2
+from lomt.data.frames import validation_names
+from lomt.data.surface import normals_from_depth
 
-REAL = os.environ.get("TAILOR_NYUV2")
-needs_data = pytest.mark.skipif(not REAL, reason="TAILOR_NYUV2 names no folder of NYU-Depth v2")
+REAL = os.environ.get("LOMT_NYUV2")
+needs_data = pytest.mark.skipif(not REAL, reason="LOMT_NYUV2 names no folder of NYU-Depth v2")
 SIZE = (24, 32)
 
 

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from tailor.data import Scenes
-from tailor.data.scene.raycast import View, cast
-from tailor.data.scene.render import cameras
-from tailor.data.scene.rooms import ROOMS, compose
-from tailor.data.scene.solids import CLASSES, Columns, Kind, Material, Place, Solids
-from tailor.data.scene.surfaces import trace
+from lomt.data import Scenes
+from lomt.data.scene.raycast import View, cast
+from lomt.data.scene.render import cameras
+from lomt.data.scene.rooms import ROOMS, compose
+from lomt.data.scene.solids import CLASSES, Columns, Kind, Material, Place, Solids
+from lomt.data.scene.surfaces import trace
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tailor.data import SOURCES, Augmentation, Samples, Source
-from tailor.tasks import Classification, Depth, Edges, Segmentation
+from lomt.data import SOURCES, Augmentation, Samples, Source
+from lomt.tasks import Classification, Depth, Edges, Segmentation
 
 
 class Counting(Source):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tailor.data.surface import VOID, class_edges, fill_seams, normals_from_depth
+from lomt.data.surface import VOID, class_edges, fill_seams, normals_from_depth
 
 HEIGHT, WIDTH = 60, 80
 X, Y = (np.arange(WIDTH) - 39.5) / 65, (np.arange(HEIGHT) - 29.5) / 65

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.data import Samples, Source
-from tailor.methods import Train, Workshop
-from tailor.runs import RunFolder
-from tailor.tasks import Regression, Segmentation
-from tailor.training import Recipe
+from lomt.data import Samples, Source
+from lomt.methods import Train, Workshop
+from lomt.runs import RunFolder
+from lomt.tasks import Regression, Segmentation
+from lomt.training import Recipe
 
 COUNTS = {"train": 96, "validation": 48, "test": 8}
 SHIFT = 3

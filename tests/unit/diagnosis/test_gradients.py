@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tailor.diagnosis import against_others, cosines, gradients, norms, relative_share, shares
-from tailor.models import Network
+from lomt.diagnosis import against_others, cosines, gradients, norms, relative_share, shares
+from lomt.models import Network
 
 NAMES = ("near", "texture", "up")
 TAPS = {"near": "11", "texture": "6", "up": "0"}

@@ -2,8 +2,8 @@
 
 import json
 
-from tailor.diagnosis import describe
-from tailor.runs import diagnose
+from lomt.diagnosis import describe
+from lomt.runs import diagnose
 
 
 def first_cause(folder, workshop, task):
@@ -28,7 +28,7 @@ def test_labels_that_are_each_others_negative_conflict_and_the_outcome_is_kept(t
     said = describe(stored)
     assert "why up loses in multi_task" in said
     assert "1 seed, so no spread is known" in said
-    assert "the same call of tailor.lomt with" in said
+    assert "the same call of lomt.run with" in said
 
 
 def test_a_loss_times_1000_drowns_the_others(train_run, patches, linear):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tailor.diagnosis import features, places, probe
-from tailor.models import Network
+from lomt.diagnosis import features, places, probe
+from lomt.models import Network
 
 STEPS = 60
 
@@ -56,7 +56,7 @@ def test_features_are_those_of_the_plain_backbone(network, batch, patches):
 
 def test_a_network_is_read_up_to_its_depth(network):
     assert places(network, ["0", "3", "6", "9", "11"]) == ["0", "3", "6", "9"]
-    with pytest.raises(ValueError, match=r"'11' gives no map.*tailor\.taps"):
+    with pytest.raises(ValueError, match=r"'11' gives no map.*lomt\.taps"):
         features(network, torch.zeros(1, 3, 16, 16), ["11"])
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tailor.diagnosis import (
+from lomt.diagnosis import (
     Evidence,
     Gradients,
     LayerGradients,
@@ -15,10 +15,10 @@ from tailor.diagnosis import (
     remedies,
     standings,
 )
-from tailor.diagnosis.causes import best_tap
-from tailor.diagnosis.remedies import Remedy, Setting
-from tailor.evaluation import Spread
-from tailor.tasks import Edges, Segmentation
+from lomt.diagnosis.causes import best_tap
+from lomt.diagnosis.remedies import Remedy, Setting
+from lomt.evaluation import Spread
+from lomt.tasks import Edges, Segmentation
 
 TAPS = ("a", "b", "c")
 SETTING = Setting(("seg", "edges"), {"seg": "c", "edges": "c"}, "uncertainty", "resnetd18", 16, 32, 0.01, (0,))
@@ -110,7 +110,7 @@ def test_every_cause_has_something_to_try(kind):
 
 def test_a_command_is_quoted(tmp_path):
     said = command(tmp_path / "my run", Remedy("", {"study.taps": "{seg: a}"}, "x"))
-    assert said.startswith(f"tailor run -c '{tmp_path}/my run/config.yaml' --study.taps '{{seg: a}}' --out ")
+    assert said.startswith(f"lomt run -c '{tmp_path}/my run/config.yaml' --study.taps '{{seg: a}}' --out ")
 
 
 def result(method, seed, **figures):

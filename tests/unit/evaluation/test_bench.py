@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.evaluation.backends import BACKENDS, Contender, NotMadeFor, onnx_session
-from tailor.evaluation.bench import Bench, Memory, Size, Timing, bench
-from tailor.evaluation.bench_table import bench_table
+from lomt.evaluation.backends import BACKENDS, Contender, NotMadeFor, onnx_session
+from lomt.evaluation.bench import Bench, Memory, Size, Timing, bench
+from lomt.evaluation.bench_table import bench_table
 
 EXAMPLE = torch.zeros(2, 3, 8, 8)
 

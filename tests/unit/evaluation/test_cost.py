@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.evaluation import cost
+from lomt.evaluation import cost
 
 
 @pytest.mark.parametrize("groups", [1, 2, 8])

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailor.evaluation import delta_m, per_task
-from tailor.tasks import Classification, Depth, Edges, Normals, Regression, Segmentation
+from lomt.evaluation import delta_m, per_task
+from lomt.tasks import Classification, Depth, Edges, Normals, Regression, Segmentation
 
 TASKS = [
     Segmentation("seg", 13),

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tailor.evaluation import evaluate
-from tailor.tasks import Classification, Depth, Edges, Normals, Segmentation
+from lomt.evaluation import evaluate
+from lomt.tasks import Classification, Depth, Edges, Normals, Segmentation
 
 TASKS = [Segmentation("seg", 3), Depth("depth"), Normals("normals"), Edges("edges"), Classification("room", 2)]
 

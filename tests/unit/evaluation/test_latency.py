@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.evaluation import latency
+from lomt.evaluation import latency
 
 
 class Recorder(nn.Module):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tailor.evaluation import memory
+from lomt.evaluation import memory
 
 BYTES = 80_000_000
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tailor.evaluation import over_seeds, paired_interval
-from tailor.evaluation.seeds import t_quantile
+from lomt.evaluation import over_seeds, paired_interval
+from lomt.evaluation.seeds import t_quantile
 
 figures = st.lists(st.floats(-100, 100).map(lambda x: round(x, 6)), min_size=2, max_size=12)
 

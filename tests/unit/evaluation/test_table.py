@@ -3,9 +3,9 @@ import math
 
 import pytest
 
-from tailor.evaluation import Latency, Row, Spread, Table
-from tailor.evaluation.wording import count, number, spread
-from tailor.tasks import Depth, Segmentation
+from lomt.evaluation import Latency, Row, Spread, Table
+from lomt.evaluation.wording import count, number, spread
+from lomt.tasks import Depth, Segmentation
 
 TASKS = [Segmentation("seg", 13), Depth("depth")]
 SINGLE = Row(

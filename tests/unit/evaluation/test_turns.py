@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tailor.evaluation.turns import FEWEST, turn_by_turn
+from lomt.evaluation.turns import FEWEST, turn_by_turn
 
 
 class Clock:
@@ -28,7 +28,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("tailor.evaluation.turns.time", SimpleNamespace(perf_counter=clock.perf_counter))
+    monkeypatch.setattr("lomt.evaluation.turns.time", SimpleNamespace(perf_counter=clock.perf_counter))
     return clock
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.evaluation import bench
-from tailor.export import OnnxModel, contenders, from_pretrained, names_of, onnx, open_model, save_pretrained
+from lomt.evaluation import bench
+from lomt.export import OnnxModel, contenders, from_pretrained, names_of, onnx, open_model, save_pretrained
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.evaluation import evaluate
-from tailor.export import OnnxModel, int8, onnx
-from tailor.export.facts import Facts
+from lomt.evaluation import evaluate
+from lomt.export import OnnxModel, int8, onnx
+from lomt.export.facts import Facts
 
 
 class Squares(nn.Module):

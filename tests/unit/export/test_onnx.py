@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.compaction import compact
-from tailor.evaluation import cost
-from tailor.export import OnnxModel, onnx, program
-from tailor.models import Network, backbone
-from tailor.tasks import Classification, Depth, Segmentation
+from lomt.compaction import compact
+from lomt.evaluation import cost
+from lomt.export import OnnxModel, onnx, program
+from lomt.models import Network, backbone
+from lomt.tasks import Classification, Depth, Segmentation
 
 onnxruntime = pytest.importorskip("onnxruntime")
 EXAMPLE = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))

@@ -3,18 +3,16 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
-from tailor.compaction import compact
-from tailor.evaluation import Row, Table
-from tailor.export import from_pretrained, save_pretrained
-from tailor.models import Network
-from tailor.tasks import Classification, Depth, Segmentation
+from lomt.compaction import compact
+from lomt.evaluation import Row, Table
+from lomt.export import from_pretrained, save_pretrained
+from lomt.models import Network
+from lomt.tasks import Classification, Depth, Segmentation
 
 EXAMPLE = torch.randn(1, 3, 32, 40, generator=torch.Generator().manual_seed(0))
 
@@ -73,7 +71,7 @@ def test_round_trip(tmp_path, small):
 def test_loads_where_the_code_is_not(tmp_path):
     folder = save_pretrained(compact(network(), EXAMPLE), tmp_path / "net", EXAMPLE)
     script = (
-        "import sys, torch; from tailor.export import from_pretrained; "
+        "import sys, torch; from lomt.export import from_pretrained; "
         f"print(sorted(from_pretrained({str(folder)!r})(torch.zeros(1, 3, 32, 40)))); "
         "assert not any('test_pretrained' in name for name in sys.modules)"
     )
@@ -111,7 +109,7 @@ def test_damage_is_named(tmp_path):
         from_pretrained(folder)
     weights.write_bytes(data)
     config.write_text(json.dumps({**good, "format": 99}))
-    with pytest.raises(ValueError, match=r"format 99.*update tailor"):
+    with pytest.raises(ValueError, match=r"format 99.*update lomt"):
         from_pretrained(folder)
     config.write_text("{")
     with pytest.raises(ValueError, match=r"config\.json is damaged"):
@@ -139,29 +137,6 @@ def test_a_damaged_entry_is_no_traceback(tmp_path, key, value):
     (folder / "config.json").write_text(json.dumps(config | {key: value}))
     with pytest.raises(ValueError, match=r"config\.json .*damaged"):
         from_pretrained(folder)
-
-
-def test_format_1_goes_on_loading(tmp_path):
-    """The folder was written before format 2 was made, with what the network gave then."""
-    folder = Path(__file__).with_name("format-1")
-    assert json.loads((folder / "config.json").read_text())["format"] == 1
-    network = from_pretrained(folder)
-    assert [(task.name, type(task).__name__) for task in network.tasks] == [
-        ("seg", "Segmentation"),
-        ("depth", "Depth"),
-        ("room", "Classification"),
-    ]
-    assert network.tasks[0].class_names == ("wall", "floor", "chair")
-    assert network.tasks[1].typical == 2.5
-    assert network.normalization == ([0.5, 0.4, 0.3], [0.2, 0.2, 0.3])
-    expected = load_file(folder / "expected.safetensors")
-    with torch.no_grad():
-        found = network(torch.linspace(-1, 1, 3 * 24 * 32).view(1, 3, 24, 32))
-    assert found.keys() == expected.keys()
-    for name, output in found.items():
-        torch.testing.assert_close(output, expected[name], rtol=1e-5, atol=1e-6)
-    save_pretrained(network, tmp_path / "new", torch.zeros(1, 3, 24, 32))
-    assert json.loads((tmp_path / "new/config.json").read_text())["format"] == 2
 
 
 def test_an_example_that_does_not_fit(tmp_path):

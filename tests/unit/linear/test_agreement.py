@@ -10,8 +10,8 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, MultiTaskLasso, Ridge
 
-from tailor.linear import MixedMultiTaskLasso, mixed_path, simulate
-from tailor.linear.coupling import mean_laplacian
+from lomt.linear import MixedMultiTaskLasso, mixed_path, simulate
+from lomt.linear.coupling import mean_laplacian
 
 
 @pytest.mark.parametrize("alpha", [0.5, 0.05, 0.005])

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from tailor.linear import MixedMultiTaskLasso, MixedMultiTaskLassoCV, simulate
+from lomt.linear import MixedMultiTaskLasso, MixedMultiTaskLassoCV, simulate
 
 
 @pytest.mark.parametrize(("regressions", "classifications"), [(3, 0), (0, 3), (1, 0), (0, 1)])
@@ -202,7 +202,7 @@ def test_running_out_of_passes_warns_with_the_gap():
 
 
 def test_alpha_max_gives_nothing_and_a_little_less_something():
-    from tailor.linear import mixed_path
+    from lomt.linear import mixed_path
 
     data = simulate(3, 3, samples=50, features=100, active=10)
     top = mixed_path(data.Xs, data.ys, n_alphas=1).alphas[0]

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from joblib._parallel_backends import SequentialBackend
 from joblib.externals.loky import get_reusable_executor
 
-from tailor.linear import (
+from lomt.linear import (
     MixedMultiTaskLasso,
     MixedMultiTaskLassoCV,
     TaskStratifiedKFold,
@@ -18,9 +18,9 @@ from tailor.linear import (
     simulate,
     stability_selection,
 )
-from tailor.linear.losses import Logistic
-from tailor.linear.problem import TaskInfo
-from tailor.linear.scoring import area_under_curve
+from lomt.linear.losses import Logistic
+from lomt.linear.problem import TaskInfo
+from lomt.linear.scoring import area_under_curve
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from tailor.linear.design import design
+from lomt.linear.design import design
 
 
 def test_sparse_design_is_the_dense_one():

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tailor.linear import MixedMultiTaskLasso, MixedMultiTaskLassoCV, TaskStratifiedKFold, simulate
+from lomt.linear import MixedMultiTaskLasso, MixedMultiTaskLassoCV, TaskStratifiedKFold, simulate
 
 
 @parametrize_with_checks([MixedMultiTaskLasso(alpha=0.1), MixedMultiTaskLassoCV(n_alphas=4, cv=3, alpha_min_ratio=0.1)])
@@ -112,9 +112,9 @@ def test_balanced_tasks_enter_together_whatever_their_classes_share():
     noise = random.normal(size=4000)
     Y = np.c_[X[:, 0] + noise, X[:, 0] + noise > 1.5, random.poisson(np.exp(0.4 * X[:, 0]))].astype(float)
     losses = ["squared", "logistic", "poisson"]
-    from tailor.linear.inputs import same_x_samples
-    from tailor.linear.intercepts import settle
-    from tailor.linear.problem import Problem
+    from lomt.linear.inputs import same_x_samples
+    from lomt.linear.intercepts import settle
+    from lomt.linear.problem import Problem
 
     problem = Problem(same_x_samples(X, list(Y.T), [0, 1, 2], np.ones(4000)), losses, "balanced", True)
     _, _, theta = settle(problem, problem.null_z)
@@ -170,7 +170,7 @@ def test_pickle_clone_and_selection(stacked, model):
 
 
 def test_a_loss_from_outside_is_accepted():
-    from tailor.linear import Huber
+    from lomt.linear import Huber
 
     random = np.random.default_rng(4)
     X = random.normal(size=(40, 3))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tailor.linear import MixedMultiTaskLasso
-from tailor.linear.extrapolation import mixture, model_value
+from lomt.linear import MixedMultiTaskLasso
+from lomt.linear.extrapolation import mixture, model_value
 
 
 def test_the_mixture_of_a_linear_iteration_is_its_limit():

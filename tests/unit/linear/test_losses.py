@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tailor.linear.losses import LOSSES, Huber, Logistic, Loss, Poisson
+from lomt.linear.losses import LOSSES, Huber, Logistic, Loss, Poisson
 
 _RANDOM = np.random.default_rng(0)
 _LABELS = {

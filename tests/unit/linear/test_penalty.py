@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tailor.linear.block_step import block_minimum
-from tailor.linear.coupling import mean_laplacian
-from tailor.linear.penalty import MixedPenalty
+from lomt.linear.block_step import block_minimum
+from lomt.linear.coupling import mean_laplacian
+from lomt.linear.penalty import MixedPenalty
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 0.9, 1.0])

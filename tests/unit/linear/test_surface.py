@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from tailor.linear import (
+from lomt.linear import (
     MixedMultiTaskLassoCV,
     breast_cancer,
     plot_coefficients,
@@ -22,7 +22,7 @@ from tailor.linear import (
     simulate,
     stability_selection,
 )
-from tailor.linear.cli import main
+from lomt.linear.cli import main
 
 mpl.use("Agg")
 
@@ -164,7 +164,7 @@ def test_a_warning_is_one_line_for_who_runs_the_command(table, tmp_path, capsys)
         warnings.simplefilter("default")
         arguments = ["fit", str(tmp_path / "t.csv"), "--target", "y", "one", "--alpha", "0.1", "--out", str(tmp_path)]
         assert main(arguments) == 0
-    assert capsys.readouterr().err.startswith("tailor linear: task 'one' has only the class 'yes'")
+    assert capsys.readouterr().err.startswith("lomt linear: task 'one' has only the class 'yes'")
 
 
 def test_the_embedded_table_is_the_default():

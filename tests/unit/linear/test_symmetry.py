@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tailor.linear.coupling import quadratic_penalty
-from tailor.linear.penalty import MixedPenalty
-from tailor.linear.problem import Problem
-from tailor.linear.symmetry import recentre
-from tailor.linear.tasks import Samples
+from lomt.linear.coupling import quadratic_penalty
+from lomt.linear.penalty import MixedPenalty
+from lomt.linear.problem import Problem
+from lomt.linear.symmetry import recentre
+from lomt.linear.tasks import Samples
 
 
 def problem_of(*losses):

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from tailor.methods import METHODS, Study, Train
-from tailor.methods import constrained as module
-from tailor.methods.stage import Method
-from tailor.tasks import Depth, Edges
+from lomt.methods import METHODS, Study, Train
+from lomt.methods import constrained as module
+from lomt.methods.stage import Method
+from lomt.tasks import Depth, Edges
 
 LADDER = ["layer1.0.conv2", "layer2.0.conv2", "layer3.0.conv2", "layer4"]
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from tailor.methods import METHODS, Path, Refit, Sparsify, Study, Train, choose, whole
-from tailor.methods.path import networks_of
-from tailor.selection import DeepestActive
-from tailor.sparsity import GroupLasso, LayerPattern, Pattern
+from lomt.methods import METHODS, Path, Refit, Sparsify, Study, Train, choose, whole
+from lomt.methods.path import networks_of
+from lomt.selection import DeepestActive
+from lomt.sparsity import GroupLasso, LayerPattern, Pattern
 
 
 @dataclass

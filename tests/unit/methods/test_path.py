@@ -2,12 +2,12 @@
 
 import pytest
 
-from tailor.methods import Path, Train, Workshop
-from tailor.models import Architecture
-from tailor.selection import DeepestActive
-from tailor.sparsity import StrengthPath
-from tailor.tasks import Depth, Segmentation
-from tailor.training import Recipe
+from lomt.methods import Path, Train, Workshop
+from lomt.models import Architecture
+from lomt.selection import DeepestActive
+from lomt.sparsity import StrengthPath
+from lomt.tasks import Depth, Segmentation
+from lomt.training import Recipe
 
 SEARCH = StrengthPath(steps=2, epochs=1.0)
 

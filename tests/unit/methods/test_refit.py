@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from tailor.compaction import dead_groups
-from tailor.methods import Refit, Sparsify, Train, Workshop
-from tailor.models import Architecture
-from tailor.sparsity import GroupLasso, StrengthPath
-from tailor.training import Recipe
+from lomt.compaction import dead_groups
+from lomt.methods import Refit, Sparsify, Train, Workshop
+from lomt.models import Architecture
+from lomt.sparsity import GroupLasso, StrengthPath
+from lomt.training import Recipe
 
 SEARCH = StrengthPath(steps=2, epochs=1.0, lr=1.0, refit=1.0)
 

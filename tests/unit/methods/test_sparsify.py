@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tailor.methods import Sparsify, Train, Workshop
-from tailor.methods.sparsify import step_recipe
-from tailor.models import Architecture
-from tailor.sparsity import GroupLasso, StrengthPath
-from tailor.training import Recipe
+from lomt.methods import Sparsify, Train, Workshop
+from lomt.methods.sparsify import step_recipe
+from lomt.models import Architecture
+from lomt.sparsity import GroupLasso, StrengthPath
+from lomt.training import Recipe
 
 
 @pytest.mark.parametrize(("shrinks", "own", "every"), [(True, 0, 4), (False, 0, 0), (True, 2, 2)])

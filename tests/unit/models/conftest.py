@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tailor.models import ResNetD, backbone
+from lomt.models import ResNetD, backbone
 
 
 def conv(inputs, outputs, stride=1):

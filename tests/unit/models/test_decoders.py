@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tailor.models import DECODERS, DeepLab, Head, Light, decoder
-from tailor.models.deeplab import AtrousConv
-from tailor.tasks import Classification, Depth, Regression, Segmentation
+from lomt.models import DECODERS, DeepLab, Head, Light, decoder
+from lomt.models.deeplab import AtrousConv
+from lomt.tasks import Classification, Depth, Regression, Segmentation
 
 DENSE = Segmentation("seg", 5)
 VECTOR = Classification("room", 4)
@@ -44,7 +44,7 @@ def test_rates_are_those_of_the_paper_on_its_map():
         return torch.zeros(1, 4, 32, 32)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tailor.models.deeplab.F.conv2d", note)
+        patch.setattr("lomt.models.deeplab.F.conv2d", note)
         for rate in (12, 24, 36):
             AtrousConv(3, 4, rate)(torch.zeros(1, 3, 32, 32))
     assert seen == [12, 24, 36]

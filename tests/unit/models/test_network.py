@@ -8,9 +8,9 @@ import torch
 from torch import distributed, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tailor.models import DECODERS, DeepLab, Head, Light, Network, decoder
-from tailor.models.truncate import truncate
-from tailor.tasks import Classification, Depth, Edges, Segmentation
+from lomt.models import DECODERS, DeepLab, Head, Light, Network, decoder
+from lomt.models.truncate import truncate
+from lomt.tasks import Classification, Depth, Edges, Segmentation
 
 SEG, DEPTH, EDGES, ROOM = Segmentation("seg", 5), Depth("depth"), Edges("edges"), Classification("room", 4)
 TASKS = [SEG, DEPTH, EDGES, ROOM]
@@ -244,7 +244,7 @@ ONE = {"depth": "layer1"}
             [DEPTH],
             {"depth": "layer5"},
             None,
-            r"unknown tap 'layer5' – the backbone has stem … layer4; see tailor\.taps",
+            r"unknown tap 'layer5' – the backbone has stem … layer4; see lomt\.taps",
         ),
         (
             [DEPTH],
@@ -304,7 +304,7 @@ def test_taps_must_name_the_tasks(make):
 
 
 def test_a_tap_without_a_map_is_refused(make):
-    with pytest.raises(ValueError, match=r"tap 'fc' \(Linear\) gives no map .* choose one of tailor\.taps"):
+    with pytest.raises(ValueError, match=r"tap 'fc' \(Linear\) gives no map .* choose one of lomt\.taps"):
         Network(make("functional"), [DEPTH], {"depth": "fc"})
     with pytest.raises(ValueError, match=r"tap 'block' \(ModuleDict\) gives no map"):
         Network(make("functional"), [DEPTH], {"depth": "block"})

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.models import BACKBONES, backbone, taps
+from lomt.models import BACKBONES, backbone, taps
 
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
 

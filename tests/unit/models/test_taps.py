@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.models import Tap, taps
-from tailor.models.taps import find
+from lomt.models import Tap, taps
+from lomt.models.taps import find
 
 
 def test_every_submodule_that_gives_a_map_is_listed_in_order_of_completion(make, image):

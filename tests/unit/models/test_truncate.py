@@ -3,9 +3,9 @@ import copy
 import pytest
 import torch
 
-from tailor.models import taps, truncate
-from tailor.models.stop import Stopped
-from tailor.models.trace import Traced
+from lomt.models import taps, truncate
+from lomt.models.stop import Stopped
+from lomt.models.trace import Traced
 
 # backbone, taps, how it has to be cut, what must be gone
 CASES = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.tasks import Classification, Depth, Edges, Normals, Regression, Segmentation
+from lomt.tasks import Classification, Depth, Edges, Normals, Regression, Segmentation
 
 
 class Colours(nn.Module):

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from tailor.prediction import fullsize
-from tailor.tasks import Depth, Normals, Segmentation
+from lomt.prediction import fullsize
+from lomt.tasks import Depth, Normals, Segmentation
 
 side = st.integers(1, 23)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tailor.prediction import read_picture
+from lomt.prediction import read_picture
 
 RGB = np.array([[[200, 10, 10], [10, 200, 10]], [[10, 10, 200], [250, 250, 250]], [[0, 0, 0], [90, 60, 30]]], np.uint8)
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tailor.prediction import Predictor, predict
-from tailor.prediction.sources import find_pictures
-from tailor.prediction.writers import Arrays, writer
-from tailor.tasks import Depth, Segmentation, Task
+from lomt.prediction import Predictor, predict
+from lomt.prediction.sources import find_pictures
+from lomt.prediction.writers import Arrays, writer
+from lomt.tasks import Depth, Segmentation, Task
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_full_disk_is_no_bad_picture(pictures, colours, tmp_path, monkeypatch)
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tailor.prediction.writer.Image.Image.save", full)
+    monkeypatch.setattr("lomt.prediction.writer.Image.Image.save", full)
     with pytest.raises(OSError, match="No space left"):
         predict(pictures, colours, tmp_path / "out", progress=False)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.prediction import Predictor
+from lomt.prediction import Predictor
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (32, 48), (300, 200), (37, 1001), (64, 96)])

@@ -273,7 +273,7 @@ def compared(tasks, methods, seeds, named=None, scale=1.0):
             "date": "2026-01-31",
             "python": "3.11.9",
             "torch": "2.13.0",
-            "tailor": "0.1.0",
+            "lomt": "0.1.0",
             "machine": "x86_64, 2 cores",
             "threads": 2,
         },
@@ -332,7 +332,7 @@ def curve(task, taps, losses):
 
 
 def diagnosed(method, tasks, layers, loser):
-    """What ``tailor diagnose`` leaves of one network."""
+    """What ``lomt diagnose`` leaves of one network."""
     taps = ("layer1.0.conv2", "layer2.0.conv2", "layer3.0.conv2", "layer4.0.conv2", "layer4")
     spread = {"mean": -0.31, "std": 0.05, "count": 8}
     pairs = [(one, other) for index, one in enumerate(tasks) for other in tasks[index + 1 :]]
@@ -340,8 +340,8 @@ def diagnosed(method, tasks, layers, loser):
     remedy = {
         "what": "weigh every loss by its own inverse",
         "options": {"recipe.balancing": "geometric"},
-        "command": "tailor run -c runs/demo/config.yaml --recipe.balancing geometric --out runs/demo-geometric",
-        "call": "the same call of tailor.lomt with recipe.balancing = geometric and another out",
+        "command": "lomt run -c runs/demo/config.yaml --recipe.balancing geometric --out runs/demo-geometric",
+        "call": "the same call of lomt.run with recipe.balancing = geometric and another out",
     }
     return {
         "method": method,
@@ -390,7 +390,7 @@ def diagnosed(method, tasks, layers, loser):
 
 
 def write_diagnosis(folder, tasks=("seg", "depth", "normals", "edges", "room"), methods=("multi_task", "lomt")):
-    """What ``tailor diagnose`` leaves in a run's folder."""
+    """What ``lomt diagnose`` leaves in a run's folder."""
     layers = [one["name"] for one in candidates() if ".conv" in one["name"] or one["name"].endswith("downsample.1")]
     networks = [diagnosed(method, tasks, layers, tasks[-1]) for method in methods]
     write_json(folder / "diagnosis.json", {"networks": networks, "missing": []})

@@ -5,8 +5,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tailor.evaluation.bench import Bench, Size, Timing
-from tailor.report.bench import as_file, bench_plot
+from lomt.evaluation.bench import Bench, Size, Timing
+from lomt.report.bench import as_file, bench_plot
 
 TIMES = [
     Timing("small & fine", "eager", 1, 1, 10.0, 12.0, 50),

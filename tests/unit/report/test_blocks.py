@@ -1,7 +1,7 @@
 import pytest
 
-from tailor.report.blocks import chain, place
-from tailor.report.comparison import Candidate
+from lomt.report.blocks import chain, place
+from lomt.report.comparison import Candidate
 
 
 @pytest.fixture

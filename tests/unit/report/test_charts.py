@@ -3,11 +3,11 @@ import re
 
 import pytest
 
-from tailor.report.chart import LEFT, Axes, Curve, chart, ticks
-from tailor.report.curves import learning, sparsity, weights
-from tailor.report.gains import gains
-from tailor.report.read import read
-from tailor.report.scatter import scatter
+from lomt.report.chart import LEFT, Axes, Curve, chart, ticks
+from lomt.report.curves import learning, sparsity, weights
+from lomt.report.gains import gains
+from lomt.report.read import read
+from lomt.report.scatter import scatter
 
 
 def test_no_figure_is_no_chart():

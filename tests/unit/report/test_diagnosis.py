@@ -1,9 +1,9 @@
 import pytest
 
-from tailor.report import render
-from tailor.report.conflict import conflict, shares
-from tailor.report.diagnosis import diagnosed
-from tailor.report.read import read
+from lomt.report import render
+from lomt.report.conflict import conflict, shares
+from lomt.report.diagnosis import diagnosed
+from lomt.report.read import read
 
 
 @pytest.fixture
@@ -52,12 +52,12 @@ def test_nothing_shared_is_no_map(folder):
 def test_the_page_says_what_to_try(folder):
     page = render(folder)
     assert " \\\n  --recipe.balancing geometric \\\n  --out runs/demo-geometric</pre>" in page
-    assert "the same call of tailor.lomt with recipe.balancing = geometric" in page
+    assert "the same call of lomt.run with recipe.balancing = geometric" in page
 
 
 def test_without_a_diagnosis_the_page_says_how_to_get_one(example, tmp_path):
     folder = example.write_run(tmp_path / "run", tasks=("seg", "edges"), seeds=1, trials=1)
-    assert f"<code>tailor diagnose {folder}</code>" in render(folder)
+    assert f"<code>lomt diagnose {folder}</code>" in render(folder)
 
 
 def test_a_damaged_diagnosis_is_named(folder):

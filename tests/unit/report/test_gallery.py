@@ -1,7 +1,7 @@
 import numpy as np
 
-from tailor.report.gallery import gallery
-from tailor.report.read import read
+from lomt.report.gallery import gallery
+from lomt.report.read import read
 
 
 def changed(example, tmp_path, tasks, **arrays):

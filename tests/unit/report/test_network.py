@@ -1,8 +1,8 @@
 import re
 from itertools import pairwise
 
-from tailor.report.network import DECODER_HEIGHT, _spread, networks, tap_table
-from tailor.report.read import read
+from lomt.report.network import DECODER_HEIGHT, _spread, networks, tap_table
+from lomt.report.read import read
 
 
 def test_conventional_and_tailored_are_drawn_and_single_task_is_not(run_folder):

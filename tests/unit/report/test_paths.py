@@ -4,9 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
-from tailor.report.paths import paths, picture
-from tailor.report.read import read
-from tailor.report.render import render
+from lomt.report.paths import paths, picture
+from lomt.report.read import read
+from lomt.report.render import render
 
 
 def test_every_path_is_drawn_with_its_choice(run_folder):

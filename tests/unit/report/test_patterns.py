@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from tailor.report.patterns import Layer, _resample, needs, raster
-from tailor.report.read import read
+from lomt.report.patterns import Layer, _resample, needs, raster
+from lomt.report.read import read
 
 
 def layers(count, groups=8, trials=2):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tailor.report import pictures
+from lomt.report import pictures
 
 
 def decoded(uri):

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from tailor.report.read import read
+from lomt.report.read import read
 
 
 def test_a_whole_run_is_read(run_folder):
@@ -18,7 +18,7 @@ def test_a_whole_run_is_read(run_folder):
 
 
 def test_no_run_folder_is_an_error_that_says_what_to_do(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no config\.yaml.*tailor run --out"):
+    with pytest.raises(FileNotFoundError, match=r"no config\.yaml.*lomt run --out"):
         read(tmp_path)
 
 

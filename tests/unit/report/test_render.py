@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tailor.report import render
+from lomt.report import render
 
 VOID = {"meta", "link", "img", "br"}
 

@@ -1,5 +1,5 @@
-from tailor.report.read import read
-from tailor.report.table import groups, headings
+from lomt.report.read import read
+from lomt.report.table import groups, headings
 
 
 def test_groups_and_their_lines(run_folder):

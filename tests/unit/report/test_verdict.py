@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from tailor.report.comparison import Comparison
-from tailor.report.read import Run
-from tailor.report.verdict import verdict
+from lomt.report.comparison import Comparison
+from lomt.report.read import Run
+from lomt.report.verdict import verdict
 
 
 def judged(deltas, costs=None, tasks=("seg",), gains=None, tests=None):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tailor.runs import RunFolder, RunFolderError
+from lomt.runs import RunFolder, RunFolderError
 
 CONFIG = {"data": {"size": [64, 64]}, "recipe": {"epochs": 3, "lr": 1e-3}}
 
@@ -56,7 +56,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 
 
 def test_no_run_folder_says_what_makes_one(tmp_path):
-    with pytest.raises(RunFolderError, match=r"no config\.yaml.*tailor run"):
+    with pytest.raises(RunFolderError, match=r"no config\.yaml.*lomt run"):
         RunFolder(tmp_path / "nowhere").config()
 
 
@@ -71,7 +71,7 @@ def test_a_damaged_result_is_named(tmp_path):
 def test_a_second_process_is_kept_out_until_the_first_is_gone(tmp_path):
     folder = RunFolder(tmp_path / "run")
     code = (
-        "import sys; from tailor.runs import RunFolder\n"
+        "import sys; from lomt.runs import RunFolder\n"
         f"with RunFolder({str(tmp_path / 'run')!r}).locked({CONFIG!r}):\n"
         "    print('in', flush=True); sys.stdin.read()"
     )

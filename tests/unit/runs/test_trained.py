@@ -2,7 +2,7 @@
 
 import pytest
 
-from tailor.runs import RunFolder, RunFolderError, trained
+from lomt.runs import RunFolder, RunFolderError, trained
 
 
 @pytest.fixture

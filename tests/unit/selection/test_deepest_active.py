@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tailor.selection import RULES, DeepestActive, Selection, SelectionRule, rule
-from tailor.sparsity import LayerPattern, Pattern, pattern
+from lomt.selection import RULES, DeepestActive, Selection, SelectionRule, rule
+from lomt.sparsity import LayerPattern, Pattern, pattern
 
 CHANNELS = 200
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailor.sparsity import GroupLasso
-from tailor.sparsity.penalty import Layer
+from lomt.sparsity import GroupLasso
+from lomt.sparsity.penalty import Layer
 
 
 def bisected(weights: torch.Tensor, metric: torch.Tensor, tau: float) -> torch.Tensor:

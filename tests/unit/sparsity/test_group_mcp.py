@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailor.sparsity import GroupLasso, GroupMCP
+from lomt.sparsity import GroupLasso, GroupMCP
 
 
 def least_cost(penalty, weights, metric, step):

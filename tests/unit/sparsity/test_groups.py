@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.sparsity import channel_groups
-from tailor.sparsity.groups import grouped
+from lomt.sparsity import channel_groups
+from lomt.sparsity.groups import grouped
 
 CONVS = {
     "plain": nn.Conv2d(6, 4, 3),

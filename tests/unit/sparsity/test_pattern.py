@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.sparsity import LayerPattern, Pattern, channel_groups, pattern
+from lomt.sparsity import LayerPattern, Pattern, channel_groups, pattern
 
 
 class Block(nn.Module):

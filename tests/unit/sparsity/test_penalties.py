@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from tailor.sparsity import PENALTIES, GroupLasso, GroupMCP, Penalty
-from tailor.sparsity.penalties import PENALTIES as LISTED
-from tailor.sparsity.penalty import Layer
+from lomt.sparsity import PENALTIES, GroupLasso, GroupMCP, Penalty
+from lomt.sparsity.penalties import PENALTIES as LISTED
+from lomt.sparsity.penalty import Layer
 
 
 class Ridge(Penalty):

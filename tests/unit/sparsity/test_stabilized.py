@@ -2,7 +2,7 @@
 
 import pytest
 
-from tailor.sparsity import Stabilized
+from lomt.sparsity import Stabilized
 
 
 def feed(rule, values):

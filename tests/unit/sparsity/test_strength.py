@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailor.sparsity import Point, StrengthPath
+from lomt.sparsity import Point, StrengthPath
 
 LONG = StrengthPath(start=1e-4, steps=8)
 

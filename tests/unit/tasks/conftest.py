@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tailor.tasks import Classification, Depth, Edges, Normals, Regression, Segmentation, Task
+from lomt.tasks import Classification, Depth, Edges, Normals, Regression, Segmentation, Task
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tailor.tasks import Classification, Depth, Segmentation, check_sample
+from lomt.tasks import Classification, Depth, Segmentation, check_sample
 
 TASKS = [Segmentation("seg", 3), Depth("depth"), Classification("room", 2)]
 

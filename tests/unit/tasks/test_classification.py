@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailor.tasks import Classification
+from lomt.tasks import Classification
 
 
 def area(scores, labels):

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailor.tasks import Edges
-from tailor.tasks.edges import TOLERANCE, dilate
+from lomt.tasks import Edges
+from lomt.tasks.edges import TOLERANCE, dilate
 
 
 def reference_f(probability, truth):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.wrappers import MultioutputWrapper
 
-from tailor.tasks import TASKS, Task
+from lomt.tasks import TASKS, Task
 
 
 def assert_same(left, right, rtol=1e-5):

@@ -1,7 +1,7 @@
 import torch
 from torchmetrics import MeanMetric
 
-from tailor.tasks.metrics import LabelledOnly
+from lomt.tasks.metrics import LabelledOnly
 
 
 def test_metrics_that_agree_on_the_first_batch_may_part_later():

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from tailor.tasks import Normals
-from tailor.tasks.normals import angle
+from lomt.tasks import Normals
+from lomt.tasks.normals import angle
 
 
 def turned(degrees):

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailor.tasks import Regression
+from lomt.tasks import Regression
 
 
 @settings(max_examples=20, deadline=None)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailor.tasks import Segmentation
+from lomt.tasks import Segmentation
 
 
 def reference(output, target, classes, ignore):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.compaction import Shrinking, UntraceableError, compact, dead_groups, freeze
-from tailor.compaction.training import freeze_entries
-from tailor.models import Network, decoder
-from tailor.sparsity import GroupLasso, GroupMCP, channel_groups, pattern
-from tailor.training import CHECKPOINT, Recipe, fit, seed_everything
+from lomt.compaction import Shrinking, UntraceableError, compact, dead_groups, freeze
+from lomt.compaction.training import freeze_entries
+from lomt.models import Network, decoder
+from lomt.sparsity import GroupLasso, GroupMCP, channel_groups, pattern
+from lomt.training import CHECKPOINT, Recipe, fit, seed_everything
 
 EPOCHS = 5
 

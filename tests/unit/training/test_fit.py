@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from tailor.models import Network, decoder
-from tailor.sparsity import GroupLasso, pattern
-from tailor.training import CHECKPOINT, Recipe, TrainingDivergedError, fit, seed_everything
+from lomt.models import Network, decoder
+from lomt.sparsity import GroupLasso, pattern
+from lomt.training import CHECKPOINT, Recipe, TrainingDivergedError, fit, seed_everything
 
 RECIPE = Recipe(epochs=4, lr=5e-3)
 

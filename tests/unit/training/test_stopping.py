@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tailor.training.stopping import Patience, StableSparsity, TargetSparsity
+from lomt.training.stopping import Patience, StableSparsity, TargetSparsity
 
 
 def rows(losses=None, sparsities=None):

@@ -1,0 +1,75 @@
+"""Tailored multi-task networks by structured sparsity: learn what each task needs, build just that.
+
+Everything is loaded when it is first used, so that ``import lomt`` costs next to nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lomt import (
+        balancing,
+        compaction,
+        data,
+        diagnosis,
+        evaluation,
+        export,
+        linear,
+        methods,
+        models,
+        optim,
+        prediction,
+        report,
+        runs,
+        selection,
+        sparsity,
+        tasks,
+        training,
+    )
+    from lomt.compaction import compact
+    from lomt.models import Network, taps
+    from lomt.runs import run
+
+__version__ = "0.1.0"
+
+_ROOMS = (
+    *("balancing", "compaction", "data", "diagnosis", "evaluation", "export", "linear", "methods", "models"),
+    *("optim", "prediction", "report", "runs", "selection", "sparsity", "tasks", "training"),
+)
+_NAMES = {"Network": "models", "compact": "compaction", "run": "runs", "taps": "models"}
+
+__all__ = [
+    "Network",
+    "balancing",
+    "compact",
+    "compaction",
+    "data",
+    "diagnosis",
+    "evaluation",
+    "export",
+    "linear",
+    "methods",
+    "models",
+    "optim",
+    "prediction",
+    "report",
+    "run",
+    "runs",
+    "selection",
+    "sparsity",
+    "taps",
+    "tasks",
+    "training",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"lomt.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"lomt.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'lomt' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

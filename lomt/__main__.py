@@ -1,0 +1,7 @@
+"""``python -m lomt`` is ``lomt``."""
+
+import sys
+
+from lomt.cli import main
+
+sys.exit(main())

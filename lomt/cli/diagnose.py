@@ -1,0 +1,35 @@
+"""``lomt diagnose``: why tasks lose in multi-task training."""
+
+from jsonargparse import Namespace
+
+from lomt.cli.of_run import workshop_of
+from lomt.cli.parser import Parser
+
+
+def parser() -> Parser:
+    """What it can be told."""
+    made = Parser(description="Find out which task loses in multi-task training, why, and what to try.")
+    made.add_argument("folder", type=str, help="a run's folder")
+    made.add_argument(
+        "--methods", type=str, default="", help="whose networks to judge, comma-separated; by default all of the run"
+    )
+    made.add_argument("--threads", type=int, default=0, help="processor threads; 0 leaves the choice to torch")
+    made.add_argument("--accelerator", type=str, default="auto", help="auto, cpu or gpu")
+    return made
+
+
+def run(options: Namespace) -> None:
+    """Run the command."""
+    import torch
+
+    from lomt.diagnosis import describe
+    from lomt.runs import RunFolder, diagnose, summary, trained
+
+    folder = RunFolder(options.folder)
+    methods = tuple(filter(None, options.methods.split(",")))
+    trained(folder).of(methods)  # what can't be judged is said before any data is read
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    workshop = workshop_of(folder.path, "lomt.runs.diagnose(folder, workshop)", options.accelerator)
+    print(describe(diagnose(folder, workshop, methods=methods)))
+    print(f"\nreport: {summary(folder).report}")

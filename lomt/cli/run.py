@@ -1,0 +1,61 @@
+"""``lomt run``: run the method on data, or go on with a run."""
+
+from dataclasses import fields
+from typing import Any
+
+import yaml
+from jsonargparse import ActionConfigFile, Namespace
+
+from lomt.cli.parser import Parser
+from lomt.config import EXECUTION, RunConfig
+from lomt.tasks import Task
+
+FIELDS = tuple(field.name for field in fields(RunConfig))
+
+
+def parser() -> Parser:
+    """What it can be told."""
+    made = Parser(description="Run the method on data, or go on with a run.")
+    made.add_argument("-c", "--config", action=ActionConfigFile, help="a YAML file of the values below")
+    made.add_argument("--dry-run", action="store_true", help="print the plan: stages, networks, sizes, time")
+    made.add_class_arguments(RunConfig, None)
+    return made
+
+
+def run(options: Namespace) -> None:
+    """Run the command."""
+    import torch
+
+    from lomt import runs
+
+    config = RunConfig(**{name: options[name] for name in FIELDS})
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    tasks = tasks_of(config)
+    arguments: dict[str, Any] = {name: getattr(config, name) for name in ("network", "study", "recipe", "accelerator")}
+    if options.dry_run:
+        print(runs.dry_run(tasks, config.data, **arguments))
+        return
+    done = runs.run(tasks, config.data, out=config.out, config=options.identity, **arguments)
+    for task, tap in done.taps.items():
+        print(f"{task}: {tap}")
+    print(f"\n{done.table}\nreport: {done.report}")
+
+
+def identity(made: Parser, given: Namespace) -> dict[str, Any]:
+    """The config that is written to the run's folder: what is run, not where and how; ``-c`` reads it."""
+    config: dict[str, Any] = yaml.safe_load(made.dump(given))
+    return {key: value for key, value in config.items() if key in FIELDS and key not in EXECUTION}
+
+
+def tasks_of(config: RunConfig) -> list[Task]:
+    """The tasks to learn.
+
+    Raises:
+        ValueError: a task that the data does not have.
+    """
+    by_name = {task.name: task for task in config.data.tasks}
+    unknown = [name for name in config.tasks if name not in by_name]
+    if unknown:
+        raise ValueError(f"unknown task {unknown[0]!r} – the data has {', '.join(by_name)}")
+    return [by_name[name] for name in config.tasks or by_name]

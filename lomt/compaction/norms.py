@@ -1,0 +1,65 @@
+"""Norm folding: a convolution and the batch norm behind it as one convolution, for inference."""
+
+from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from lomt.compaction.inplace import AliasError, make_writes_visible, remove_dead_code
+from lomt.compaction.module import Compacted
+from lomt.compaction.shrink import dress, verify
+from lomt.compaction.trace import Example, trace
+
+
+def fold_norms(module: nn.Module, example: Example) -> Compacted:
+    """A module in eval mode whose batch norms are part of the layers before them, as far as these have no other reader.
+
+    The outputs are the same up to rounding. Not for training: statistics are fixed.
+
+    Args:
+        module: any traceable module, compacted or not; stays as it is.
+        example: one input.
+
+    Raises:
+        UntraceableError: as :func:`lomt.compaction.compact`.
+    """
+    traced = trace(module, example)
+    try:
+        make_writes_visible(traced.graph, traced.root)
+    except AliasError:
+        return dress(Compacted(traced.root, traced.graph), module).eval()
+    remove_dead_code(traced.graph)
+    calls = [str(node.target) for node in traced.graph.nodes if node.op == "call_module"]
+    for norm in [node for node in traced.graph.nodes if node.op == "call_module"]:
+        layer = norm.all_input_nodes[0]
+        once = calls.count(str(layer.target)) == calls.count(str(norm.target)) == 1
+        if once and _fold(traced.root, layer, norm):
+            norm.replace_all_uses_with(layer)
+            traced.graph.erase_node(norm)
+    small = dress(Compacted(traced.root, traced.graph), module).eval()
+    verify(small, traced.output, example)
+    return small
+
+
+def _fold(root: nn.Module, layer: fx.Node, norm: fx.Node) -> bool:
+    """Fold one norm into the layer that it reads, in place; whether it could be done."""
+    second = root.get_submodule(str(norm.target))
+    if layer.op != "call_module" or len(layer.users) != 1 or not isinstance(second, _BatchNorm):
+        return False
+    first = root.get_submodule(str(layer.target))
+    if second.running_mean is None or first._forward_hooks or second._forward_hooks:
+        return False
+    if isinstance(first, _ConvNd) and "weight" in first._parameters:
+        transposed = isinstance(first, _ConvTransposeNd)
+        if transposed and first.groups > 1:
+            return False
+        if first.bias is None and type(first).forward.__module__ != "torch.nn.modules.conv":
+            return False  # it may not know of a bias
+        fused: nn.Module = fuse_conv_bn_eval(first, second, transposed)
+    elif type(first) is nn.Linear and isinstance(second, nn.BatchNorm1d):
+        fused = fuse_linear_bn_eval(first, second)
+    else:
+        return False
+    path, _, name = str(layer.target).rpartition(".")
+    setattr(root.get_submodule(path), name, fused)
+    return True

@@ -1,0 +1,176 @@
+"""Removing every channel, layer and branch that is dead for all of its readers, exactly."""
+
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from lomt.compaction.analysis import drop_checks_of_channels, wire_graph
+from lomt.compaction.branches import cut_dead_branch
+from lomt.compaction.constants import constants
+from lomt.compaction.demand import demand
+from lomt.compaction.gather import gathers, insert_gathers
+from lomt.compaction.inplace import AliasError, make_writes_visible, remove_dead_code
+from lomt.compaction.keep import keep
+from lomt.compaction.module import Compacted, widen
+from lomt.compaction.record import Compaction, widths
+from lomt.compaction.surgery import cut_graph, cut_layers, fold_constants
+from lomt.compaction.trace import Example, Traced, UntraceableError, example_arguments, trace
+from lomt.models import Network
+
+_LOG = logging.getLogger("lomt")
+
+
+def compact(
+    module: nn.Module,
+    example: Example,
+    round_to: int = 1,
+    *,
+    gather: bool = True,
+    for_training: bool = False,
+    opaque: Sequence[str] = (),
+) -> Compacted:
+    """A smaller module with the same outputs in eval mode.
+
+    A channel goes if nobody reads it: every convolution or linear layer behind it has only zeros for it, and nothing
+    but channel-wise operations (activations, batch norm, pooling, sums, concatenations …) lies between. Its filter,
+    norm entries and buffers go with it, and with them what only they have read. Whatever is not known to be
+    channel-wise (layer norm, softmax, the outputs …) reads all of its input. A channel that is a constant,
+    since nothing but zeros and biases makes it, goes into its readers' biases where that is exact up to the border of
+    the map; a branch that is constant becomes a bias of the sum it ends in, or nothing.
+
+    Args:
+        module: any module that :mod:`torch.fx` can trace; stays as it is.
+        example: one input, ``(N, C, H, W)`` as a rule, or a tuple of the arguments of ``forward``.
+        round_to: channel counts are kept at multiples of this, by keeping dead channels.
+        gather: a layer that reads at most three quarters of a stream's channels, of which other layers read the
+            rest, gets its channels picked out first; that was measured to be faster.
+        for_training: remove only what stays dead in training while zero weights are frozen: constants, which norms
+            and biases go on learning, are neither folded nor cut.
+        opaque: names of submodules not to look into; they stay whole, and so does what they read.
+
+    Returns:
+        A module with the same names for the layers that are left; what was removed is in its ``record``.
+
+    Raises:
+        UntraceableError: the forward of the module, or of a submodule that is named, branches on values; or, for
+            training, it does other operations there than in eval mode.
+        ValueError: the module does not run on the example, or ``round_to`` is not positive.
+        RuntimeError: the result does not agree with the module on the example.
+
+    >>> conv = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3))
+    >>> _ = conv[2].weight.data[:, 3:].zero_()
+    >>> compact(conv, torch.zeros(1, 3, 8, 8)).get_submodule("0")
+    Conv2d(3, 3, kernel_size=(3, 3), stride=(1, 1))
+    """
+    if round_to < 1:
+        raise ValueError(f"round_to is {round_to}: give 1, or the multiple that channel counts are to have, such as 8")
+    traced = trace(module, example, opaque)
+    if for_training and traced.only_eval is not None:
+        raise UntraceableError(
+            f"the forward of {traced.only_eval} does other operations in training than in eval mode, which a compacted "
+            "network could not go on with: name it in opaque=[...], or compact after training",
+            traced.only_eval,
+        )
+    before = widths(traced.root)
+    try:
+        make_writes_visible(traced.graph, traced.root)
+        remove_dead_code(traced.graph)
+        used = Compacted(traced.root, traced.graph).state_dict().keys()
+        record = _shrink(traced, round_to, gather, for_training)
+    except AliasError as error:
+        traced = trace(module, example, opaque)
+        used, record = {}.keys(), Compaction(notes=[f"left as it is: {error}"])
+    small = Compacted(traced.root, traced.graph)
+    record = record.between(before, widths(small), module, small)
+    record = replace(record, gone=tuple(sorted(used - small.state_dict().keys())))
+    small.record = record
+    dress(small, module)
+    verify(small, traced.output, example)
+    quiet = for_training or not record.nothing
+    _LOG.log(logging.INFO if quiet else logging.WARNING, "%s: %s", type(module).__name__, record)
+    return small
+
+
+def as_graph(module: nn.Module, example: Example, opaque: Sequence[str] = ()) -> Compacted:
+    """A module as the graph that it was traced to, with nothing removed but what has no effect on the outputs."""
+    traced = trace(module, example, opaque)
+    try:
+        make_writes_visible(traced.graph, traced.root)
+        remove_dead_code(traced.graph)
+    except AliasError:  # who reads what can't be told, but all that is done is in order
+        traced = trace(module, example, opaque)
+    return dress(Compacted(traced.root, traced.graph), module)
+
+
+def _shrink(traced: Traced, round_to: int, gather: bool, for_training: bool) -> Compaction:
+    while True:
+        wiring = wire_graph(traced.root, traced.graph)
+        drop_checks_of_channels(wiring)
+        known = None if for_training else constants(wiring)
+        wanted = demand(wiring, known)
+        if known is None or not cut_dead_branch(wiring, known, wanted):
+            break
+    if known is not None:
+        fold_constants(wiring, known, wanted)
+    kept = keep(wiring, wanted, round_to)
+    chosen = gathers(wiring, known, wanted, kept, round_to) if gather else {}
+    cuts = cut_layers(wiring, kept, chosen)
+    insert_gathers(wiring, kept, chosen)
+    cut_graph(wiring, kept)
+    return Compaction(cuts=cuts)
+
+
+def dress(small: Compacted, module: nn.Module) -> Compacted:
+    """Give a graph the modes of the module that it was made of, and what a network of ours says of itself."""
+    modes = {name: layer.training for name, layer in module.named_modules()}
+    for name, layer in small.named_modules():
+        layer.training = modes.get(name, module.training)
+    for name in ("tasks", "taps"):
+        if hasattr(module, name):
+            setattr(small, name, copy.deepcopy(getattr(module, name)))
+    if isinstance(module, Network):
+        _widen_outputs(small.graph)
+    return small
+
+
+def _widen_outputs(graph: fx.Graph) -> None:
+    """What a network of ours decides by autocast, which was off when it was traced: decoders' outputs are float32."""
+    entries: Any = graph.output_node().args[0]
+    for entry in dict.fromkeys(entries.values()):
+        output = entry.args[0] if entry.target is F.interpolate else entry
+        with graph.inserting_after(output):
+            wide = graph.call_function(widen, (output,))
+        output.replace_all_uses_with(wide)
+        wide.args = (output,)
+
+
+@torch.no_grad()
+def verify(small: Compacted, expected: Any, example: Example) -> None:
+    """Raise ``RuntimeError`` where a graph's outputs for the example are not the module's."""
+    modes = {layer: layer.training for layer in small.modules()}
+    small.eval()
+    found = small(*example_arguments(example))
+    for layer, mode in modes.items():
+        layer.training = mode
+    for a, b in zip(_tensors(expected), _tensors(found), strict=True):
+        scale = a.abs().max().clamp(min=1e-2) if a.numel() else torch.ones(())
+        tolerance = 1e-8 if a.dtype == torch.float64 else 1e-3 if a.dtype == torch.float32 else 0.05
+        error = float(((a - b).abs().max() / scale).nan_to_num()) if a.numel() and a.shape == b.shape else 0.0
+        if a.shape != b.shape or error > tolerance:
+            raise RuntimeError(
+                f"the compacted module gives {tuple(b.shape)} and differs by {error:.2g} relative from the original's "
+                f"{tuple(a.shape)}: please report the module; opaque=[...] leaves parts of it alone"
+            )
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value] if value.is_floating_point() else []
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [tensor for item in items for tensor in _tensors(item)]

@@ -1,0 +1,48 @@
+"""What ``lomt run`` can be told: one dataclass, every value of it also on the command line."""
+
+from dataclasses import dataclass, field
+
+from jsonargparse import lazy_instance
+
+from lomt.data import Scenes, Source
+from lomt.methods.study import Study
+from lomt.models import Architecture
+from lomt.selection import DeepestActive
+from lomt.sparsity import StrengthPath
+from lomt.training.recipe import Recipe
+
+
+@dataclass
+class RunConfig:
+    """What to run; the defaults are the demo on embedded data.
+
+    Attributes:
+        out: the run's folder; the same command again goes on where it stopped.
+        data: where samples come from: Scenes, NYUv2, NYUDMT or the dotted path of your own source.
+        tasks: names of the tasks to learn; none given takes all that the data has.
+        network: what networks are built of.
+        study: what is trained and compared.
+        recipe: how every network is trained.
+        threads: processor threads; 0 leaves the choice to torch.
+        accelerator: auto, cpu or gpu.
+    """
+
+    out: str = "runs/demo"
+    data: Source = field(default_factory=lambda: lazy_instance(Scenes, train=640, batch_size=20))
+    tasks: list[str] = field(default_factory=list)
+    network: Architecture = field(default_factory=lambda: Architecture(width=16, output_stride=16, decoder_width=32))
+    study: Study = field(
+        default_factory=lambda: Study(
+            methods=("single_task", "multi_task", "lomt", "sparse_lomt"),
+            trials=2,
+            rule=lazy_instance(DeepestActive),
+            path=StrengthPath(start=1e-3, steps=4, epochs=0.5),
+        )
+    )
+    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=8, lr=3e-3))
+    threads: int = 0
+    accelerator: str = "auto"
+
+
+EXECUTION = ("out", "threads", "accelerator")
+"""What may change from one call to the next of the same run: it says where and how, not what."""

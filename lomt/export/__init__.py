@@ -1,0 +1,36 @@
+"""Networks as files: safetensors and JSON, ONNX, torch.export programs.
+
+Needs the extra `export`: `pip install 'lomt-kernels[export]'`.
+"""
+
+try:
+    import onnx as _onnx  # noqa: F401
+    import onnxruntime as _onnxruntime  # noqa: F401
+    import onnxscript as _onnxscript  # noqa: F401
+    import safetensors as _safetensors  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "lomt.export needs safetensors, onnx, onnxscript and onnxruntime: pip install 'lomt-kernels[export]'"
+    ) from error
+
+from lomt.export.checking import OnnxExport
+from lomt.export.contenders import contenders, names_of, open_model
+from lomt.export.int8 import Quantized, int8
+from lomt.export.pretrained import from_pretrained, save_pretrained
+from lomt.export.programs import program
+from lomt.export.runtime import OnnxModel
+from lomt.export.to_onnx import onnx
+
+__all__ = [
+    "OnnxExport",
+    "OnnxModel",
+    "Quantized",
+    "contenders",
+    "from_pretrained",
+    "int8",
+    "names_of",
+    "onnx",
+    "open_model",
+    "program",
+    "save_pretrained",
+]

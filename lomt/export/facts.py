@@ -1,0 +1,95 @@
+"""What a saved model says of itself, beside its weights: tasks, taps, normalization, quality."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from lomt.export.tasks import task_from_dict, task_to_dict
+from lomt.tasks import Task
+
+VERSION = version("lomt-kernels")
+"""Of the package, which files name as their writer."""
+
+Normalization = tuple[Sequence[float], Sequence[float]]
+"""Mean and standard deviation of each channel, of colours from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What whoever loads a model must know to use it.
+
+    Attributes:
+        tasks: with their class names.
+        taps: task name → names of the modules that its decoder reads.
+        normalization: of the images that the network expects; None where that is not known.
+        shapes: of the inputs that it was made for, ``(N, C, H, W)`` as a rule.
+        delta_m: what it is worth against single-task networks, in percent; None where that is not known.
+    """
+
+    tasks: Sequence[Task] = ()
+    taps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    normalization: Normalization | None = None
+    shapes: Sequence[tuple[int, ...]] = ()
+    delta_m: float | None = None
+
+    @classmethod
+    def of(cls, module: Any, **known: Any) -> "Facts":
+        """What a module says in attributes of these names; what is ``known`` and not None goes before."""
+        said = {name: getattr(module, name) for name in cls.__dataclass_fields__ if hasattr(module, name)}
+        facts = cls(**said | {name: value for name, value in known.items() if value is not None})
+        if facts.normalization is not None:
+            _check(facts.normalization)
+        return facts
+
+    def put_on(self, module: Any) -> None:
+        """Give a module the attributes that :meth:`of` reads."""
+        for name in self.__dataclass_fields__:
+            setattr(module, name, getattr(self, name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON's types.
+
+        Raises:
+            TypeError: a task's code would be needed to load it.
+        """
+        mean, std = self.normalization or ((), ())
+        return {
+            "tasks": [task_to_dict(task) for task in self.tasks],
+            "taps": {name: list(taps) for name, taps in self.taps.items()},
+            "normalization": {"mean": list(mean), "std": list(std)} if self.normalization else None,
+            "inputs": [list(shape) for shape in self.shapes],
+            "delta_m": self.delta_m,
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "Facts":
+        """What :meth:`to_dict` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is damaged.
+        """
+        normalization = stored["normalization"]
+        return cls(
+            [task_from_dict(state) for state in stored["tasks"]],
+            {name: tuple(taps) for name, taps in stored["taps"].items()},
+            None if normalization is None else (list(normalization["mean"]), list(normalization["std"])),
+            [_shape(shape) for shape in stored["inputs"]],
+            stored["delta_m"],
+        )
+
+
+def _shape(stored: Any) -> tuple[int, ...]:
+    shape = tuple(stored)
+    if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise ValueError(f"{stored!r} is no shape of an input")
+    return shape
+
+
+def _check(normalization: Normalization) -> None:
+    mean, std = normalization
+    if len(mean) != len(std) or not mean or min(std) <= 0:
+        raise ValueError(
+            f"normalization {tuple(mean)}, {tuple(std)}: give mean and standard deviation, one of each for a channel, "
+            f"of colours from 0 to 1"
+        )

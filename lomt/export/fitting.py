@@ -1,0 +1,27 @@
+"""Whether an example is an input of a network, before anything is made of it."""
+
+import torch
+from torch import Tensor, nn
+
+from lomt.compaction.trace import Example, example_arguments
+from lomt.evaluation import evaluating
+
+
+def must_fit(network: nn.Module, example: Example) -> None:
+    """Run a network on the example.
+
+    Raises:
+        ValueError: it does not run; says which shape it was given, and how many channels it reads.
+    """
+    arguments = example_arguments(example)
+    try:
+        with evaluating(network), torch.no_grad():
+            network(*arguments)
+    except Exception as error:
+        shapes = [tuple(value.shape) if isinstance(value, Tensor) else value for value in arguments]
+        first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
+        reads = f" – its first convolution reads (N, {first.in_channels}, H, W)" if first else ""
+        raise ValueError(
+            f"the network does not run on an example of shape {', '.join(map(str, shapes))}{reads}: "
+            f"{str(error).splitlines()[0]}; give an input as the network expects it"
+        ) from error

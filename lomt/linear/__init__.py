@@ -1,0 +1,44 @@
+"""MTLComb for Python: features shared across regression, classification and count tasks.
+
+Needs the extra `linear`: `pip install 'lomt-kernels[linear]'`.
+"""
+
+from __future__ import annotations
+
+try:
+    import numba as _numba  # noqa: F401
+    import sklearn as _sklearn  # noqa: F401
+except ImportError as error:
+    raise ImportError("lomt.linear needs scikit-learn and numba: pip install 'lomt-kernels[linear]'") from error
+
+from lomt.linear.cross_validation import MixedMultiTaskLassoCV
+from lomt.linear.datasets import breast_cancer, simulate
+from lomt.linear.estimator import MixedMultiTaskLasso
+from lomt.linear.folds import TaskStratifiedKFold
+from lomt.linear.losses import LOSSES, Huber, Logistic, Loss, Multinomial, Poisson, Squared
+from lomt.linear.path import MixedPath, mixed_path
+from lomt.linear.plots import plot_coefficients, plot_cv, plot_path, plot_stability
+from lomt.linear.stability import StabilitySelection, stability_selection
+
+__all__ = [
+    "LOSSES",
+    "Huber",
+    "Logistic",
+    "Loss",
+    "MixedMultiTaskLasso",
+    "MixedMultiTaskLassoCV",
+    "MixedPath",
+    "Multinomial",
+    "Poisson",
+    "Squared",
+    "StabilitySelection",
+    "TaskStratifiedKFold",
+    "breast_cancer",
+    "mixed_path",
+    "plot_coefficients",
+    "plot_cv",
+    "plot_path",
+    "plot_stability",
+    "simulate",
+    "stability_selection",
+]

@@ -1,0 +1,28 @@
+"""The recipes that papers describe, as generators of resumable stages."""
+
+from lomt.methods.path import Path
+from lomt.methods.refit import Refit
+from lomt.methods.select import choose
+from lomt.methods.sparsify import Sparsify
+from lomt.methods.stage import Method, Preview, Result, Stage
+from lomt.methods.study import Study
+from lomt.methods.train import BACKWARD, Train
+from lomt.methods.whole import METHODS, whole
+from lomt.methods.workshop import Workshop
+
+__all__ = [
+    "BACKWARD",
+    "METHODS",
+    "Method",
+    "Path",
+    "Preview",
+    "Refit",
+    "Result",
+    "Sparsify",
+    "Stage",
+    "Study",
+    "Train",
+    "Workshop",
+    "choose",
+    "whole",
+]

@@ -1,0 +1,107 @@
+"""The stage that writes the compacted network as files, checked and timed in ONNX Runtime."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lomt.compaction import Compacted
+from lomt.evaluation.backends import Contender
+from lomt.evaluation.bench import bench
+from lomt.methods.compact import AFTER, BEFORE, compacted
+from lomt.methods.stage import Preview, Result, Stage
+from lomt.methods.workshop import Workshop
+from lomt.training import Progress
+
+ONNX = "network.onnx"
+
+
+def exporting() -> bool:
+    """Whether the extra ``export`` is installed."""
+    return all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript", "safetensors"))
+
+
+@dataclass(frozen=True)
+class Export(Stage):
+    """Write networks as safetensors, the last one also as ONNX (normalization inside), and time that in ONNX Runtime.
+
+    Attributes:
+        networks: results of their trainings, one a method; the last one is what the run was made for.
+        round_to: channel counts are kept at multiples of this.
+        compared: result of the comparison, for the model cards.
+    """
+
+    networks: tuple[Result, ...]
+    round_to: int
+    compared: Result
+
+    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+        """Export; files that an earlier, broken-off try left are replaced."""
+        from lomt.export import contenders, onnx
+
+        folder.mkdir(parents=True, exist_ok=True)
+        small, delta_m = nn.Module(), None
+        for result in self.networks:
+            progress(0.0, f"writing {result['method']}")
+            small, delta_m = save(result, workshop, self.round_to, self.compared, folder / result["method"])
+        progress(0.2, "writing the ONNX file")
+        network = workshop.trained(self.networks[-1]["stage"], self.networks[-1]["taps"])
+        normalization = workshop.source.normalization
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in normalization)
+        real = next(iter(workshop.source.test_dataloader()))["image"][:4] * std + mean
+        exported = onnx(small, folder / ONNX, workshop.example, normalization, [real], delta_m)
+        progress(0.6, "timing")
+        with tempfile.TemporaryDirectory() as place:
+            both = contenders({BEFORE: network}, place, workshop.example) | {AFTER: Contender(small, folder / ONNX)}
+            timed = bench(both, workshop.example, backends=["onnxruntime"], batches=(1,), threads=(1,), repeats=30)
+        return {
+            "stage": self.name,
+            "network": self.networks[-1]["stage"],
+            "models": {result["method"]: f"{self.name}/{result['method']}" for result in self.networks},
+            "onnx": {
+                "file": f"{self.name}/{ONNX}",
+                "inputs": {name: list(shape) for name, shape in exported.inputs.items()},
+                "errors": exported.errors,
+            },
+            "bench": timed.to_dict(),
+        }
+
+    def preview(self, workshop: Workshop) -> Preview:  # noqa: ARG002
+        """Next to nothing."""
+        return Preview(result={"stage": self.name}, work=0.0, what="safetensors, ONNX; checked in ONNX Runtime")
+
+
+def save(
+    result: Result, workshop: Workshop, round_to: int, compared: Result | None, folder: Path, overwrite: bool = True
+) -> tuple[Compacted, float | None]:
+    """Compact a trained network and write it with :func:`lomt.export.save_pretrained`.
+
+    Args:
+        result: of its training.
+        workshop: data and networks.
+        round_to: channel counts are kept at multiples of this.
+        compared: result of the comparison, for the model card; none where there has been none.
+        folder: where to.
+        overwrite: whether what is there may be replaced.
+
+    Returns:
+        The compacted network, and its Δm in percent, where that is known.
+    """
+    from lomt.export import save_pretrained
+
+    small = compacted(workshop.trained(result["stage"], result["taps"]), workshop, round_to)
+    rows = (row for row in (compared or {"rows": ()})["rows"] if result["stage"] in row["stages"])
+    row: Result = next(rows, {"test": {}, "delta_m": None})
+    delta_m = (row["delta_m"] or {}).get("mean")
+    card = {result["method"]: _flat(row["test"])} if row["test"] else None
+    normalization = workshop.source.normalization
+    save_pretrained(small, folder, workshop.example, normalization, card, delta_m, overwrite=overwrite)
+    return small, delta_m
+
+
+def _flat(test: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {f"{task} {metric}": value for task, metrics in test.items() for metric, value in metrics.items()}

@@ -1,0 +1,21 @@
+"""Layer-optimized multi-task networks (arXiv 2406.03048)."""
+
+from lomt.methods.constrained import constrained
+from lomt.methods.layers import layers
+from lomt.methods.stage import Method
+from lomt.methods.study import Study
+from lomt.methods.train import Train
+from lomt.methods.workshop import Workshop
+
+
+def lomt(workshop: Workshop, study: Study) -> Method:
+    """Learn with group sparsity which layer each task needs; build the network that gives it just that; train it."""
+    taps = yield from layers(workshop, study)
+    trainings = [Train(f"lomt/seed-{seed}", "lomt", taps, seed) for seed in study.seeds]
+    if study.no_task_worse_than is not None:
+        trainings = yield from constrained(workshop, study, trainings)
+    networks = []
+    for training in trainings:
+        result = yield training
+        networks.append(result)
+    return networks

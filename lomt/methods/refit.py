@@ -1,0 +1,112 @@
+"""The stage that trains sparse networks on without a penalty: what is dead stays dead, what lives is free."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lomt.compaction import dead_groups, freeze
+from lomt.methods.sparsify import step_recipe
+from lomt.methods.stage import Preview, Result, Stage
+from lomt.methods.train import BACKWARD, CONTINUED, outcome
+from lomt.methods.workshop import Workshop
+from lomt.sparsity import StrengthPath, excess
+from lomt.training import CHECKPOINT, METRICS, Progress, Recipe, fit, joined, part_of, write_atomically
+
+LAST = 100 * CONTINUED
+"""Added to the seed: a network sees the images in other orders than in all the steps before."""
+
+
+@dataclass(frozen=True)
+class Refit(Stage):
+    """Train what a penalty has left of a network; of several, take the first that is within the tolerance then.
+
+    A group lasso says which groups go, and makes all others smaller. On NYU-v2 the second costs a shared network much
+    more than the first: without the penalty it comes back to what it was, at a λ that seemed too strong.
+
+    Attributes:
+        method: the method that asks for it.
+        candidates: sparse networks of one seed, from the strongest λ on: stage, taps, seed, the strengths that it was
+            trained with, and epochs since it was dense. Where it has a reference, the losses of that, it is taken if
+            it comes within the tolerance; the last one is taken in any case.
+        search: how long to train, at which learning rate, and what the tolerance is.
+    """
+
+    method: str
+    candidates: tuple[Result, ...]
+    search: StrengthPath
+
+    @property
+    def taps(self) -> Mapping[str, str]:
+        """Of the networks."""
+        taps: Mapping[str, str] = self.candidates[0]["taps"]
+        return taps
+
+    @property
+    def seed(self) -> int:
+        """Of the dense network that they once were."""
+        return int(self.candidates[0]["seed"])
+
+    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+        """Train one after the other; one that has ended is in ``step-N/refit.json`` and is not repeated."""
+        refits: list[Result] = []
+        for number, sparse in enumerate(self.candidates):
+            place = folder / f"step-{number}"
+            if not (place / "refit.json").exists():
+                strength = sparse["strengths"][-1]
+                report = part_of(progress, number, len(self.candidates), f"what λ {strength:.1e} has left")
+                self._refit(sparse, workshop, place, report)
+            refits.append(json.loads((place / "refit.json").read_text()))
+            if refits[-1]["excess"] <= self.search.tolerance:
+                break
+        chosen = refits[-1]
+        workshop.keep(workshop.trained(f"{self.name}/{place.name}", self.taps), folder)
+        write_atomically(folder / METRICS, joined([place]))
+        tried = [{key: one[key] for key in ("strengths", "excess")} for one in refits]
+        return chosen | {"tolerance": self.search.tolerance, "refits": tried}
+
+    def preview(self, workshop: Workshop) -> Preview:
+        """The size of the network before anything died, and the cost of training that once."""
+        spent, epochs = workshop.cost(self.taps), self._recipe(workshop).epochs
+        images = len(workshop.source.train_dataloader().dataset)  # type: ignore[arg-type]
+        first = self.candidates[0]
+        return Preview(
+            result={key: first[key] for key in ("taps", "seed", "strengths")}
+            | {"stage": self.name, "method": self.method},
+            work=float(BACKWARD * spent.macs * images * epochs),
+            what=f"without a penalty, on from {first['stage']}, {epochs} epochs",
+            parameters=spent.parameters,
+            macs=spent.macs,
+        )
+
+    def _refit(self, sparse: Result, workshop: Workshop, place: Path, progress: Progress) -> None:
+        network = workshop.trained(sparse["stage"], self.taps).train()
+        freeze(network, dead_groups(network))
+        fitted = fit(
+            network,
+            workshop.source,
+            self._recipe(workshop),
+            seed=self.seed + LAST,
+            folder=place,
+            progress=progress,
+            accelerator=workshop.accelerator,
+        )
+        result = outcome(self, workshop, network, place, fitted)
+        losses, reference = result["validation"], sparse.get("reference")
+        found = {task: losses[f"val_loss/{task}"] for task in self.taps}
+        result |= {
+            "start": sparse["stage"],
+            "strengths": list(sparse["strengths"]),
+            "since_dense": sparse["since_dense"] + result["epochs"],
+            "excess": excess(found, reference) if reference else 0.0,
+        }
+        write_atomically(place / "refit.json", json.dumps(result, indent=1))
+        (place / CHECKPOINT).unlink(missing_ok=True)
+
+    def _recipe(self, workshop: Workshop) -> Recipe:
+        """At a step's rate; what is dead is taken out as soon as it can be."""
+        return replace(
+            step_recipe(workshop, self.search),
+            epochs=max(1, round(self.search.refit * workshop.recipe.epochs)),
+            compact_every=1 if workshop.shrinks else 0,
+        )

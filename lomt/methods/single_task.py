@@ -1,0 +1,21 @@
+"""One dense network a task: what every multi-task network is measured against."""
+
+from lomt.methods.stage import Method
+from lomt.methods.study import Study
+from lomt.methods.train import Train
+from lomt.methods.workshop import Workshop
+
+
+def single_task(workshop: Workshop, study: Study) -> Method:
+    """Train each task alone, its decoder at the end of the backbone."""
+    networks = []
+    for task in workshop.task_names:
+        for seed in study.seeds:
+            result = yield dense(workshop, task, seed)
+            networks.append(result)
+    return networks
+
+
+def dense(workshop: Workshop, task: str, seed: int) -> Train:
+    """The training of one of them."""
+    return Train(f"single_task/{task}/seed-{seed}", "single_task", {task: workshop.end}, seed)

@@ -1,0 +1,55 @@
+"""What a method is made of: named stages, each resumable, each with a result that JSON can hold."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lomt.methods.workshop import Workshop
+from lomt.training import Progress
+
+Result = dict[str, Any]
+"""What a stage leaves for later stages and for the report; nothing but JSON's types."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What is known of a stage before it runs.
+
+    Attributes:
+        result: a stand-in for the stage's result, good enough to go on planning with.
+        work: the stage's cost in multiply-accumulates, 0 where it is next to nothing.
+        what: the stage in a few words, for the plan.
+        parameters: size of the network that is trained, or none.
+        macs: cost of one forward pass of it at batch 1, or none.
+    """
+
+    result: Result
+    work: float
+    what: str
+    parameters: int | None = None
+    macs: int | None = None
+
+
+@dataclass(frozen=True)
+class Stage(ABC):
+    """One step of a method.
+
+    Attributes:
+        name: unique within a run; also the stage's folder, so it may hold ``/``.
+    """
+
+    name: str
+
+    @abstractmethod
+    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+        """Do it; whatever lies in ``folder`` from an earlier, broken-off try is used."""
+
+    @abstractmethod
+    def preview(self, workshop: Workshop) -> Preview:
+        """What it will do and cost, without doing it."""
+
+
+Method = Generator[Stage, Result, list[Result]]
+"""A method yields its stages in order, is sent each one's result, and returns those of the networks it stands for."""

@@ -1,0 +1,48 @@
+"""The whole argument: train what is to be compared, compare it on the test split once, make the last network small."""
+
+from collections.abc import Callable
+
+from lomt.methods.compact import Compact
+from lomt.methods.compare import Compare
+from lomt.methods.export import Export, exporting
+from lomt.methods.lomt import lomt
+from lomt.methods.multi_task import multi_task
+from lomt.methods.single_task import single_task
+from lomt.methods.sparse_shared import sparse_lomt, sparse_multi_task
+from lomt.methods.stage import Method, Result
+from lomt.methods.study import Study
+from lomt.methods.workshop import Workshop
+
+METHODS: dict[str, Callable[[Workshop, Study], Method]] = {
+    "single_task": single_task,
+    "multi_task": multi_task,
+    "lomt": lomt,
+    "sparse_multi_task": sparse_multi_task,
+    "sparse_lomt": sparse_lomt,
+}
+"""Every built-in method by its name; a new one is a new file and one line here."""
+
+
+def whole(workshop: Workshop, study: Study) -> Method:
+    """All methods of the study, the comparison, and the last multi-task network compacted and exported.
+
+    Raises:
+        ValueError: where a method is not known.
+    """
+    unknown = [name for name in study.methods if name not in METHODS]
+    if unknown:
+        raise ValueError(f"unknown method {unknown[0]!r} – there are {', '.join(METHODS)}")
+    networks: list[Result] = []
+    for name in study.methods:
+        networks += yield from METHODS[name](workshop, study)
+    compared = yield Compare("compare", tuple(networks))
+    together: dict[str, Result] = {}
+    for network in networks:
+        if len(network["taps"]) > 1:
+            together.setdefault(network["method"], network)
+    if together:
+        firsts = tuple(together.values())
+        yield Compact("compact", firsts[-1], study.round_to)
+        if study.export and exporting():
+            yield Export("export", firsts, study.round_to, compared)
+    return networks

@@ -1,0 +1,129 @@
+"""What all stages of a run share: data, tasks, and how networks are made and trained."""
+
+import copy
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lomt.compaction import UntraceableError, compact
+from lomt.data import Source
+from lomt.evaluation import Cost, cost
+from lomt.models import Network, Tap, taps
+from lomt.tasks import Task
+from lomt.training import Recipe, seed_everything, write_atomically
+
+WEIGHTS = "weights.pt"
+
+
+@dataclass
+class Workshop:
+    """The ingredients of a run.
+
+    Attributes:
+        source: where the data comes from; ``setup`` has been called before a stage runs.
+        tasks: what is learned, a part of the source's tasks or all of them.
+        backbone: makes a fresh backbone.
+        decoder: makes a fresh decoder from (channels, task).
+        recipe: how every network is trained.
+        stages: the folder in which every stage has its own.
+        accelerator: Lightning's name of the device.
+    """
+
+    source: Source
+    tasks: Sequence[Task]
+    backbone: Callable[[], nn.Module]
+    decoder: Callable[[int, Task], nn.Module]
+    recipe: Recipe
+    stages: Path
+    accelerator: str = "auto"
+    _task_by_name: dict[str, Task] = field(init=False, repr=False)
+    _costs: dict[tuple[tuple[str, str], ...], Cost] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._task_by_name = {task.name: task for task in self.tasks}
+
+    @cached_property
+    def example(self) -> Tensor:
+        """One image of the source's size, ``(1, 3, H, W)``, for dry runs."""
+        height, width = self.source.size
+        return torch.zeros(1, 3, height, width)
+
+    @cached_property
+    def candidates(self) -> list[Tap]:
+        """Every place of the backbone where a decoder could be attached, in execution order."""
+        return taps(self.backbone(), self.example)
+
+    @cached_property
+    def shrinks(self) -> bool:
+        """Whether dead channels can be taken out of the networks while they are trained."""
+        try:
+            network = self.network(dict.fromkeys(self.task_names, self.end))
+            compact(network, self.example, for_training=True)
+        except UntraceableError:
+            return False
+        return True
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks are tested: the GPU, if training may use one and there is one."""
+        on_gpu = self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        return torch.device("cuda" if on_gpu else "cpu")
+
+    @property
+    def end(self) -> str:
+        """The backbone's last output, where conventional networks have their decoders."""
+        return self.candidates[-1].name
+
+    @property
+    def task_names(self) -> list[str]:
+        """Names of the tasks, in order."""
+        return list(self._task_by_name)
+
+    def network(self, attach: Mapping[str, str], seed: int = 0, weights: Mapping[str, float] | None = None) -> Network:
+        """A fresh network, initialized from ``seed``.
+
+        Args:
+            attach: task name → tap; the tasks that it learns.
+            seed: of the weights.
+            weights: how much a task counts beyond its own weight, 1 where none is given.
+        """
+        seed_everything("network", seed)
+        return Network(
+            self.backbone(),
+            [self._weighted(self._task_by_name[name], (weights or {}).get(name, 1.0)) for name in attach],
+            dict(attach),
+            decoders=self.decoder,
+            example=self.example,
+        )
+
+    @staticmethod
+    def _weighted(task: Task, factor: float) -> Task:
+        weighted = copy.copy(task)
+        weighted.weight = task.weight * factor
+        return weighted
+
+    def cost(self, attach: Mapping[str, str]) -> Cost:
+        """Parameters, and multiply-accumulates of one forward pass, of the network with these taps."""
+        key = tuple(attach.items())
+        if key not in self._costs:
+            self._costs[key] = cost(self.network(attach), self.example)
+        return self._costs[key]
+
+    def keep(self, network: Network, folder: Path) -> None:
+        """Write a trained network's weights, for :meth:`trained`; it is on the CPU and in evaluation mode then."""
+        network.cpu().eval()
+        weights = io.BytesIO()
+        torch.save(network.state_dict(), weights)
+        write_atomically(folder / WEIGHTS, weights.getvalue())
+
+    def trained(self, stage: str, attach: Mapping[str, str]) -> Network:
+        """The network that the training stage ``stage`` left, in evaluation mode."""
+        network = self.network(attach)
+        weights = torch.load(self.stages / stage / WEIGHTS, weights_only=True, map_location="cpu")
+        network.load_state_dict(weights)
+        return network.eval()

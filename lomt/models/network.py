@@ -1,0 +1,198 @@
+"""One backbone, cut to what the tasks need, and a decoder for each task at its tap."""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lomt.models.catalogue import DECODERS, MakeDecoder, decoder
+from lomt.models.near import near
+from lomt.models.taps import Tap, example_for, find
+from lomt.models.taps import taps as list_taps
+from lomt.models.truncate import truncate
+from lomt.tasks.base import Task
+
+Decoders = None | str | Mapping[str, "str | MakeDecoder | nn.Module"] | MakeDecoder
+
+
+class Network(nn.Module):
+    """A multi-task network: each task's decoder reads the backbone at the task's own tap or taps.
+
+    The backbone runs once and only as deep as its deepest tap; what lies beyond, also within a tapped block, is not
+    in the network at all. Parameters keep their names, under ``backbone.``. Several tasks may share a tap. The
+    features of several taps of one task are resized to the finest of them and concatenated. A module that is called
+    several times in a forward pass is tapped at its last call.
+
+    Args:
+        backbone: any module that maps images; stays as it is, its values are copied.
+        tasks: with different names.
+        taps: task name → name of a module of the backbone (or several), as :func:`lomt.taps` lists them.
+        decoders: for all tasks or by task name: a name (``"deeplab"``, ``"light"``, ``"head"``); a class or function
+            ``(in_channels, task) -> nn.Module``; by task name also a ready module, used as it is. One name for all
+            serves the tasks of its kind. What is left open gets the default, ``deeplab`` if dense, else ``head``.
+        example: images for the dry run, of a size that the backbone accepts; by default one RGB image of 64×64.
+
+    Attributes:
+        backbone: the cut backbone; called alone, it gives ``{tap: features}``.
+        decoders: task name → decoder (``nn.ModuleDict``).
+        tasks: the tasks, as given.
+        taps: task name → names of its taps.
+
+    Raises:
+        ValueError: if a task, tap or decoder is unknown or does not fit, or the backbone can't run the example.
+
+    Example:
+        >>> from lomt.models import backbone
+        >>> from lomt.tasks import Classification, Depth
+        >>> tasks = [Depth("depth"), Classification("room", 4)]
+        >>> net = Network(backbone("resnetd18", width=8), tasks, {"depth": "layer2.0.conv2", "room": "layer3"})
+        >>> {name: tuple(output.shape) for name, output in net.eval()(torch.zeros(2, 3, 48, 64)).items()}
+        {'depth': (2, 1, 48, 64), 'room': (2, 4)}
+        >>> any("layer4" in name for name in net.state_dict())
+        False
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        tasks: Iterable[Task],
+        taps: Mapping[str, str | Sequence[str]],
+        decoders: Decoders = None,
+        example: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.tasks = list(tasks)
+        names = _task_names(self.tasks)
+        _check_keys("taps", taps, names, complete=True)
+        if isinstance(decoders, Mapping):
+            _check_keys("decoders", decoders, names, complete=False)
+        image = example_for(backbone, example)
+        candidates = {tap.name: tap for tap in list_taps(backbone, image)}
+        chosen = {name: _find_all(backbone, name, taps[name], candidates) for name in names}
+        used = {tap.name for found in chosen.values() for tap in found}
+        self.taps = {name: tuple(tap.name for tap in found) for name, found in chosen.items()}
+        self.backbone = truncate(copy.deepcopy(backbone), [tap for tap in candidates if tap in used], image)
+        self.decoders = nn.ModuleDict()
+        for task in self.tasks:
+            made = _make_decoder(task, sum(tap.channels for tap in chosen[task.name]), decoders)
+            self.decoders[task.name] = made.to(image)
+            _check_output(task, made, chosen[task.name], image)
+        self.train(backbone.training)
+
+    def forward(self, image: Tensor, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Run the backbone once, as deep as the asked tasks need, and their decoders.
+
+        Args:
+            image: ``(N, 3, H, W)``.
+            tasks: names of the tasks wanted; by default all.
+
+        Returns:
+            Task name → ``(N, C, H, W)`` for dense tasks (bilinear from the decoder's resolution), else ``(N, C)``;
+            float32 under autocast.
+
+        Raises:
+            ValueError: if a task is unknown.
+        """
+        wanted = self._wanted(tasks)
+        features = self.backbone(image, [tap for task in wanted for tap in self.taps[task.name]])
+        outputs = {}
+        for task in wanted:
+            output = self.decoders[task.name](_joined([features[tap] for tap in self.taps[task.name]]))
+            if torch.is_autocast_enabled(image.device.type):
+                output = output.float()  # metres and probabilities need more than the 8 bits of bfloat16
+            if task.dense and output.shape[-2:] != image.shape[-2:]:
+                output = F.interpolate(output, size=image.shape[-2:], mode="bilinear", align_corners=False)
+            outputs[task.name] = output
+        return outputs
+
+    def _wanted(self, tasks: Iterable[str] | None) -> list[Task]:
+        if tasks is None:
+            return self.tasks
+        asked = [tasks] if isinstance(tasks, str) else list(tasks)
+        for name in asked:
+            if name not in self.taps:
+                raise ValueError(
+                    f"unknown task {name!r}: the network has {', '.join(self.taps)}{near(name, self.taps)}"
+                )
+        return [task for task in self.tasks if task.name in asked]
+
+
+def _joined(features: list[Tensor]) -> Tensor:
+    if len(features) == 1:
+        return features[0]
+    finest = max((map_.shape[-2:] for map_ in features), key=lambda size: size[0] * size[1])
+    resized = [
+        map_ if map_.shape[-2:] == finest else F.interpolate(map_, size=finest, mode="bilinear", align_corners=False)
+        for map_ in features
+    ]
+    return torch.cat(resized, 1)
+
+
+def _task_names(tasks: Sequence[Task]) -> list[str]:
+    names = [task.name for task in tasks]
+    if not names:
+        raise ValueError("a network needs at least one task")
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{names.count(name)} tasks are called {name!r}: give each a name of its own")
+    return names
+
+
+def _check_keys(what: str, given: object, names: Sequence[str], *, complete: bool) -> None:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{what} is {given!r}: give a mapping from task names ({', '.join(names)}) to module names")
+    for key in given:
+        if key not in names:
+            raise ValueError(
+                f"{what} names an unknown task {key!r}: the tasks are {', '.join(names)}{near(key, names)}"
+            )
+    missing = [name for name in names if complete and name not in given]
+    if missing:
+        raise ValueError(f"{what} has nothing for task {missing[0]!r}: name a module of the backbone for every task")
+
+
+def _find_all(
+    backbone: nn.Module, task: str, names: str | Sequence[str], candidates: Mapping[str, Tap]
+) -> tuple[Tap, ...]:
+    listed = [names] if isinstance(names, str) else list(names)
+    found = tuple(dict.fromkeys(find(backbone, name, candidates) for name in listed))
+    if not found:
+        raise ValueError(f"task {task!r} has an empty list of taps: name at least one module of the backbone")
+    return found
+
+
+def _make_decoder(task: Task, channels: int, decoders: Decoders) -> nn.Module:
+    single = isinstance(decoders, Mapping)
+    choice = decoders.get(task.name) if isinstance(decoders, Mapping) else decoders
+    if isinstance(choice, nn.Module):
+        return choice
+    if choice is None or isinstance(choice, str):
+        make: Callable[[int, Task], nn.Module] = decoder(choice)
+        if single and choice in DECODERS:
+            make = DECODERS[choice]
+        choice = make
+    if not callable(choice):
+        raise TypeError(f"decoder {choice!r} of task {task.name!r}: give a name, a class or function, or a module")
+    made = choice(channels, task)
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"the decoder made for task {task.name!r} is a {type(made).__name__}, not an nn.Module")
+    return made
+
+
+def _check_output(task: Task, made: nn.Module, found: Sequence[Tap], image: Tensor) -> None:
+    """Run a decoder on empty features: shapes must fit before anything is trained."""
+    count = image.shape[0]
+    features = [image.new_zeros(tap.shape) for tap in found]
+    made.eval()
+    try:
+        with torch.no_grad():
+            output = made(_joined(features))
+    except RuntimeError as error:
+        shape = tuple(_joined(features).shape)
+        raise ValueError(f"the decoder of task {task.name!r} can't read features of shape {shape}: {error}") from error
+    fits = output.shape[:2] == (count, task.channels) and output.dim() == (4 if task.dense else 2)
+    if not fits:
+        wanted = f"({count}, {task.channels}, h, w)" if task.dense else f"({count}, {task.channels})"
+        raise ValueError(f"the decoder of task {task.name!r} gives {tuple(output.shape)}, but the task wants {wanted}")

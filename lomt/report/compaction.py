@@ -1,0 +1,104 @@
+"""Before and after compaction: channels layer by layer, cost, time, and that the outputs are the same."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from lomt.evaluation.wording import count, number
+from lomt.report.names import method_name
+from lomt.report.read import Run
+from lomt.report.svg import drawing, element, tip
+
+WIDTH = 560.0
+NAMES = 190.0
+COUNTS = 84.0
+ROW = 13.0
+TOP = 6.0
+
+
+@dataclass(frozen=True)
+class Small:
+    """What became of a network.
+
+    Attributes:
+        network: the method, as a reader calls it.
+        said: what was removed, in words.
+        lines: (what, before, after, share that is left or none).
+        picture: channels of every layer; none where nothing was removed.
+        same: that the outputs are the same, with the figures.
+    """
+
+    network: str
+    said: str
+    lines: Sequence[tuple[str, str, str, float | None]]
+    picture: Markup | None
+    same: str
+
+
+def small(run: Run) -> Small | None:
+    """Of the network that the run made small; none before it has."""
+    found = run.compaction
+    if found is None:
+        return None
+    costs, times = list(found["costs"].values()), list(found["latency"].values())
+    lines = [
+        _line("parameters", [one["parameters"] for one in costs], count),
+        _line("multiply-accumulates", [one["macs"] for one in costs], count),
+        _line("latency, PyTorch [ms]", [one["median"] for one in times], number),
+    ]
+    timings = (run.export or {}).get("bench", {}).get("timings", [])
+    if len(timings) == len(costs):
+        lines.append(_line("latency, ONNX Runtime [ms]", [one["median"] for one in timings], number))
+    changed = any(layer["before"] != layer["after"] for layer in found["layers"].values())
+    return Small(
+        network=method_name(found["method"]),
+        said=found["said"],
+        lines=lines,
+        picture=picture(found["layers"]) if changed else None,
+        same=_same(found, run.export),
+    )
+
+
+def _line(what: str, values: Sequence[float], write: Any) -> tuple[str, str, str, float | None]:
+    before, after = values
+    return what, write(before), write(after), after / before if before else None
+
+
+def _same(found: Mapping[str, Any], export: Mapping[str, Any] | None) -> str:
+    single, double = (max(found["difference"][kind].values()) for kind in ("float32", "float64"))
+    said = (
+        f"On {found['images']} test images no output differs by more than {single:.1e} of its largest value in "
+        f"float32, {double:.1e} in float64"
+    )
+    if export:
+        said += f"; the ONNX file by {max(export['onnx']['errors'].values()):.1e} in ONNX Runtime"
+    return f"{said}."
+
+
+def picture(layers: Mapping[str, Mapping[str, Any]]) -> Markup:
+    """Output channels of every layer: the whole bar before, the filled part after."""
+    widest = max(layer["before"][1] for layer in layers.values())
+    parts = [
+        _row(name, layer, index, (WIDTH - NAMES - COUNTS) / widest)
+        for index, (name, layer) in enumerate(layers.items())
+    ]
+    label = f"Output channels of {len(layers)} layers before and after compaction."
+    return drawing(WIDTH, TOP + ROW * len(layers), *parts, label=label, kind="channels")
+
+
+def _row(name: str, layer: Mapping[str, Any], index: int, scale: float) -> Markup:
+    before, after = layer["before"][1], (layer["after"] or [0, 0])[1]
+    top = TOP + index * ROW
+    inputs = f"{layer['before'][0]} → {(layer['after'] or [0])[0]}"
+    shown = name if len(name) <= 34 else f"…{name[-33:]}"
+    text = f"{before} → {after}" if after != before else f"{before}"
+    return element(
+        "g",
+        tip(f"{name}: outputs {before} → {after}, inputs {inputs}"),
+        element("text", shown, x=NAMES - 6, y=top + 9, text_anchor="end", class_="mono"),
+        element("rect", x=NAMES, y=top + 1, width=before * scale, height=ROW - 3, class_="dead"),
+        element("rect", x=NAMES, y=top + 1, width=after * scale, height=ROW - 3, class_="alive"),
+        element("text", text, x=WIDTH, y=top + 9, text_anchor="end", class_="mono" if after else "mono gone"),
+    )

@@ -1,0 +1,148 @@
+"""The whole method in one call: data and tasks in; taps, a table and a report out."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from lomt.data import Source
+from lomt.methods import Study, Workshop, whole
+from lomt.models import Architecture, MakeDecoder
+from lomt.report import render
+from lomt.runs.execute import execute
+from lomt.runs.folder import RunFolder
+from lomt.runs.plan import describe, plan
+from lomt.sparsity import Penalty
+from lomt.tasks import Task
+from lomt.training import Recipe, write_atomically
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run gave.
+
+    Attributes:
+        folder: where everything is.
+        taps: the tap of each task; empty where no layer was chosen.
+        table: the comparison on the test split, as Markdown.
+        report: the HTML report.
+    """
+
+    folder: Path
+    taps: dict[str, str]
+    table: str
+    report: Path
+
+
+def run(
+    tasks: Sequence[Task],
+    data: Source,
+    backbone: str | nn.Module | Callable[[], nn.Module] | None = None,
+    *,
+    out: str | Path,
+    trials: int | None = None,
+    penalty: Penalty | Literal["auto"] | None = None,
+    network: Architecture | None = None,
+    decoder: MakeDecoder | None = None,
+    study: Study | None = None,
+    recipe: Recipe | None = None,
+    accelerator: str = "auto",
+    show_progress: bool = True,
+    config: Mapping[str, Any] | None = None,
+) -> RunResult:
+    """Learn which layer each task needs, build the network that gives it just that, train it, and prove it.
+
+    After "Giving each task what it needs" (arXiv 2406.03048). The same call again goes on where it stopped.
+
+    Args:
+        tasks: what is learned, a part of the source's tasks or all of them.
+        data: where samples come from.
+        backbone: a built-in name, a callable that makes one, or a module, of which every network gets a copy with
+            the same weights; in place of ``network.backbone``.
+        out: the run's folder.
+        trials: in place of ``study.trials``.
+        penalty: in place of ``study.penalty``: a penalty with its λ, or "auto", which finds λ.
+        network: backbone and decoders by name.
+        decoder: makes a decoder from (channels, task); in place of ``network.decoder``.
+        study: what is trained and compared.
+        recipe: how every network is trained.
+        accelerator: Lightning's name of the device.
+        show_progress: show a bar.
+        config: what to record as the run's identity; by default, the arguments.
+
+    Raises:
+        ValueError: an argument that names what is not there.
+        RunFolderError: ``out`` holds another run, or the disk is full.
+        TrainingDivergedError: a loss that is not finite.
+    """
+    network, study, recipe = network or Architecture(), study or Study(), recipe or Recipe()
+    if isinstance(backbone, str):
+        network = replace(network, backbone=backbone)
+    if trials is not None:
+        study = replace(study, trials=trials)
+    if penalty is not None:
+        study = replace(study, penalty=penalty)
+    folder = RunFolder(out)
+    data.setup()
+    workshop = Workshop(
+        source=data,
+        tasks=tasks,
+        backbone=network.make_backbone if backbone is None or isinstance(backbone, str) else _maker(backbone),
+        decoder=decoder or network.make_decoder(),
+        recipe=recipe,
+        stages=folder.stages,
+        accelerator=accelerator,
+    )
+    identity = config or {
+        "data": data.describe(),
+        "tasks": [repr(task) for task in tasks],
+        "network": asdict(network) | ({} if isinstance(backbone, str | None) else {"backbone": _name(backbone)}),
+        "study": asdict(study) | {"rule": repr(study.rule), "penalty": repr(study.penalty)},
+        "recipe": asdict(recipe),
+    }
+    execute(folder, identity, lambda: whole(workshop, study), workshop, show_progress)
+    return summary(folder)
+
+
+def dry_run(
+    tasks: Sequence[Task],
+    data: Source,
+    *,
+    network: Architecture,
+    study: Study,
+    recipe: Recipe,
+    accelerator: str = "auto",
+) -> str:
+    """What :func:`run` would do with the same arguments: stages, networks, sizes, and how long each takes here."""
+    workshop = Workshop(
+        data, tasks, network.make_backbone, network.make_decoder(), recipe, stages=Path(), accelerator=accelerator
+    )
+    return describe(plan(whole(workshop, study), workshop), workshop)
+
+
+def summary(folder: RunFolder) -> RunResult:
+    """Write the report of a run, ended or not, and say what it gave so far."""
+    report = folder.path / "report.html"
+    write_atomically(report, render(folder.path))
+    selected, compared = folder.result("select"), folder.result("compare")
+    return RunResult(
+        folder=folder.path,
+        taps=selected["taps"] if selected else {},
+        table=compared["table"] if compared else "",
+        report=report,
+    )
+
+
+def _maker(backbone: nn.Module | Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    return (lambda: copy.deepcopy(backbone)) if isinstance(backbone, nn.Module) else backbone
+
+
+def _name(backbone: object) -> str:
+    return (
+        type(backbone).__name__
+        if isinstance(backbone, nn.Module)
+        else getattr(backbone, "__qualname__", repr(backbone))
+    )

@@ -1,0 +1,170 @@
+"""Depth: metres from the camera, for every pixel."""
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import (
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    Metric,
+    MetricCollection,
+)
+
+from lomt.tasks.base import Task
+from lomt.tasks.checks import check_form, pixel
+from lomt.tasks.metrics import LabelledOnly
+from lomt.tasks.missing import full_precision, mean_where
+
+NEAREST = 1e-3
+"""No prediction is nearer than this, in metres: ratios of depths stay finite."""
+
+
+class Depth(Task):
+    """Depth in metres; targets ``(N, 1, H, W)`` float32, NaN where missing, outputs raw ``(N, 1, H, W)``.
+
+    Raw outputs become metres by ``typical · softplus(x + log(e − 1))``, plus a millimetre: positive, linear
+    for far things, and ``typical`` at a raw output of 0, so that a fresh network starts near plausible
+    depths.
+
+    The loss is that of Hu et al. (arXiv 1803.08673, eqs. 1–5; α = 0.5, all weights 1), shifted by −log α so
+    that a perfect prediction costs 0: with the error e = d − g and Sobel derivatives ∂, the sum of
+
+    - ``log(|e|/α + 1)``,
+    - ``log(|∂x e|/α + 1) + log(|∂y e|/α + 1)``,
+    - ``1 − cos`` of the angle between the surfaces' normals ``(−∂x, −∂y, 1)``,
+
+    each the mean over the pixels where it is known: a derivative is known where its whole 3×3 window lies in
+    the image and is labelled.
+
+    Metrics: ``MAE`` and ``RMSE`` in metres, ``AbsRel`` = mean |d − g|/g, and ``delta1``, ``delta2``,
+    ``delta3``, the shares of pixels with max(d/g, g/d) below 1.25, 1.25², 1.25³.
+
+    Args:
+        name: key of the label and of the output.
+        weight: factor of the loss.
+        typical: metres that a raw output of 0 stands for.
+    """
+
+    dense: ClassVar[bool] = True
+    higher_is_better: ClassVar[Mapping[str, bool]] = {
+        "MAE": False,
+        "RMSE": False,
+        "AbsRel": False,
+        "delta1": True,
+        "delta2": True,
+        "delta3": True,
+    }
+    headline: ClassVar[tuple[str, ...]] = ("RMSE", "AbsRel")
+    units: ClassVar[Mapping[str, str]] = {"MAE": "m", "RMSE": "m"}
+
+    def __init__(self, name: str, weight: float = 1.0, *, typical: float = 3.0) -> None:
+        super().__init__(name, 1, weight)
+        if not 0 < typical < math.inf:
+            raise ValueError(f"task {name!r} has a typical depth of {typical} m: give a positive number")
+        self.typical = typical
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Log-absolute, gradient and normal terms, 0 for a perfect prediction."""
+        depth = self.prediction(output)
+        valid = target.isfinite()
+        truth = target.nan_to_num(0.0, 0.0, 0.0).to(depth.dtype)
+        error = depth - truth
+        loss = mean_where(_log_distance(error), valid)
+        if min(target.shape[-2:]) < 3:
+            return loss
+        whole = _whole_windows(valid)
+        error_x, error_y = sobel(error)
+        loss = loss + mean_where(_log_distance(error_x) + _log_distance(error_y), whole)
+        truth_x, truth_y = sobel(truth)
+        return loss + mean_where(_normal_distance(truth_x + error_x, truth_y + error_y, truth_x, truth_y), whole)
+
+    def metrics(self) -> MetricCollection:
+        """Errors in metres, relative errors and shares within a ratio, over a whole split."""
+        return LabelledOnly(
+            self._labelled,
+            {
+                "MAE": MeanAbsoluteError(),
+                "RMSE": MeanSquaredError(squared=False),
+                "AbsRel": MeanAbsolutePercentageError(),
+                "ratios": _WithinRatio(),
+            },
+        )
+
+    def prediction(self, output: Tensor) -> Tensor:
+        """Metres, positive, ``(N, 1, H, W)``."""
+        raw = full_precision(output)
+        return self.typical * F.softplus(raw + math.log(math.e - 1)) + NEAREST
+
+    def check(self, target: Tensor, where: str) -> None:
+        """Raise where a depth is infinite or not positive; NaN means missing and is fine."""
+        check_form(target, where, torch.float32, (1, None, None))
+        wrong = target.isinf() | (target <= 0)
+        if bool(wrong.any()):
+            raise ValueError(
+                f"{where}: depth of {float(target[wrong][0]):g} m at {pixel(wrong)} ({int(wrong.sum())} such "
+                f"pixels), expected positive and finite metres – set missing depths to NaN"
+            )
+
+    def _labelled(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        valid = target.isfinite()
+        return self.prediction(output)[valid], target[valid]
+
+
+def sobel(map_: Tensor) -> tuple[Tensor, Tensor]:
+    """Sobel derivatives along x and y, only where the 3×3 window lies inside.
+
+    Args:
+        map_: ``(…, H, W)`` with H, W ≥ 3.
+
+    Returns:
+        Two maps ``(…, H − 2, W − 2)``; a slope of 1 a pixel gives 8, the kernel's usual scale. Made of
+        slices, not of a convolution, which autocast would turn into bf16.
+    """
+    down = map_[..., :-2, :] + 2 * map_[..., 1:-1, :] + map_[..., 2:, :]
+    across = map_[..., :-2] + 2 * map_[..., 1:-1] + map_[..., 2:]
+    return down[..., 2:] - down[..., :-2], across[..., 2:, :] - across[..., :-2, :]
+
+
+def _whole_windows(valid: Tensor) -> Tensor:
+    """Where all nine pixels of the 3×3 window are valid: ``(…, H, W)`` → ``(…, H − 2, W − 2)``."""
+    down = valid[..., :-2, :] & valid[..., 1:-1, :] & valid[..., 2:, :]
+    return down[..., :-2] & down[..., 1:-1] & down[..., 2:]
+
+
+def _log_distance(error: Tensor, alpha: float = 0.5) -> Tensor:
+    return torch.log1p(error.abs() / alpha)
+
+
+def _normal_distance(x: Tensor, y: Tensor, true_x: Tensor, true_y: Tensor) -> Tensor:
+    """1 − cos between the normals (−x, −y, 1), as ½|a − b|² of unit vectors: exact also near 0."""
+    shrink, true_shrink = (x * x + y * y + 1).rsqrt(), (true_x * true_x + true_y * true_y + 1).rsqrt()
+    apart_x, apart_y = x * shrink - true_x * true_shrink, y * shrink - true_y * true_shrink
+    apart_z = shrink - true_shrink
+    return 0.5 * (apart_x * apart_x + apart_y * apart_y + apart_z * apart_z)
+
+
+class _WithinRatio(Metric):
+    """Shares of depths whose ratio to the truth is below 1.25, 1.25² and 1.25³ (torchmetrics has none)."""
+
+    full_state_update = False
+    hits: Tensor
+    total: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("hits", torch.zeros(3, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("total", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, depth: Tensor, truth: Tensor) -> None:
+        ratio = torch.maximum(depth / truth, truth / depth)
+        self.hits += torch.stack([(ratio < 1.25**k).sum() for k in (1, 2, 3)])
+        self.total += truth.numel()
+
+    def compute(self) -> dict[str, Tensor]:
+        shares = self.hits / self.total
+        return {f"delta{k}": share for k, share in enumerate(shares, start=1)}

@@ -1,0 +1,129 @@
+"""Train one network: the only place where Lightning's trainer is set up."""
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lomt.data import Source
+from lomt.models import Network
+from lomt.sparsity import Penalty
+from lomt.training.history import METRICS, History
+from lomt.training.module import TrainingModule
+from lomt.training.progress import Progress, ProgressCallback
+from lomt.training.recipe import Recipe
+from lomt.training.stopping import Stopping
+
+CHECKPOINT = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training gave.
+
+    Attributes:
+        history: one row an epoch, as in ``metrics.csv``.
+        stopped: why it ended before its last epoch, or none.
+        seconds: wall-clock time of this process's share; a resumed training counts from where it resumed.
+    """
+
+    history: list[dict[str, float]]
+    stopped: str | None
+    seconds: float
+
+
+def fit(
+    network: Network,
+    source: Source,
+    recipe: Recipe,
+    *,
+    penalty: Penalty | None = None,
+    decoders: bool = False,
+    seed: int = 0,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    accelerator: str = "auto",
+    callbacks: Sequence[pl.Callback] = (),
+) -> Fitted:
+    """Train ``network`` in place; the weights of the last epoch stay.
+
+    Args:
+        network: what is trained.
+        source: where batches come from; its ``setup`` has been called.
+        recipe: the hyperparameters.
+        penalty: what makes groups of the backbone die; none trains densely.
+        decoders: whether groups of the decoders may die as well.
+        seed: start of all random numbers.
+        folder: where ``metrics.csv`` and the checkpoint are written after every epoch; where a checkpoint lies
+            there already, the training goes on from it and ends as an unbroken one. None keeps all in memory.
+        progress: hears of every batch.
+        accelerator: Lightning's name of the device: "auto", "cpu", "gpu".
+        callbacks: of yours, beside those that keep the history and the checkpoint.
+
+    Raises:
+        TrainingDivergedError: where a loss is not finite.
+    """
+    module = TrainingModule(network, source, recipe, penalty, seed, decoders)
+    history = History(folder / METRICS if folder else None)
+    stopping = Stopping(recipe, history)
+    hooks: list[pl.Callback] = [*callbacks, history, stopping]
+    if progress is not None:
+        hooks.append(ProgressCallback(progress))
+    checkpoint = None
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint = folder / CHECKPOINT
+        hooks.append(
+            ModelCheckpoint(
+                folder,
+                filename=checkpoint.stem,
+                save_on_train_epoch_end=True,
+                enable_version_counter=False,
+            )
+        )
+    if recipe.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    begin = time.monotonic()
+    with _quiet():
+        trainer = pl.Trainer(
+            accelerator=accelerator,
+            devices=1,
+            max_epochs=recipe.epochs,
+            precision=recipe.precision,
+            accumulate_grad_batches=recipe.accumulate,
+            gradient_clip_val=recipe.clip or None,
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
+            callbacks=hooks,
+            logger=False,
+            enable_checkpointing=checkpoint is not None,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
+        trainer.fit(module, ckpt_path=resume, weights_only=True)
+    module.shrinking.whole()
+    return Fitted(history.rows, stopping.reason, time.monotonic() - begin)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advice to itself: every line of it is either for its own bar or a choice made here."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,187 @@
+"""The network, its tasks and its losses as a Lightning module."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+from torchmetrics import MetricCollection
+
+from lomt.balancing import BALANCING, Balancing
+from lomt.compaction import Shrinking, compact
+from lomt.data import Source
+from lomt.models import Network
+from lomt.optim import ProxAdamW, parameter_groups
+from lomt.sparsity import Penalty
+from lomt.tasks import Task
+from lomt.training.diverged import TrainingDivergedError
+from lomt.training.recipe import Recipe
+from lomt.training.seeds import Seeded
+
+
+class TrainingModule(pl.LightningModule):
+    """One network in training: data in, one loss out, metrics over the whole validation split.
+
+    Every epoch is reproducible by itself: before its first batch all random numbers are seeded from
+    (seed, epoch), so that a training that was broken off continues with the very numbers of an unbroken one.
+
+    Args:
+        network: what is trained.
+        source: where batches come from.
+        recipe: the hyperparameters.
+        penalty: what makes groups of the backbone's weights die; none trains densely.
+        seed: start of all random numbers of this training.
+        decoders: whether groups of the decoders' weights may die as well.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        source: Source,
+        recipe: Recipe,
+        penalty: Penalty | None = None,
+        seed: int = 0,
+        decoders: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network: nn.Module = network
+        self.shrinking = Shrinking(network)
+        self.source = source
+        self.recipe = recipe
+        self.penalty = penalty
+        self.seed = seed
+        self.decoders = decoders
+        self.balancing = _balancing(recipe.balancing, network.tasks)
+        self.tasks = {task.name: task for task in network.tasks}
+        self.validation: Mapping[str, MetricCollection] = nn.ModuleDict(  # type: ignore[assignment]
+            {task.name: task.metrics() for task in network.tasks}
+        )
+        self.epoch: dict[str, float] = {}
+        """What the present epoch gave so far: losses by split and task, validation metrics by task."""
+        self._totals: dict[str, tuple[float, int]] = {}
+        self._image: Tensor | None = None
+
+    def train_dataloader(self) -> Seeded:
+        """The training batches; called anew for every epoch, and so the place where an epoch begins.
+
+        Lightning calls no ``on_train_epoch_start`` for the first epoch after a checkpoint, counts
+        ``current_epoch`` up too late for it, and iterates the loader once there but twice elsewhere.
+        """
+        self.epoch = {}
+        self._totals = {}
+        epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        return Seeded(self.source.train_dataloader(), self.seed, epoch)
+
+    def val_dataloader(self) -> DataLoader:
+        """The validation batches."""
+        return self.source.val_dataloader()
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        """The balanced loss of one batch.
+
+        Raises:
+            TrainingDivergedError: where a task's loss is not finite.
+        """
+        self._image = batch["image"][:1]
+        losses = self._losses(batch, "train")
+        for name, loss in losses.items():
+            if not torch.isfinite(loss):
+                raise TrainingDivergedError(name, loss.item(), self.current_epoch, batch_idx, self.recipe.lr)
+        return self.balancing(losses, {name: self.tasks[name].weight for name in losses})
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the metrics of the whole split anew."""
+        for metric in self.validation.values():
+            metric.reset()
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:  # noqa: ARG002
+        """Add one batch to the losses and to the metrics of the whole split."""
+        self._losses(batch, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        """Metrics over the whole validation split."""
+        for name, metric in self.validation.items():
+            for key, value in metric.compute().items():
+                self.epoch[f"{name}/{key}"] = float(value)
+
+    def close_epoch(self) -> dict[str, float]:
+        """Mean losses and metrics of the epoch that has just ended, by name; balancing moves on."""
+        for name, (total, count) in self._totals.items():
+            self.epoch[name] = total / count
+        self.epoch |= {f"weight/{name}": weight for name, weight in self.balancing.weights().items()}
+        self.balancing.end_epoch()
+        return self.epoch
+
+    def on_fit_start(self) -> None:
+        """A network that can't be compacted says so now, not after the first epochs."""
+        if self.recipe.compact_every and self.shrinking.small is None:
+            like = next(self.network.parameters())
+            compact(self.network, like.new_zeros(1, 3, *self.source.size), for_training=True)
+
+    def on_train_epoch_end(self) -> None:
+        """Every so many epochs, go on with a smaller network; Lightning saves the checkpoint after this."""
+        every, done = self.recipe.compact_every, self.current_epoch + 1
+        if every and done % every == 0 and done < self.recipe.epochs and not self.trainer.should_stop:
+            assert self._image is not None
+            optimizer = self.optimizers(use_pl_optimizer=False)
+            assert isinstance(optimizer, Optimizer)
+            self.network = self.shrinking.shrink(optimizer, self._image)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The weights are those of the network's present shape."""
+        checkpoint["shrinking"] = self.shrinking.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take that shape; the weights are loaded after this, then optimizers are made, then their state loaded."""
+        if "shrinking" in checkpoint:  # older ones have the full shape
+            self.network = self.shrinking.load_state_dict(checkpoint["shrinking"])
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """ProxAdamW (AdamW where nothing is penalized) and the schedule, one step an update."""
+        recipe = self.recipe
+        groups = parameter_groups(self.shrinking.full, self.penalty, decoders=self.decoders)
+        learned = list(self.balancing.parameters())
+        if learned:
+            groups.append({"params": learned, "weight_decay": 0.0})
+        optimizer = ProxAdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        self.shrinking.attach(optimizer)
+        if recipe.schedule == "constant":
+            return {"optimizer": optimizer}
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=recipe.lr,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=recipe.warmup,
+            cycle_momentum=False,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _losses(self, batch: Mapping[str, Tensor], split: str) -> dict[str, Tensor]:
+        images = batch["image"]
+        if self.recipe.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        present = [name for name in self.tasks if name in batch]
+        outputs = self.network(images, tasks=present)
+        losses = {}
+        for name in present:
+            losses[name] = self.tasks[name].loss(outputs[name], batch[name])
+            if split == "val":
+                self.validation[name].update(outputs[name], batch[name])
+            # Means are over images, so that a short last batch weighs what it holds.
+            total, count = self._totals.get(f"{split}_loss/{name}", (0.0, 0))
+            self._totals[f"{split}_loss/{name}"] = (
+                total + float(losses[name].detach()) * len(images),
+                count + len(images),
+            )
+        return losses
+
+
+def _balancing(name: str, tasks: list[Task]) -> Balancing:
+    if name not in BALANCING:
+        raise ValueError(f"unknown balancing {name!r} – there are {', '.join(BALANCING)}")
+    # A single loss needs no balance; learning its weight would only rescale the learning rate.
+    return BALANCING[name if len(tasks) > 1 else "equal"]([task.name for task in tasks])

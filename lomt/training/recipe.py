@@ -1,0 +1,58 @@
+"""How a network is trained: every number of it, in one dataclass."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyperparameters of one training.
+
+    Attributes:
+        epochs: passes over the training split.
+        lr: peak learning rate.
+        schedule: "onecycle" warms up to ``lr`` and anneals to almost 0; "constant" stays at ``lr``.
+        warmup: share of the steps that the one-cycle schedule spends on its way up.
+        weight_decay: decoupled, on weights of two or more dimensions; biases, norms and loss weights have none.
+        precision: Lightning's name: "32-true", "bf16-mixed", "16-mixed".
+        channels_last: memory layout of images and weights; mostly faster for convolutions.
+        clip: largest norm of the gradient, 0 for no clipping.
+        accumulate: batches whose gradients make one step.
+        balancing: how the losses of several tasks are weighted; a name of ``lomt.balancing.BALANCING``. The loss
+            of a single task has weight 1.
+        patience: stop after so many epochs without a better validation loss; 0 never stops.
+        target_sparsity: stop once this share of the penalized groups is dead; 1 never stops.
+        stable_epochs: stop once sparsity has not changed for so many epochs, counted from the first dead group
+            on; 0 never stops.
+        compact_every: after so many epochs, and again each time, what is dead by then is removed from the network
+            that is trained, so that later epochs cost less; it stays dead from there on. 0 never does.
+    """
+
+    epochs: int = 30
+    lr: float = 2e-3
+    schedule: Literal["onecycle", "constant"] = "onecycle"
+    warmup: float = 0.3
+    weight_decay: float = 0.01
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    channels_last: bool = True
+    clip: float = 0.0
+    accumulate: int = 1
+    balancing: str = "geometric"
+    patience: int = 0
+    target_sparsity: float = 1.0
+    stable_epochs: int = 0
+    compact_every: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"recipe.{name} is {getattr(self, name)}: use 1 or more")
+        for name in ("lr",):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"recipe.{name} is {getattr(self, name)}: use a positive number")
+        for name in ("weight_decay", "clip", "patience", "stable_epochs", "compact_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"recipe.{name} is {getattr(self, name)}: use 0 or more")
+        for name in ("warmup", "target_sparsity"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"recipe.{name} is {getattr(self, name)}: use a number above 0, at most 1")

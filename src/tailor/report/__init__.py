@@ -1,5 +1,0 @@
-"""A run as one HTML file that needs nothing else: verdict, table, drawings, curves, pictures."""
-
-from tailor.report.render import render
-
-__all__ = ["render"]
