@@ -1,44 +1,45 @@
-"""The ``lomt`` command; nothing is computed here."""
+"""The ``lomt`` command; nothing is computed here, and nothing is loaded but the command that was asked for."""
 
+import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from types import ModuleType
-
-from jsonargparse import Namespace
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from lomt import __version__
-from lomt.cli import bench, compact, diagnose, export, predict, report, run, select, taps
-from lomt.cli.parser import AsWritten, Parser
+from lomt.extras import MissingExtraError, need
 
-DESCRIPTION = """One network for several tasks, each task with just what it needs.
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
 
+COMMANDS = {
+    "run": "the whole method on your data, or on embedded data; the same command again continues",
+    "select": "choose the layers of a run anew, by another rule or threshold",
+    "diagnose": "which task loses in multi-task training, why, and what to try",
+    "report": "write the report of a run, ended or not",
+    "taps": "where decoders can be attached to a backbone",
+    "compact": "make a trained network of a run small anew, for your device",
+    "export": "write a run's or a saved network as ONNX, checked; 8-bit too",
+    "predict": "what the network of a run, or a saved one, sees in pictures, as files",
+    "bench": "size, memory and speed of a run's or saved networks, side by side",
+}
+"""Every command and what it is for. It is a module of this room with ``parser()`` and ``run(options)``."""
+
+WINGS = {"linear": "features shared by regression, classification and count tasks"}
+"""Commands of the wings, which have doors of their own: ``lomt.WING.cli.main``."""
+
+EXAMPLES = """\
+for example:
   lomt run                           the whole method on embedded data: minutes on two cores
   lomt run --dry-run                 what that would do, and how long it would take
   lomt run -c nyuv2.yaml --out DIR   your data; the same command again continues
   lomt run --no-task-worse-than 1%   choose taps and weights so that no task loses more, on validation
-  lomt select DIR                    choose the layers anew, by another rule or threshold
-  lomt diagnose DIR                  which task loses in multi-task training, why, and what to try
-  lomt report DIR                    write the report of a run, ended or not
   lomt taps --backbone resnetd50     where decoders can be attached
-  lomt compact DIR --round-to 8      make a trained network of a run small anew, for your device
-  lomt export DIR                    write a run's or a saved network as ONNX, checked; --int8 too
-  lomt predict PICTURES --model DIR  what the network of a run, or a saved one, sees in pictures, as files
-  lomt bench DIR NET.onnx …          size, memory and speed of a run's or saved networks, side by side
-"""
+  lomt predict PICTURES --model DIR  what the network of a run sees in your pictures
+  lomt bench DIR NET.onnx …          networks side by side
 
-COMMANDS: dict[str, ModuleType] = {
-    "run": run,
-    "select": select,
-    "diagnose": diagnose,
-    "report": report,
-    "taps": taps,
-    "compact": compact,
-    "export": export,
-    "predict": predict,
-    "bench": bench,
-}
-"""Every command by its name: a module with ``parser()`` and ``run(options)``; a new one is a file and a line here."""
+lomt COMMAND --help says what a command can be told."""
 
 _SHORT = {"--no-task-worse-than": "--study.no_task_worse_than"}
 """Options that users know by a shorter name."""
@@ -47,39 +48,63 @@ _SHORT = {"--no-task-worse-than": "--study.no_task_worse_than"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 1 for an error, 130 for Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ["linear"]:
-        from lomt.linear.cli import main as linear  # a wing with its own door and its own requirements
-
-        return linear(arguments[1:])
+    name, rest = _command(arguments)
     try:
-        command, options = read(arguments)
+        if name in WINGS:
+            status: int = import_module(f"lomt.{name}.cli").main(rest)
+            return status
+        command, options = read(name, rest)
         command(options)
     except KeyboardInterrupt:
         print("\nstopped; the same command again continues", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001 – whatever it is, a user reads one line, not a traceback
-        if "--debug" in arguments:
+        if "--debug" in rest:
             traceback.print_exc()
-        kind = "" if isinstance(error, ValueError | OSError | RuntimeError) else f"{type(error).__name__}: "
-        print(f"error: {kind}{error}", file=sys.stderr)
+        told = isinstance(error, ValueError | OSError | RuntimeError | MissingExtraError)
+        print(f"error: {'' if told else f'{type(error).__name__}: '}{error}", file=sys.stderr)
         return 1
     return 0
 
 
-def read(arguments: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
-    """The command that was given, and its options with objects in place of their names."""
-    parser = Parser(prog="lomt", description=DESCRIPTION, version=__version__, formatter_class=AsWritten)
-    subcommands = parser.add_subcommands(required=True)
-    parsers = {name: command.parser() for name, command in COMMANDS.items()}
-    for name, command_parser in parsers.items():
-        command_parser.add_argument("--debug", action="store_true", help="show where an error came from")
-        subcommands.add_subcommand(name, command_parser, help=command_parser.description)
+def read(name: str, arguments: Sequence[str]) -> tuple[Callable[["Namespace"], None], "Namespace"]:
+    """A command of :data:`COMMANDS`, and its options with objects in place of their names."""
+    need(f"lomt {name}", "cli", "jsonargparse", "yaml")
+    command = import_module(f"lomt.cli.{name}")
+    parser = command.parser()
+    parser.prog = f"lomt {name}"
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
     given = parser.parse_args([_in_full(argument) for argument in arguments])
-    name = given.subcommand
-    options = parsers[name].instantiate(given[name])
+    options = parser.instantiate(given)
     if name == "run":
-        options.identity = run.identity(parsers[name], given[name])
-    return COMMANDS[name].run, options
+        options.identity = command.identity(parser, given)
+    return command.run, options
+
+
+def _command(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The command's name, and its arguments; says what there is where none is given."""
+    all_ = COMMANDS | WINGS
+    width = max(map(len, all_))
+    parser = argparse.ArgumentParser(
+        prog="lomt",
+        usage="lomt COMMAND [options]",
+        description="One network for several tasks, each task with just what it needs.\n\n"
+        + "\n".join(f"  {name:<{width}}  {what}" for name, what in all_.items()),
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"lomt {__version__}")
+    if not arguments:
+        parser.print_help()
+        raise SystemExit(2)
+    if arguments[0] not in all_:
+        if arguments[0].startswith("-"):
+            parser.parse_args(arguments[:1])
+        print(
+            f"error: unknown command {arguments[0]!r} – there are {', '.join(all_)}\nsee lomt --help", file=sys.stderr
+        )
+        raise SystemExit(2)
+    return arguments[0], list(arguments[1:])
 
 
 def _in_full(argument: str) -> str:

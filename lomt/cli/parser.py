@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from typing import NoReturn
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser
 
 from lomt.data import SOURCES
 from lomt.selection import RULES
@@ -17,15 +17,6 @@ KINDS: dict[str, Iterable[type]] = {
     "penalty": PENALTIES.values(),
 }
 """What may stand behind the options that name a class."""
-
-
-class AsWritten(DefaultHelpFormatter):
-    """Keeps the lines of a description that has several."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if "\n" in text:
-            return "".join(indent + line for line in text.splitlines(keepends=True))
-        return str(super()._fill_text(text, width, indent))
 
 
 class Parser(ArgumentParser):

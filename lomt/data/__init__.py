@@ -1,5 +1,9 @@
 """Where samples come from. A new source is one file and one line in :data:`SOURCES`."""
 
+from lomt.extras import need
+
+need("lomt.data", "train", "PIL", "tqdm")
+
 from lomt.data.augment import Augmentation
 from lomt.data.nyud_mt import NYUDMT
 from lomt.data.nyuv2 import NYUv2

@@ -1,5 +1,9 @@
 """What a network is worth: metrics, Δm, cost, latency, and the table of them."""
 
+from lomt.extras import need
+
+need("lomt.evaluation", "train", "tqdm")
+
 from lomt.evaluation.backends import BACKENDS, Contender
 from lomt.evaluation.bench import Bench, bench
 from lomt.evaluation.bench_table import bench_table

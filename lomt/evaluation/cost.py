@@ -1,12 +1,18 @@
 """What a network costs: parameters and multiply-accumulates."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils import flop_counter
 
 from lomt.evaluation.mode import evaluating
+
+MARK = "__dynamo_disable"
+"""Where torch keeps a function that is not to be compiled."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,29 @@ def cost(network: nn.Module, example: Tensor) -> Cost:
     # The fused encoder layer is one opaque operation, which the counter would take for nothing.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with evaluating(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with evaluating(network), torch.no_grad(), _counter() as counter:
             network(example[:1])
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return Cost(sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2)
+
+
+@contextmanager
+def _counter() -> Iterator[flop_counter.FlopCounterMode]:
+    """PyTorch's counter, without loading the compiler.
+
+    Its mode is marked as nothing to compile, for which torch loads all of ``torch._dynamo`` at the first operation:
+    a second, half of what a plan takes. Where the compiler is not there yet, nothing is being compiled, and the mode
+    can go without the mark meanwhile.
+    """
+    dispatch = getattr(getattr(flop_counter, "_FlopCounterMode", None), "__torch_dispatch__", None)
+    plain = getattr(dispatch, "__wrapped__", None)
+    mark = plain is not None and "torch._dynamo" not in sys.modules
+    try:
+        if mark:
+            setattr(plain, MARK, plain)
+        with flop_counter.FlopCounterMode(display=False) as counter:
+            yield counter
+    finally:
+        if mark:
+            delattr(plain, MARK)

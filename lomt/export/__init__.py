@@ -3,15 +3,9 @@
 Needs the extra `export`: `pip install 'lomt-kernels[export]'`.
 """
 
-try:
-    import onnx as _onnx  # noqa: F401
-    import onnxruntime as _onnxruntime  # noqa: F401
-    import onnxscript as _onnxscript  # noqa: F401
-    import safetensors as _safetensors  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        "lomt.export needs safetensors, onnx, onnxscript and onnxruntime: pip install 'lomt-kernels[export]'"
-    ) from error
+from lomt.extras import need
+
+need("lomt.export", "export", "onnx", "onnxruntime", "onnxscript", "safetensors")
 
 from lomt.export.checking import OnnxExport
 from lomt.export.contenders import contenders, names_of, open_model

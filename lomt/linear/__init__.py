@@ -3,13 +3,9 @@
 Needs the extra `linear`: `pip install 'lomt-kernels[linear]'`.
 """
 
-from __future__ import annotations
+from lomt.extras import need
 
-try:
-    import numba as _numba  # noqa: F401
-    import sklearn as _sklearn  # noqa: F401
-except ImportError as error:
-    raise ImportError("lomt.linear needs scikit-learn and numba: pip install 'lomt-kernels[linear]'") from error
+need("lomt.linear", "linear", "joblib", "matplotlib", "numba", "scipy", "sklearn")
 
 from lomt.linear.cross_validation import MixedMultiTaskLassoCV
 from lomt.linear.datasets import breast_cancer, simulate

@@ -67,7 +67,7 @@ class Refit(Stage):
 
     def preview(self, workshop: Workshop) -> Preview:
         """The size of the network before anything died, and the cost of training that once."""
-        spent, epochs = workshop.cost(self.taps), self._recipe(workshop).epochs
+        spent, epochs = workshop.cost(self.taps), self._epochs(workshop)
         images = len(workshop.source.train_dataloader().dataset)  # type: ignore[arg-type]
         first = self.candidates[0]
         return Preview(
@@ -103,10 +103,13 @@ class Refit(Stage):
         write_atomically(place / "refit.json", json.dumps(result, indent=1))
         (place / CHECKPOINT).unlink(missing_ok=True)
 
+    def _epochs(self, workshop: Workshop) -> int:
+        return max(1, round(self.search.refit * workshop.recipe.epochs))
+
     def _recipe(self, workshop: Workshop) -> Recipe:
         """At a step's rate; what is dead is taken out as soon as it can be."""
         return replace(
             step_recipe(workshop, self.search),
-            epochs=max(1, round(self.search.refit * workshop.recipe.epochs)),
+            epochs=self._epochs(workshop),
             compact_every=1 if workshop.shrinks else 0,
         )

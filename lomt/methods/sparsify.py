@@ -72,7 +72,7 @@ class Sparsify(Stage):
         """The size of the network, and the cost of all steps."""
         spent = workshop.cost(self.taps)
         images = len(workshop.source.train_dataloader().dataset)  # type: ignore[arg-type]
-        epochs = self._recipe(workshop).epochs
+        epochs = workshop.recipe.epochs if self.search is None else self.search.length(workshop.recipe.epochs)[1]
         return Preview(
             result={"stage": self.name, "method": self.method, "taps": dict(self.taps), "seed": self.seed}
             | {"strengths": [0.0 for _ in self.penalties]},

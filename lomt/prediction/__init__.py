@@ -1,5 +1,9 @@
 """A saved network at work on people's images."""
 
+from lomt.extras import need
+
+need("lomt.prediction", "export", "PIL", "tqdm")
+
 from lomt.prediction.pictures import read_picture
 from lomt.prediction.predict import Predictions, predict
 from lomt.prediction.predictor import Predictor

@@ -1,5 +1,9 @@
 """The run folder: stages in order, each resumable."""
 
+from lomt.extras import need
+
+need("lomt.runs", "train", "lightning", "torchmetrics", "tqdm", "yaml")
+
 from lomt.runs.compact import compact
 from lomt.runs.diagnose import diagnose
 from lomt.runs.folder import RunFolder, RunFolderError

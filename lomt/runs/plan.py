@@ -52,6 +52,7 @@ def describe(planned: list[Planned], workshop: Workshop) -> str:
 def _speed(workshop: Workshop) -> float:
     """Multiply-accumulates a second of a training step of the conventional network, measured here and now."""
     taps = dict.fromkeys(workshop.task_names, workshop.end)
+    macs = workshop.cost(taps).macs
     network = workshop.network(taps).train()
     batch = next(iter(workshop.source.train_dataloader()))
     times = []
@@ -62,4 +63,4 @@ def _speed(workshop: Workshop) -> float:
         torch.stack(losses).sum().backward()
         network.zero_grad()
         times.append(time.perf_counter() - begin)
-    return BACKWARD * workshop.cost(taps).macs * len(batch["image"]) / statistics.median(times[1:])
+    return BACKWARD * macs * len(batch["image"]) / statistics.median(times[1:])

@@ -11,7 +11,6 @@ from torch import nn
 from lomt.data import Source
 from lomt.methods import Study, Workshop, whole
 from lomt.models import Architecture, MakeDecoder
-from lomt.report import render
 from lomt.runs.execute import execute
 from lomt.runs.folder import RunFolder
 from lomt.runs.plan import describe, plan
@@ -125,6 +124,8 @@ def dry_run(
 
 def summary(folder: RunFolder) -> RunResult:
     """Write the report of a run, ended or not, and say what it gave so far."""
+    from lomt.report import render
+
     report = folder.path / "report.html"
     write_atomically(report, render(folder.path))
     selected, compared = folder.result("select"), folder.result("compare")

@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 from torch.nn import ModuleDict
-from torchmetrics import Metric, MetricCollection
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric, MetricCollection
 
 
 class Task(ABC):
@@ -54,7 +56,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def metrics(self) -> MetricCollection | Metric:
+    def metrics(self) -> "MetricCollection | Metric":
         """New metrics over a whole split.
 
         ``update(output, target)`` for every batch, then ``compute()`` → dict of scalars.

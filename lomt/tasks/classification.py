@@ -1,21 +1,19 @@
 """Classification: one class, or several yes-or-no labels, for a whole image."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MultilabelAUROC, MultilabelStatScores
-from torchmetrics.functional.classification import binary_auroc
-from torchmetrics.utilities import dim_zero_cat
 
 from lomt.tasks.base import Task
 from lomt.tasks.checks import check_form
-from lomt.tasks.metrics import LabelledOnly
 from lomt.tasks.missing import full_precision, mean_where
 from lomt.tasks.segmentation import class_names
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
 
 MISSING = -1
 """Class id of an image without a label."""
@@ -63,11 +61,11 @@ class Classification(Task):
         truth = torch.where(valid, target, 0.0).to(raw.dtype)
         return mean_where(F.binary_cross_entropy_with_logits(raw, truth, reduction="none"), valid)
 
-    def metrics(self) -> MetricCollection:
+    def metrics(self) -> "MetricCollection":
         """``accuracy``, for several labels also ``F1`` and ``AUC``, over a whole split."""
-        if not self.multilabel:
-            return LabelledOnly(_hits, {"accuracy": MeanMetric(nan_strategy="disable")})
-        return LabelledOnly(_probabilities, {"scores": _LabelScores(self.channels), "AUC": _LabelAUC(self.channels)})
+        from lomt.tasks.metrics.classification import classification
+
+        return classification(self)
 
     def prediction(self, output: Tensor) -> Tensor:
         """Class indices ``(N,)``; for several labels their probabilities ``(N, C)``."""
@@ -90,48 +88,3 @@ class Classification(Task):
                 f"{where}: class id {int(target)} out of range 0 … {self.channels - 1} (missing: {MISSING}) "
                 f"– map it, or give task {self.name!r} more classes"
             )
-
-
-class _LabelScores(MultilabelStatScores):
-    """torchmetrics' counts for each label, read as the mean accuracy and the mean F1 of labels."""
-
-    def __init__(self, labels: int) -> None:
-        super().__init__(num_labels=labels, average=None, ignore_index=MISSING, validate_args=False)
-
-    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
-        hits, false_alarms, rejections, misses, _ = super().compute().reshape(self.num_labels, 5).T
-        known = hits + false_alarms + rejections + misses
-        positives = 2 * hits + false_alarms + misses
-        return {
-            "accuracy": ((hits + rejections) / known)[known > 0].mean(),
-            "F1": (2 * hits / positives)[positives > 0].mean(),
-        }
-
-
-class _LabelAUC(MultilabelAUROC):
-    """torchmetrics' exact area under the ROC curve, the mean of the labels that have both kinds."""
-
-    def __init__(self, labels: int) -> None:
-        super().__init__(num_labels=labels, average=None, ignore_index=MISSING, validate_args=False)
-
-    def compute(self) -> Tensor:  # type: ignore[override]
-        if not self.preds:
-            return torch.full((), torch.nan, device=self.device)
-        probabilities, truth = dim_zero_cat(self.preds), dim_zero_cat(self.target)
-        areas = []
-        for probability, label in zip(probabilities.T, truth.T, strict=True):
-            valid = label >= 0
-            if label[valid].unique().numel() == 2:
-                areas.append(binary_auroc(probability[valid], label[valid], validate_args=False))
-        return torch.stack(areas).mean() if areas else torch.full((), torch.nan, device=probabilities.device)
-
-
-def _hits(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Right or wrong, and 1 for a weight, of the images that have a label."""
-    valid = target != MISSING
-    hits = (output.argmax(1) == target)[valid].float()
-    return hits, torch.ones_like(hits)
-
-
-def _probabilities(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    return full_precision(output).sigmoid(), torch.where(target.isfinite(), target, MISSING).long()

@@ -2,23 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import (
-    MeanAbsoluteError,
-    MeanAbsolutePercentageError,
-    MeanSquaredError,
-    Metric,
-    MetricCollection,
-)
 
 from lomt.tasks.base import Task
 from lomt.tasks.checks import check_form, pixel
-from lomt.tasks.metrics import LabelledOnly
 from lomt.tasks.missing import full_precision, mean_where
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
 
 NEAREST = 1e-3
 """No prediction is nearer than this, in metres: ratios of depths stay finite."""
@@ -83,17 +78,11 @@ class Depth(Task):
         truth_x, truth_y = sobel(truth)
         return loss + mean_where(_normal_distance(truth_x + error_x, truth_y + error_y, truth_x, truth_y), whole)
 
-    def metrics(self) -> MetricCollection:
+    def metrics(self) -> "MetricCollection":
         """Errors in metres, relative errors and shares within a ratio, over a whole split."""
-        return LabelledOnly(
-            self._labelled,
-            {
-                "MAE": MeanAbsoluteError(),
-                "RMSE": MeanSquaredError(squared=False),
-                "AbsRel": MeanAbsolutePercentageError(),
-                "ratios": _WithinRatio(),
-            },
-        )
+        from lomt.tasks.metrics.depth import depth
+
+        return depth(self)
 
     def prediction(self, output: Tensor) -> Tensor:
         """Metres, positive, ``(N, 1, H, W)``."""
@@ -109,10 +98,6 @@ class Depth(Task):
                 f"{where}: depth of {float(target[wrong][0]):g} m at {pixel(wrong)} ({int(wrong.sum())} such "
                 f"pixels), expected positive and finite metres – set missing depths to NaN"
             )
-
-    def _labelled(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        valid = target.isfinite()
-        return self.prediction(output)[valid], target[valid]
 
 
 def sobel(map_: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,25 +131,3 @@ def _normal_distance(x: Tensor, y: Tensor, true_x: Tensor, true_y: Tensor) -> Te
     apart_x, apart_y = x * shrink - true_x * true_shrink, y * shrink - true_y * true_shrink
     apart_z = shrink - true_shrink
     return 0.5 * (apart_x * apart_x + apart_y * apart_y + apart_z * apart_z)
-
-
-class _WithinRatio(Metric):
-    """Shares of depths whose ratio to the truth is below 1.25, 1.25² and 1.25³ (torchmetrics has none)."""
-
-    full_state_update = False
-    hits: Tensor
-    total: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("hits", torch.zeros(3, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("total", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, depth: Tensor, truth: Tensor) -> None:
-        ratio = torch.maximum(depth / truth, truth / depth)
-        self.hits += torch.stack([(ratio < 1.25**k).sum() for k in (1, 2, 3)])
-        self.total += truth.numel()
-
-    def compute(self) -> dict[str, Tensor]:
-        shares = self.hits / self.total
-        return {f"delta{k}": share for k, share in enumerate(shares, start=1)}

@@ -1,17 +1,18 @@
 """Surface normals: the direction that every visible surface faces."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import Metric, MetricCollection
 
 from lomt.tasks.base import Task
 from lomt.tasks.checks import check_form, pixel
-from lomt.tasks.metrics import LabelledOnly
 from lomt.tasks.missing import full_precision, mean_where
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
 
 UNIT_TOLERANCE = 1e-2
 """How far from 1 a label's length may be: room for float16 and 8-bit storage."""
@@ -57,12 +58,14 @@ class Normals(Task):
         valid = target.sum(1).isfinite()
         truth = target.nan_to_num(0.0, 0.0, 0.0).to(raw.dtype)
         # The floor keeps the gradient finite where a dead decoder gives vectors of length 0.
-        lengths = (_dot(raw, raw) + 1e-6) * _dot(truth, truth).clamp(min=1e-6)
-        return mean_where(1 - _dot(raw, truth) * lengths.rsqrt(), valid)
+        lengths = (dot(raw, raw) + 1e-6) * dot(truth, truth).clamp(min=1e-6)
+        return mean_where(1 - dot(raw, truth) * lengths.rsqrt(), valid)
 
-    def metrics(self) -> MetricCollection:
+    def metrics(self) -> "MetricCollection":
         """Angles over all labelled pixels of a split."""
-        return LabelledOnly(_as_floats, {"angles": _Angles()})
+        from lomt.tasks.metrics.normals import normals
+
+        return normals()
 
     def prediction(self, output: Tensor) -> Tensor:
         """Unit vectors ``(N, 3, H, W)``."""
@@ -81,68 +84,7 @@ class Normals(Task):
             )
 
 
-class _Angles(Metric):
-    """Mean, median and shares of angles between vectors (torchmetrics has none)."""
-
-    full_state_update = False
-    limits = (11.25, 22.5, 30.0)
-    bins = 18_000
-    histogram: Tensor
-    within: Tensor
-    summed: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("histogram", torch.zeros(self.bins, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("within", torch.zeros(len(self.limits), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("summed", torch.zeros(()), dist_reduce_fx="sum")
-
-    def update(self, vectors: Tensor, truth: Tensor) -> None:
-        angles = angle(vectors, truth)[truth.sum(1).isfinite()]
-        index = (angles * (self.bins / 180)).long().clamp_(max=self.bins - 1)
-        self.histogram += torch.bincount(index, minlength=self.bins)
-        self.within += torch.stack([(angles < limit).sum() for limit in self.limits])
-        self.summed += angles.sum()
-
-    def compute(self) -> dict[str, Tensor]:
-        total = self.histogram.sum()
-        shares = 100 * self.within / total
-        found = {f"within_{limit:g}": share for limit, share in zip(self.limits, shares, strict=True)}
-        return {"mean_angle": self.summed / total, "median_angle": self._median(), **found}
-
-    def _median(self) -> Tensor:
-        """Midpoint of the bin of the middle angle, or between the bins of the two middle ones."""
-        counts = self.histogram.cumsum(0)
-        total = counts[-1]
-        if total == 0:
-            return torch.full((), torch.nan, device=counts.device)
-        middle = torch.stack([(total - 1) // 2, total // 2])
-        return (torch.searchsorted(counts, middle, right=True) + 0.5).mean().float() * (180 / self.bins)
-
-
-def angle(first: Tensor, second: Tensor) -> Tensor:
-    """Angle between vectors in degrees.
-
-    Args:
-        first: vectors ``(N, 3, …)`` of any length.
-        second: vectors of the same shape.
-
-    Returns:
-        ``(N, …)`` in [0, 180], from sine and cosine: near 0° the arc cosine alone would lose half of the digits. A
-        vector of length 0 stands at 90° to all others.
-    """
-    (a, b, c), (x, y, z) = first.unbind(1), second.unbind(1)
-    sine = torch.sqrt((b * z - c * y) ** 2 + (c * x - a * z) ** 2 + (a * y - b * x) ** 2)
-    cosine = _dot(first, second)
-    nowhere = (sine == 0) & (cosine == 0)
-    return torch.rad2deg(torch.atan2(sine.masked_fill(nowhere, 1.0), cosine))
-
-
-def _dot(first: Tensor, second: Tensor) -> Tensor:
+def dot(first: Tensor, second: Tensor) -> Tensor:
     """Scalar product over dimension 1, channel by channel: several times faster than a sum over so few."""
     (a, b, c), (x, y, z) = first.unbind(1), second.unbind(1)
     return a * x + b * y + c * z
-
-
-def _as_floats(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    return full_precision(output), target

@@ -1,17 +1,17 @@
 """Regression: some real numbers for a whole image."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
-from torchmetrics.wrappers import MultioutputWrapper
 
 from lomt.tasks.base import Task
 from lomt.tasks.checks import check_form
-from lomt.tasks.metrics import LabelledOnly, SkipMissing
 from lomt.tasks.missing import full_precision, mean_where
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
 
 
 class Regression(Task):
@@ -43,16 +43,11 @@ class Regression(Task):
         error = raw - torch.where(valid, target, 0.0)
         return mean_where(error * error, valid)
 
-    def metrics(self) -> MetricCollection:
+    def metrics(self) -> "MetricCollection":
         """``RMSE``, ``MAE`` and ``R2`` over a whole split."""
-        return LabelledOnly(
-            _float_pair,
-            {
-                "RMSE": _SquaredError(squared=False),
-                "MAE": _AbsoluteError(),
-                "R2": _MeanR2(_R2(), self.channels),
-            },
-        )
+        from lomt.tasks.metrics.regression import regression
+
+        return regression(self)
 
     def prediction(self, output: Tensor) -> Tensor:
         """The numbers ``(N, K)``."""
@@ -63,33 +58,3 @@ class Regression(Task):
         check_form(target, where, torch.float32, (self.channels,))
         if bool(target.isinf().any()):
             raise ValueError(f"{where}: infinite label {target.tolist()} – set missing values to NaN")
-
-
-class _SquaredError(SkipMissing, MeanSquaredError):
-    """torchmetrics' mean squared error over labelled values."""
-
-
-class _AbsoluteError(SkipMissing, MeanAbsoluteError):
-    """torchmetrics' mean absolute error over labelled values."""
-
-
-class _R2(R2Score):
-    """torchmetrics' R², NaN instead of an error for fewer than two values."""
-
-    def compute(self) -> Tensor:
-        return super().compute() if self.total >= 2 else torch.full((), torch.nan, device=self.device)
-
-
-class _MeanR2(MultioutputWrapper):
-    """R² of each output over its labelled values (the wrapper drops rows with NaN), then their mean."""
-
-    def compute(self) -> Tensor:
-        return super().compute().nanmean()
-
-    def forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
-        scores: Tensor = super().forward(*args, **kwargs)
-        return scores.nanmean()
-
-
-def _float_pair(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    return full_precision(output), full_precision(target)

@@ -1,18 +1,18 @@
 """Semantic segmentation: the class of every pixel."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from lomt.tasks.base import Task
 from lomt.tasks.checks import check_form
-from lomt.tasks.metrics import LabelledOnly
 from lomt.tasks.missing import full_precision, mean_where
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
 
 
 class Segmentation(Task):
@@ -64,9 +64,11 @@ class Segmentation(Task):
         entropy = F.cross_entropy(full_precision(output), target, ignore_index=self.ignore_index, reduction="none")
         return mean_where(entropy, valid)
 
-    def metrics(self) -> MetricCollection:
+    def metrics(self) -> "MetricCollection":
         """``mIoU`` and ``pixel_accuracy`` over a whole split."""
-        return LabelledOnly(_ids_and_target, {"confusion": _Confusion(self.channels, self.ignore_index)})
+        from lomt.tasks.metrics.segmentation import segmentation
+
+        return segmentation(self)
 
     def prediction(self, output: Tensor) -> Tensor:
         """Class indices ``(N, H, W)``."""
@@ -85,22 +87,6 @@ class Segmentation(Task):
             )
 
 
-class _Confusion(MulticlassConfusionMatrix):
-    """torchmetrics' confusion matrix, read as mIoU and pixel accuracy; NaN where no pixel was labelled."""
-
-    def __init__(self, classes: int, ignore_index: int) -> None:
-        super().__init__(num_classes=classes, ignore_index=ignore_index, validate_args=False)
-
-    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
-        counts = self.confmat
-        hits = counts.diagonal()
-        union = counts.sum(0) + counts.sum(1) - hits
-        return {
-            "mIoU": (hits / union)[union > 0].mean(),
-            "pixel_accuracy": hits.sum() / counts.sum(),
-        }
-
-
 def class_names(classes: int | Sequence[str]) -> tuple[tuple[str, ...], int]:
     """Names and number of classes; where only the number is known, a class is called by its id."""
     if isinstance(classes, int):
@@ -113,7 +99,3 @@ def class_names(classes: int | Sequence[str]) -> tuple[tuple[str, ...], int]:
 def _ids(output: Tensor) -> Tensor:
     # max, not argmax: the same indices, several times faster over the channels of contiguous maps.
     return output.max(1).indices
-
-
-def _ids_and_target(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    return _ids(output), target

@@ -7,19 +7,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lomt.data import Source
+from lomt.extras import need
 from lomt.models import Network
 from lomt.sparsity import Penalty
-from lomt.training.history import METRICS, History
-from lomt.training.module import TrainingModule
-from lomt.training.progress import Progress, ProgressCallback
+from lomt.training.history import METRICS
+from lomt.training.progress import Progress
 from lomt.training.recipe import Recipe
-from lomt.training.stopping import Stopping
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 CHECKPOINT = "last.ckpt"
 
@@ -50,7 +51,7 @@ def fit(
     folder: Path | None = None,
     progress: Progress | None = None,
     accelerator: str = "auto",
-    callbacks: Sequence[pl.Callback] = (),
+    callbacks: Sequence["pl.Callback"] = (),
 ) -> Fitted:
     """Train ``network`` in place; the weights of the last epoch stay.
 
@@ -68,8 +69,17 @@ def fit(
         callbacks: of yours, beside those that keep the history and the checkpoint.
 
     Raises:
+        MissingExtraError: Lightning or torchmetrics is not installed.
         TrainingDivergedError: where a loss is not finite.
     """
+    need("training", "train", "lightning", "torchmetrics")
+    # They take a second to load: whoever only plans, exports or draws does not wait for them.
+    import lightning.pytorch as pl
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    from lomt.training.callbacks import History, ProgressCallback, Stopping
+    from lomt.training.module import TrainingModule
+
     module = TrainingModule(network, source, recipe, penalty, seed, decoders)
     history = History(folder / METRICS if folder else None)
     stopping = Stopping(recipe, history)

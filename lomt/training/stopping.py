@@ -4,10 +4,7 @@ from abc import ABC, abstractmethod
 from statistics import fmean
 from typing import Any
 
-import lightning.pytorch as pl
-
 from lomt.sparsity import Stabilized
-from lomt.training.history import History
 from lomt.training.recipe import Recipe
 
 
@@ -78,34 +75,13 @@ class StableSparsity(StoppingRule):
         return f"sparsity stable at {rows[-1]['sparsity']:.1%} for {self.epochs} epochs" if stable else None
 
 
-class Stopping(pl.Callback):
-    """Asks the recipe's rules after every epoch.
-
-    Args:
-        recipe: says which rules are on.
-        history: where the rows are.
-    """
-
-    def __init__(self, recipe: Recipe, history: History) -> None:
-        self.history = history
-        self.rules: list[StoppingRule] = []
-        if recipe.patience:
-            self.rules.append(Patience(recipe.patience))
-        if recipe.target_sparsity < 1:
-            self.rules.append(TargetSparsity(recipe.target_sparsity))
-        if recipe.stable_epochs:
-            self.rules.append(StableSparsity(recipe.stable_epochs))
-
-    @property
-    def reason(self) -> str | None:
-        """Why the training stops before its last epoch, or none."""
-        reasons = [rule.reason(self.history.rows) for rule in self.rules] if self.history.rows else []
-        return next((reason for reason in reasons if reason), None)
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """A checkpoint may be that of an epoch after which to stop."""
-        trainer.should_stop = self.reason is not None
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Stop where a rule says so."""
-        trainer.should_stop = self.reason is not None
+def rules_of(recipe: Recipe) -> list[StoppingRule]:
+    """The rules that a recipe asks for."""
+    rules: list[StoppingRule] = []
+    if recipe.patience:
+        rules.append(Patience(recipe.patience))
+    if recipe.target_sparsity < 1:
+        rules.append(TargetSparsity(recipe.target_sparsity))
+    if recipe.stable_epochs:
+        rules.append(StableSparsity(recipe.stable_epochs))
+    return rules

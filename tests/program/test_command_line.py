@@ -121,7 +121,7 @@ def test_what_a_diagnosis_says_to_try_is_a_command(run, kind, backbone, balancin
     for remedy in remedies("seg", Cause(kind, 1.0, "", tap="layer2.0.conv2"), setting):
         words = shlex.split(command(run, remedy))
         assert words[0] == "lomt"
-        _, options = read(words[1:])
+        _, options = read(words[1], words[2:])
         assert options.out != str(run)
         for key, value in remedy.options.items():
             found = options.identity

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -77,3 +80,19 @@ def test_counting_changes_nothing():
     assert [module.training for module in network.modules()] == [True, True, False, True]
     assert all(value.equal(before[key]) for key, value in network.state_dict().items())
     assert torch.get_rng_state().equal(state)
+
+
+def test_counting_loads_no_compiler_and_leaves_no_trace():
+    code = """
+import sys
+import torch
+from torch import nn
+from lomt.evaluation import cost
+print(cost(nn.Conv2d(3, 8, 3, padding=1, bias=False), torch.zeros(1, 3, 4, 4)).macs, "torch._dynamo" in sys.modules)
+from torch.utils.flop_counter import FlopCounterMode
+with FlopCounterMode(display=False) as counter:
+    nn.Linear(3, 2, bias=False)(torch.zeros(4, 3))
+print(counter.get_total_flops(), "torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3456", "False", "48", "True"]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomt.tasks import Edges
-from lomt.tasks.edges import TOLERANCE, dilate
+from lomt.tasks.metrics.edges import TOLERANCE, dilate
 
 
 def reference_f(probability, truth):
