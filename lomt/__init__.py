@@ -1,10 +1,12 @@
-"""Tailored multi-task networks by structured sparsity: learn what each task needs, build just that.
+"""One network for several tasks, each task with just what it needs: LOMT, from data to report.
 
 Everything is loaded when it is first used, so that ``import lomt`` costs next to nothing.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from lomt_kernels import __version__ as __version__
 
 if TYPE_CHECKING:
     from lomt import (
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from lomt.compaction import compact
     from lomt.models import Network, taps
     from lomt.runs import run
-
-__version__ = "0.1.0"
 
 _ROOMS = (
     *("balancing", "compaction", "data", "diagnosis", "evaluation", "export", "linear", "methods", "models"),

@@ -1,0 +1,19 @@
+// What the bindings call on a GPU; without nvcc, each says that this build has no CUDA.
+#pragma once
+
+
+#include <stdexcept>
+
+#include "../shrink/call.h"
+
+namespace lomt {
+
+#ifdef LOMT_HAS_CUDA
+void cuda_shrink(int operation, const ShrinkCall& call, int device, void* stream);
+#else
+inline void cuda_shrink(int, const ShrinkCall&, int, void*) {
+  throw std::runtime_error("lomt_kernels._C was built without CUDA");
+}
+#endif
+
+}  // namespace lomt

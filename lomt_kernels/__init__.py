@@ -1,0 +1,35 @@
+"""Kernels for group sparsity: what is dead is found, shrunk to exact zeros, and skipped.
+
+Every operation has a reference in plain PyTorch, and faster backends for processors and GPUs;
+``python -m lomt_kernels`` prints what was found here and what is chosen. Everything is loaded when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lomt_kernels.info import info
+    from lomt_kernels.live import LiveList
+    from lomt_kernels.shrink import group_alive, group_norms, group_shrink
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "LiveList": "live",
+    "group_alive": "shrink",
+    "group_norms": "shrink",
+    "group_shrink": "shrink",
+    "info": "info",
+}
+
+__all__ = ["LiveList", "group_alive", "group_norms", "group_shrink", "info"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"lomt_kernels.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'lomt_kernels' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,56 @@
+"""How groups lie in a weight, whatever backend works on them."""
+
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Axis = Literal["in", "out"]
+AXES: tuple[Axis, ...] = ("in", "out")
+"""Groups are input channels, or output channels; operations take the place in this tuple."""
+
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+Form = tuple[int, int, int, int, int, int]
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """What norms, thresholds and metrics of weights of a dtype are held in: float64 for float64, else float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def group_count(weight: Tensor, axis: int, groups: int, block: int) -> int:
+    """How many groups a weight has."""
+    return (weight.shape[0] if axis else weight.shape[1] * groups) // block
+
+
+def memory_format(weight: Tensor) -> torch.memory_format:
+    """The layout of results: channels_last where the weight has it, else contiguous."""
+    if not weight.is_contiguous():
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        last = formats.get(weight.ndim)
+        if last is not None and weight.is_contiguous(memory_format=last):
+            return last
+    return torch.contiguous_format
+
+
+def new_like(weight: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """An empty tensor for a result of the weight's shape."""
+    return torch.empty_like(weight, dtype=dtype, memory_format=memory_format(weight))
+
+
+def form_of(weight: Tensor, axis: int, groups: int, block: int) -> Form:
+    """Where the groups of a weight that is laid out as its :func:`memory_format` lie; see ``csrc/common/form.h``.
+
+    Returns:
+        (parts, stride of a part, rows, stride of a row, length of a row, adjacent numbers of one group in a row).
+    """
+    out, inner, *kernel = weight.shape
+    window = prod(kernel)
+    if axis:
+        return 1, 0, 1, 0, out * inner * window, block * inner * window
+    rows = out // groups
+    if weight.is_contiguous():
+        return groups, rows * inner * window, rows, inner * window, inner * window, block * window
+    return groups, rows * inner * window, rows * window, inner, inner, block

@@ -1,0 +1,72 @@
+"""Which channels are alive, as kernels read it."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class LiveList(NamedTuple):
+    """The live ones of some channels, on the device where the kernels are.
+
+    Attributes:
+        indices: int32, ``(channels,)``: the live channels in ascending order, then the dead ones.
+        count: int32, ``()``: how many are alive.
+
+    Nothing here waits for a GPU: kernels start for all channels, and leave at ``count``.
+    """
+
+    indices: Tensor
+    count: Tensor  # type: ignore[assignment]  # the field's standard word hides a method of tuples
+
+    @classmethod
+    def of(cls, live: "LiveList | Tensor", channels: int) -> "LiveList":
+        """A live list from one, from a mask ``(channels,)`` of bool, or from a tensor of indices.
+
+        Args:
+            live: which channels are alive.
+            channels: how many there are.
+
+        Raises:
+            TypeError: it is none of these.
+            ValueError: it is of another length; on a CPU also: an index is repeated, negative or too large.
+
+        Example:
+            >>> LiveList.of(torch.tensor([True, False, True]), 3)
+            LiveList(indices=tensor([0, 2, 1], dtype=torch.int32), count=tensor(2, dtype=torch.int32))
+        """
+        if isinstance(live, cls):
+            if live.indices.shape != (channels,):
+                raise ValueError(f"a live list of {live.indices.numel()} channels for {channels}")
+            return live
+        if not isinstance(live, Tensor):
+            raise TypeError(f"{live!r} tells no live channels: give a bool mask, a tensor of indices or a LiveList")
+        if live.dtype == torch.bool:
+            if live.shape != (channels,):
+                raise ValueError(f"a mask of shape {tuple(live.shape)} for {channels} channels: give ({channels},)")
+            mask = live
+        else:
+            mask = _mask_of(live, channels)
+        order = torch.argsort(mask.logical_not().to(torch.uint8), stable=True)
+        return cls(order.to(torch.int32), mask.sum(dtype=torch.int32))
+
+    @property
+    def mask(self) -> Tensor:
+        """Which channels are alive, ``(channels,)`` of bool."""
+        rank = torch.arange(self.indices.numel(), device=self.indices.device)
+        return torch.empty_like(rank, dtype=torch.bool).scatter_(0, self.indices.long(), rank < self.count)
+
+
+def _mask_of(indices: Tensor, channels: int) -> Tensor:
+    if indices.ndim != 1 or indices.is_floating_point() or indices.is_complex():
+        raise TypeError(
+            f"live channels of shape {tuple(indices.shape)} and {indices.dtype}: give a bool mask or a list of indices"
+        )
+    if not indices.is_cuda:
+        wrong = indices[(indices < 0) | (indices >= channels)]
+        if wrong.numel():
+            raise ValueError(f"live channel {int(wrong[0])} of {channels}: indices are from 0 to {channels - 1}")
+        if indices.unique().numel() < indices.numel():
+            raise ValueError(f"live channels {indices.tolist()} name one twice: give each once")
+    mask = torch.zeros(channels, dtype=torch.bool, device=indices.device)
+    return mask.index_fill_(0, indices.long(), True)
