@@ -41,7 +41,10 @@ def why_no_native() -> str | None:
         done = subprocess.run([*shlex.split(compiler), *probe], input="int i;", text=True, capture_output=True)
     except (OSError, ValueError) as error:
         return f"there is no C++ compiler: {error}"
-    return f"the C++ compiler {compiler!r} does not compile: {done.stderr[:200]}" if done.returncode else None
+    if not done.returncode:
+        return None
+    said = done.stderr.strip().splitlines()
+    return f"the C++ compiler {compiler!r} compiles nothing ({said[0] if said else f'status {done.returncode}'})"
 
 
 def version() -> str:
@@ -89,7 +92,7 @@ class CMakeBuild(build_ext):
             done = subprocess.run(command, stdout=sys.stderr)
             if done.returncode:
                 raise SystemExit(
-                    f"{shlex.join(command)} failed, see above. LOMT_KERNELS_BUILD=none installs without native code"
+                    "building lomt_kernels._C failed, see above; LOMT_KERNELS_BUILD=none installs without native code"
                 )
 
 
