@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lomt_kernels.info import info
+    from lomt_kernels.facts import info
     from lomt_kernels.live import LiveList
     from lomt_kernels.shrink import group_alive, group_norms, group_shrink
 
@@ -19,7 +19,7 @@ _NAMES = {
     "group_alive": "shrink",
     "group_norms": "shrink",
     "group_shrink": "shrink",
-    "info": "info",
+    "info": "facts",
 }
 
 __all__ = ["LiveList", "group_alive", "group_norms", "group_shrink", "info"]

@@ -6,7 +6,7 @@ import sys
 import textwrap
 from typing import Any
 
-from lomt_kernels.info import INSTALL_TRITON, info
+from lomt_kernels.facts import INSTALL_TRITON, info
 
 WIDTH = 120
 

@@ -61,6 +61,10 @@ def choose(operation: str, device: torch.device, dtype: torch.dtype, backend: st
     return _chosen(FOLDERS[operation], device.type, dtype, asked, backend is not None)
 
 
+# A trace takes the choice for a constant: what torch.compiler.assume_constant_result does, without loading the compiler.
+choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def refusals(operation: str, device: str, dtype: torch.dtype) -> dict[str, str | None]:
     """Every backend, and why it would not be taken for an operation; None where it could be."""
     folder = FOLDERS[operation]

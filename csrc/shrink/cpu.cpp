@@ -333,17 +333,14 @@ struct Call {
     const T* __restrict w = weight;
     const W* __restrict D = metric;
     std::vector<Root> roots(tile.groups);
-    bool without = false;
+    bool squared = starts == nullptr;
+    for (int64_t g = 0; g < tile.groups; ++g) squared |= scratch.tau[g] == 0;
+    if (squared) squares(tile, scratch);
     for (int64_t g = 0; g < tile.groups; ++g) {
-      roots[g] = Root::from(starts == nullptr ? 0.0 : static_cast<double>(starts[tile.first + g]));
-      without |= scratch.tau[g] == 0;
-    }
-    if (without) {
-      // Where tau is 0 nothing shrinks, and theta is the norm; the look at 0 would divide by 0.
-      squares(tile, scratch);
-      for (int64_t g = 0; g < tile.groups; ++g) {
-        if (scratch.tau[g] == 0) roots[g] = Root::known(std::sqrt(scratch.sums[g]));
-      }
+      // Where tau is 0 nothing shrinks, and theta is the norm; else it is at most that.
+      roots[g] = scratch.tau[g] == 0 ? Root::known(std::sqrt(scratch.sums[g]))
+                                     : Root::from(starts == nullptr ? std::sqrt(scratch.sums[g])
+                                                                    : static_cast<double>(starts[tile.first + g]));
     }
     bool open = true;
     for (int looks = 0; open && looks < kLooks; ++looks) {

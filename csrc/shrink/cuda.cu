@@ -160,15 +160,15 @@ __global__ void __launch_bounds__(kThreads) metric_kernel(ShrinkCall call, int64
   const W* D = static_cast<const W*>(call.metric);
   const W* starts = static_cast<const W*>(call.start);
   T* u = static_cast<T*>(call.out);
-  // Where tau is 0 nothing shrinks, and theta is the norm.
+  // Where tau is 0 nothing shrinks, and theta is the norm; else it is at most that.
   reduce<1>(tile, shared.partial, shared.sums, [w](int64_t i) { return Terms<1>{{load(w + i) * load(w + i)}}; });
   Root root = Root::known(0);
   if (threadIdx.x < tile.groups) {
     const int64_t group = tile.first + threadIdx.x;
     const double tau = tau_of<T>(call, group);
     shared.tau[threadIdx.x] = tau;
-    root = tau == 0 ? Root::known(sqrt(shared.sums[threadIdx.x]))
-                    : Root::from(starts == nullptr ? 0.0 : static_cast<double>(starts[group]));
+    const double norm = sqrt(shared.sums[threadIdx.x]);
+    root = tau == 0 ? Root::known(norm) : Root::from(starts == nullptr ? norm : static_cast<double>(starts[group]));
     shared.theta[threadIdx.x] = root.theta;
   }
   __syncthreads();

@@ -28,7 +28,8 @@ struct Root {
   bool open;
   bool left;  // of the root, as all guesses but the first are
 
-  // Where to start: at the last solution where that is known and usable, else at 0, where dead and alive part.
+  // Where to start: at the last solution, else at |W|, which is no less; at 0, where dead and alive part, if neither is
+  // usable.
   LOMT_HD static Root from(double start) { return {start > 0 && start < INFINITY ? start : 0.0, true, false}; }
   LOMT_HD static Root known(double theta) { return {theta, false, true}; }
 

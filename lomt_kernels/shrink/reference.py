@@ -103,7 +103,7 @@ def _inverse(theta: Tensor, tau: Tensor, D: Tensor) -> Tensor:
 
 def _root(W: Tensor, D: Tensor, tau: Tensor, start: Tensor | None) -> Tensor:
     """The θ of every group, 0 for dead ones, a NaN where a weight or a metric is none or infinite."""
-    theta = torch.zeros_like(tau) if start is None else start.double()
+    theta = W.square().sum(1).sqrt() if start is None else start.double()
     theta = torch.where((theta > 0) & theta.isfinite(), theta, 0.0)
     # Where tau is 0 the look at 0 would divide by 0; the caller knows the answer there.
     open_, left = tau > 0, torch.zeros_like(tau, dtype=torch.bool)

@@ -60,6 +60,13 @@ def _squares(weight, begin, there, members, row_stride, run, GROUPS: tl.constexp
 
 
 @triton.jit
+def _factor(norm, threshold):
+    """max(0, 1 − τ / ‖W‖) without 0/0, a NaN where the norm is one."""
+    dead = norm <= threshold
+    return tl.where(dead, 0.0, 1 - threshold / tl.where(dead, 1.0, norm))
+
+
+@triton.jit
 def _norms_kernel(
     weight, out, outer_stride, in_part, members, row_stride, run,
     ALIVE: tl.constexpr, GROUPS: tl.constexpr, MEMBERS: tl.constexpr,
@@ -88,13 +95,14 @@ def _shrink_kernel(
     norm = tl.sqrt(total)
     threshold = tl.load(tau + number * tau_step, there, 1.0).to(tl.float64)
     if METRIC:
-        theta = tl.zeros((GROUPS,), tl.float64)
+        guess = norm
         if START:
             guess = tl.load(start + number, there, 0.0).to(tl.float64)
-            theta = tl.where((guess > 0) & (guess < float("inf")), guess, 0.0)
+        theta = tl.where((guess > 0) & (guess < float("inf")), guess, 0.0)
         # Where tau is 0 nothing shrinks, and theta is the norm; the look at 0 would divide by 0.
         free = threshold == 0
         theta = tl.where(free, norm, theta)
+        threshold = tl.where(free, 1.0, threshold)
         open_ = there & (free == 0)
         left = there & (there == 0)
         looks = 0
@@ -109,7 +117,7 @@ def _shrink_kernel(
                 term = value * q
                 psi += tl.sum(term * term, 0)
                 chi += tl.sum(term * term * q, 0)
-            step = (tl.sqrt(psi) - 1) * psi / chi
+            step = (tl.sqrt(psi) - 1) * psi / tl.where(psi == 0, 1.0, chi)
             new = tl.where(psi == 0, 0.0, theta + step)
             stays = ((theta == 0) & (psi <= 1)) | (left & (step <= 0))
             settled = stays | (new != new) | ((new > 0) & (tl.abs(step) <= tolerance * new))
@@ -127,7 +135,7 @@ def _shrink_kernel(
             kept = tl.where(free[None, :], value, kept)
             tl.store(out + at, tl.where((theta == 0)[None, :], 0.0, kept).to(out.dtype.element_ty), mask)
     else:
-        factor = tl.where(norm <= threshold, 0.0, 1 - threshold / norm)
+        factor = _factor(norm, threshold)
         tl.store(theta_out + number, (norm * factor).to(theta_out.dtype.element_ty), there)
         for first in range(0, members, MEMBERS):
             at, mask = _at(first, begin, there, members, row_stride, run, MEMBERS)
@@ -146,6 +154,8 @@ def _backward_kernel(
     threshold = tl.load(tau + number * tau_step, there, 1.0).to(tl.float64)
     if METRIC:
         theta = tl.load(theta_in + number, there, 0.0).to(tl.float64)
+        dead = theta == 0
+        theta = tl.where(dead, 1.0, theta)  # anything: its results are not taken
         cubes = tl.zeros((GROUPS,), tl.float64)
         pulls = tl.zeros((GROUPS,), tl.float64)
         slopes = tl.zeros((GROUPS,), tl.float64)
@@ -159,8 +169,7 @@ def _backward_kernel(
             cubes += tl.sum(tl.where(mask, cube, 0.0), 0)
             slopes += tl.sum(tl.where(mask, cube / D, 0.0), 0)
             pulls += tl.sum(tl.where(mask, value * q * q * pull / D, 0.0), 0)
-        dead = theta == 0
-        ratio = tl.where(dead, 0.0, threshold * pulls / cubes)
+        ratio = tl.where(dead, 0.0, threshold * pulls / tl.where(dead, 1.0, cubes))
         to_tau = tl.where(dead, 0.0, -ratio * slopes - theta * pulls)
         tl.store(grad_tau + number, to_tau.to(grad_tau.dtype.element_ty), there)
         for first in range(0, members, MEMBERS):
@@ -185,8 +194,9 @@ def _backward_kernel(
             total += tl.sum(value * value, 0)
             inner += tl.sum(value * pull, 0)
         norm = tl.sqrt(total)
-        factor = tl.where(norm <= threshold, 0.0, 1 - threshold / norm)
+        factor = _factor(norm, threshold)
         dead = factor == 0
+        norm = tl.where(dead, 1.0, norm)
         along = tl.where(dead, 0.0, threshold * inner / (norm * norm * norm))
         tl.store(grad_tau + number, tl.where(dead, 0.0, -inner / norm).to(grad_tau.dtype.element_ty), there)
         for first in range(0, members, MEMBERS):
