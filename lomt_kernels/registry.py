@@ -61,7 +61,7 @@ def choose(operation: str, device: torch.device, dtype: torch.dtype, backend: st
     return _chosen(FOLDERS[operation], device.type, dtype, asked, backend is not None)
 
 
-# A trace takes the choice for a constant: what torch.compiler.assume_constant_result does, without loading the compiler.
+# A trace takes the choice for a constant. torch.compiler.assume_constant_result does this, but loads the compiler.
 choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 

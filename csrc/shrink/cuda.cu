@@ -14,6 +14,8 @@ namespace lomt {
 namespace {
 
 constexpr int kThreads = 256;
+// On a multiprocessor at least; so that a thread may have 128 registers, and nothing spills.
+constexpr int kBlocks = 2;
 // Adjacent numbers of a row that a tile has at least: a sector of memory.
 constexpr int kColumns = 8;
 
@@ -110,7 +112,7 @@ __device__ double tau_of(const ShrinkCall& call, int64_t group) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) norms_kernel(ShrinkCall call, int64_t groups_of_tile) {
+__global__ void __launch_bounds__(kThreads, kBlocks) norms_kernel(ShrinkCall call, int64_t groups_of_tile) {
   __shared__ Shared shared;
   const Tile tile = tile_of(call.form, groups_of_tile);
   const T* w = static_cast<const T*>(call.weight);
@@ -122,7 +124,7 @@ __global__ void __launch_bounds__(kThreads) norms_kernel(ShrinkCall call, int64_
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) alive_kernel(ShrinkCall call, int64_t groups_of_tile) {
+__global__ void __launch_bounds__(kThreads, kBlocks) alive_kernel(ShrinkCall call, int64_t groups_of_tile) {
   __shared__ Shared shared;
   const Tile tile = tile_of(call.form, groups_of_tile);
   const T* w = static_cast<const T*>(call.weight);
@@ -133,7 +135,7 @@ __global__ void __launch_bounds__(kThreads) alive_kernel(ShrinkCall call, int64_
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) euclidean_kernel(ShrinkCall call, int64_t groups_of_tile) {
+__global__ void __launch_bounds__(kThreads, kBlocks) euclidean_kernel(ShrinkCall call, int64_t groups_of_tile) {
   using W = typename Wide<T>::type;
   __shared__ Shared shared;
   const Tile tile = tile_of(call.form, groups_of_tile);
@@ -151,7 +153,7 @@ __global__ void __launch_bounds__(kThreads) euclidean_kernel(ShrinkCall call, in
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) metric_kernel(ShrinkCall call, int64_t groups_of_tile) {
+__global__ void __launch_bounds__(kThreads, kBlocks) metric_kernel(ShrinkCall call, int64_t groups_of_tile) {
   using W = typename Wide<T>::type;
   constexpr double tolerance = sizeof(T) == 8 ? 1e-8 : 1e-5;
   __shared__ Shared shared;
@@ -196,7 +198,7 @@ __global__ void __launch_bounds__(kThreads) metric_kernel(ShrinkCall call, int64
 
 // Formulas: cpu.cpp.
 template <class T>
-__global__ void __launch_bounds__(kThreads) euclidean_backward_kernel(ShrinkCall call, int64_t groups_of_tile) {
+__global__ void __launch_bounds__(kThreads, kBlocks) euclidean_backward_kernel(ShrinkCall call, int64_t groups_of_tile) {
   using W = typename Wide<T>::type;
   __shared__ Shared shared;
   const Tile tile = tile_of(call.form, groups_of_tile);
@@ -223,7 +225,7 @@ __global__ void __launch_bounds__(kThreads) euclidean_backward_kernel(ShrinkCall
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads, 2) metric_backward_kernel(ShrinkCall call, int64_t groups_of_tile) {
+__global__ void __launch_bounds__(kThreads, kBlocks) metric_backward_kernel(ShrinkCall call, int64_t groups_of_tile) {
   using W = typename Wide<T>::type;
   __shared__ Shared shared;
   const Tile tile = tile_of(call.form, groups_of_tile);

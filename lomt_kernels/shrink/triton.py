@@ -285,9 +285,9 @@ def _laid_out(tensor: Tensor, weight: Tensor) -> Tensor:
 def blocks(run: int, in_part: int) -> tuple[int, int]:
     """How many groups a program owns, and how many of their members it reads at once."""
     if run >= 128:  # members lie together
-        return 1, 1024
+        return 1, 256
     together = min(16, triton.next_power_of_2(in_part))  # adjacent groups lie together
-    return together, 1024 // together
+    return together, 512 // together
 
 
 def _launch(
