@@ -46,8 +46,9 @@ def form_of(weight: Tensor, axis: int, groups: int, block: int) -> Form:
     Returns:
         (parts, stride of a part, rows, stride of a row, length of a row, adjacent numbers of one group in a row).
     """
-    out, inner, *kernel = weight.shape
-    window = prod(kernel)
+    shape = weight.shape
+    out, inner = shape[0], shape[1]
+    window = prod(shape[2:])
     if axis:
         return 1, 0, 1, 0, out * inner * window, block * inner * window
     rows = out // groups

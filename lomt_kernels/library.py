@@ -4,6 +4,8 @@ An operation is told its backend, which was chosen before (:mod:`lomt_kernels.re
 is registered for all devices; its ``autograd.Function`` stands outside (in ``function.py`` of its folder), since that
 costs a call less than half of what ``register_autograd`` does.
 
+Thresholds are read in float64, so that rounding them decides nothing.
+
 Autocast: weights, thresholds and metrics are not cast; operations compute in float32 at least whatever they are given.
 """
 

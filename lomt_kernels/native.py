@@ -26,9 +26,9 @@ def binary() -> ModuleType:
         RuntimeError: it is not there, or does not fit; says why, and what to do.
     """
     found = _found()
-    if isinstance(found, str):
+    if type(found) is str:
         raise RuntimeError(found)
-    return found
+    return found  # type: ignore[return-value]
 
 
 def why_not() -> str | None:

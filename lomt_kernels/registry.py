@@ -42,11 +42,10 @@ def implementation(operation: str) -> Callable[..., Any]:
     known: dict[str, Callable[..., Any]] = {}
 
     def run(*arguments: Any) -> Any:
-        backend = arguments[-1]
-        function = known.get(backend)
-        if function is None:
-            function = known[backend] = getattr(_module(FOLDERS[operation], backend), operation)
-        return function(*arguments[:-1])
+        *rest, backend = arguments
+        if backend not in known:
+            known[backend] = getattr(_module(FOLDERS[operation], backend), operation)
+        return known[backend](*rest)
 
     return run
 
@@ -57,8 +56,7 @@ def choose(operation: str, device: torch.device, dtype: torch.dtype, backend: st
     Raises:
         ValueError: the one that was asked for can't, or is unknown; says why.
     """
-    asked = backend or os.environ.get(VARIABLE) or ""
-    return _chosen(FOLDERS[operation], device.type, dtype, asked, backend is not None)
+    return _chosen(FOLDERS[operation], device.type, dtype, backend or os.environ.get(VARIABLE, ""), backend is not None)
 
 
 # A trace takes the choice for a constant. torch.compiler.assume_constant_result does this, but loads the compiler.

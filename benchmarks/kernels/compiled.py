@@ -43,7 +43,7 @@ def triton_kernels() -> Iterator[dict[str, Any]]:
             tensors = {
                 "weight": f"*{dtype}",
                 "metric": "*fp32",
-                "tau": "*fp32",
+                "tau": "*fp64",
                 "start": "*fp32",
                 "out": f"*{dtype}",
                 "theta_out": "*fp32",
@@ -54,7 +54,7 @@ def triton_kernels() -> Iterator[dict[str, Any]]:
                 "grad": f"*{dtype}",
                 "weight": f"*{dtype}",
                 "metric": "*fp32",
-                "tau": "*fp32",
+                "tau": "*fp64",
                 "theta_in": "*fp32",
             }
             tensors |= {"out": f"*{dtype}", "grad_tau": "*fp32", "grad_metric": "*fp32"}

@@ -7,8 +7,8 @@
 
 namespace lomt {
 
-// Tensors of one call. Weights, `out` and gradients have `dtype` and the same form. Metrics, and what there is one of a
-// group (tau, start, theta, norms), are float64 where the weights are, else float32.
+// Tensors of one call. Weights, `out` and gradients have `dtype` and the same form. Thresholds are float64; metrics, and
+// what else there is one of a group (start, theta, norms), are float64 where the weights are, else float32.
 struct ShrinkCall {
   DType dtype;
   Form form;

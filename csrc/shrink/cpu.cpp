@@ -262,7 +262,7 @@ struct Call {
   const ShrinkCall& call;
   const T* weight = static_cast<const T*>(call.weight);
   const W* metric = static_cast<const W*>(call.metric);
-  const W* taus = static_cast<const W*>(call.tau);
+  const double* taus = static_cast<const double*>(call.tau);
   const W* starts = static_cast<const W*>(call.start);
   const T* grad = static_cast<const T*>(call.grad);
   T* out = static_cast<T*>(call.out);

@@ -106,9 +106,8 @@ struct Shared {
   double theta[kThreads], tau[kThreads], ratio[kThreads];
 };
 
-template <class T>
 __device__ double tau_of(const ShrinkCall& call, int64_t group) {
-  return static_cast<const typename Wide<T>::type*>(call.tau)[group * call.tau_step];
+  return static_cast<const double*>(call.tau)[group * call.tau_step];
 }
 
 template <class T>
@@ -143,7 +142,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) euclidean_kernel(ShrinkCall
   T* u = static_cast<T*>(call.out);
   reduce<1>(tile, shared.partial, shared.sums, [w](int64_t i) { return Terms<1>{{load(w + i) * load(w + i)}}; });
   if (threadIdx.x < tile.groups) {
-    const double square = shared.sums[threadIdx.x], factor = euclidean_factor(square, tau_of<T>(call, tile.first + threadIdx.x));
+    const double square = shared.sums[threadIdx.x], factor = euclidean_factor(square, tau_of(call, tile.first + threadIdx.x));
     shared.theta[threadIdx.x] = factor;
     static_cast<W*>(call.theta)[tile.first + threadIdx.x] = static_cast<W>(sqrt(square) * factor);
   }
@@ -167,7 +166,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) metric_kernel(ShrinkCall ca
   Root root = Root::known(0);
   if (threadIdx.x < tile.groups) {
     const int64_t group = tile.first + threadIdx.x;
-    const double tau = tau_of<T>(call, group);
+    const double tau = tau_of(call, group);
     shared.tau[threadIdx.x] = tau;
     const double norm = sqrt(shared.sums[threadIdx.x]);
     root = tau == 0 ? Root::known(norm) : Root::from(starts == nullptr ? norm : static_cast<double>(starts[group]));
@@ -210,7 +209,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) euclidean_backward_kernel(S
   });
   if (threadIdx.x < tile.groups) {
     const double square = shared.sums[threadIdx.x], inner = shared.sums[tile.groups + threadIdx.x];
-    const double norm = sqrt(square), tau = tau_of<T>(call, tile.first + threadIdx.x);
+    const double norm = sqrt(square), tau = tau_of(call, tile.first + threadIdx.x);
     const double factor = euclidean_factor(square, tau);
     shared.theta[threadIdx.x] = factor;
     shared.ratio[threadIdx.x] = factor == 0 ? 0.0 : tau * inner / (norm * norm * norm);
@@ -236,7 +235,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) metric_backward_kernel(Shri
   W* g_metric = static_cast<W*>(call.grad_metric);
   if (threadIdx.x < tile.groups) {
     shared.theta[threadIdx.x] = static_cast<const W*>(call.theta)[tile.first + threadIdx.x];
-    shared.tau[threadIdx.x] = tau_of<T>(call, tile.first + threadIdx.x);
+    shared.tau[threadIdx.x] = tau_of(call, tile.first + threadIdx.x);
   }
   __syncthreads();
   const int g = tile.group < 0 ? 0 : tile.group;

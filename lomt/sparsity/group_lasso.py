@@ -6,9 +6,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lomt.sparsity.groups import Axis
 from lomt.sparsity.penalty import Layer, Penalty, norms, root_size
 from lomt.sparsity.pieces import MEMBERS
-from lomt.sparsity.secular import shrink_
+from lomt_kernels.shrink import shrink_step
+
+# Norms go on changing as they did: Adam's own β₁, as a rule.
+MOMENTUM = 0.9
 
 
 class GroupLasso(Penalty):
@@ -44,13 +48,21 @@ class GroupLasso(Penalty):
         return new.view(weights.shape)
 
     def prox_(self, layers: Sequence[Layer]) -> list[Tensor]:
-        """See :meth:`Penalty.prox_`; all layers have a metric, or none has."""
-        prices = [self.weight * layer.root for layer in layers]
-        if all(layer.metric is not None for layer in layers) and self.weight > 0:
-            return shrink_(layers, prices)
-        for layer, price in zip(layers, prices, strict=True):
-            _scale(layer.weights, layer.step * price)
-        return [layer.weights.new_zeros(layer.weights.shape[:2]) for layer in layers]
+        """See :meth:`Penalty.prox_`; what a layer starts from are its norms, and by how much they changed."""
+        return [self._step_(layer) for layer in layers]
+
+    def _step_(self, layer: Layer) -> Tensor:
+        groups = layer.weights.shape[:2]
+        if self.weight == 0:
+            return layer.weights.new_zeros(2, *groups)
+        weight, axis = _as_weight(layer.weights)
+        metric = None if layer.metric is None else _as_weight(layer.metric(lambda whole: whole))[0]
+        tau = torch.as_tensor(layer.step * self.weight * layer.root, dtype=torch.float64, device=weight.device)
+        start = None if layer.start is None else _guess(*layer.start.flatten(1))
+        shrunk, norms = shrink_step(weight, tau, metric, start, axis=axis, groups=groups[0] if axis == "in" else 1)
+        weight.copy_(shrunk)
+        change = torch.zeros_like(norms) if layer.start is None else norms - layer.start[0].flatten()
+        return torch.stack([norms, change]).unflatten(1, groups)
 
     def distance(self, weights: Tensor, gradient: Tensor) -> Tensor:
         """‖∇ + λ sqrt(|g|) W / ‖W‖‖ of a live group, max(‖∇‖ − λ sqrt(|g|), 0) of a dead one."""
@@ -60,8 +72,14 @@ class GroupLasso(Penalty):
         return torch.where(norm > 0, norms(gradient + price * direction), (norms(gradient) - price).clamp(min=0))
 
 
-def _scale(weights: Tensor, threshold: float | Tensor) -> None:
-    """The proximal operator in the identity metric, in place: W · max(1 − τ / ‖W‖, 0)."""
-    norm = norms(weights)
-    new = (norm - threshold).clamp_(min=0)
-    weights.mul_(torch.where(new > 0, new / norm, 0.0).to(weights.dtype)[..., None, None])
+def _as_weight(groups: Tensor) -> tuple[Tensor, Axis]:
+    """Groups ``(blocks, channels, rows, columns)`` as a convolution's weight, a view, and the axis that they are of."""
+    if groups.shape[0] == 1 and groups.stride(1) == groups[0, 0].numel():  # each lies together
+        return groups[0].unsqueeze(-1), "out"
+    return groups.transpose(1, 2).flatten(0, 1).unsqueeze(-1), "in"
+
+
+def _guess(norms: Tensor, change: Tensor) -> Tensor:
+    """What norms will be if they go on changing as they did."""
+    ahead = torch.add(norms, change, alpha=MOMENTUM)
+    return torch.where(ahead > 0, ahead, norms)

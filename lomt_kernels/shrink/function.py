@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lomt_kernels import library, registry
-from lomt_kernels.layout import AXES, FLOATS, Axis, group_count, wide
+from lomt_kernels.layout import AXES, FLOATS, Axis, group_count
 
 _OPS = library.OPS
 
@@ -104,6 +104,39 @@ def group_shrink(
     return _OPS.group_shrink(weight, tau, metric, None, place, groups, block, chosen)[0]
 
 
+def shrink_step(
+    weight: Tensor,
+    tau: Tensor,
+    metric: Tensor | None = None,
+    start: Tensor | None = None,
+    *,
+    axis: Axis = "in",
+    groups: int = 1,
+    block: int = 1,
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """:func:`group_shrink` for optimizers: not differentiable, values are not looked at, and it says the norms.
+
+    Args:
+        weight: as for :func:`group_shrink`.
+        tau: τ ≥ 0, a scalar tensor or one a group.
+        metric: D ≥ 0.
+        start: a guess of each group's norm after the step, such as the last step's, which saves looks at the weights.
+        axis: as for :func:`group_norms`.
+        groups: as for :func:`group_norms`.
+        block: as for :func:`group_norms`.
+        backend: as for :func:`group_norms`.
+
+    Returns:
+        The shrunk weight, and the norm of each group after that, 0 for dead ones.
+    """
+    chosen = registry.choose("group_shrink", weight.device, weight.dtype, backend)
+    shrunk: tuple[Tensor, Tensor] = _OPS.group_shrink(
+        weight.detach(), tau, metric, start, AXES.index(axis), groups, block, chosen
+    )
+    return shrunk
+
+
 class _GroupShrink(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -176,15 +209,17 @@ def _checked_tau(tau: float | Tensor, weight: Tensor, count: int) -> Tensor:
     if not isinstance(tau, Tensor):
         if not tau >= 0:
             raise ValueError(f"tau={tau}: a threshold is 0 or more")
-        return torch.full((), float(tau), dtype=wide(weight.dtype), device=weight.device)
+        return torch.full((), float(tau), dtype=torch.float64, device=weight.device)
     if not tau.is_floating_point():
         raise TypeError(f"tau is of {tau.dtype}: give floating-point thresholds")
     if tau.numel() != 1 and tau.shape != (count,):
         raise ValueError(f"tau of shape {tuple(tau.shape)}: give a scalar, or one for each of the {count} groups")
     if tau.device != weight.device:
         raise ValueError(f"tau is on {tau.device}, the weight on {weight.device}")
-    if tau.device.type == "cpu" and not _compiling() and not bool((tau.detach() >= 0).all()):
-        raise ValueError(f"tau has {float(tau.detach().min())}: thresholds are 0 or more")
+    if tau.device.type == "cpu" and not _compiling():
+        least = tau.item() if tau.numel() == 1 else float(tau.detach().min()) if tau.numel() else 0.0
+        if not least >= 0:
+            raise ValueError(f"tau has {least}: thresholds are 0 or more")
     return tau
 
 

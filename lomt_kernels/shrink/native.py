@@ -1,7 +1,5 @@
 """Group shrinkage in ``_C``: ``csrc/shrink/cpu.cpp`` on processors, and what ``cuda.cu`` shares with it."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -22,15 +20,15 @@ def refusal(device: str, dtype: torch.dtype) -> str | None:
 
 def group_norms(weight: Tensor, axis: int, groups: int, block: int) -> Tensor:
     """See :func:`lomt_kernels.group_norms`."""
-    norms = torch.empty(group_count(weight, axis, groups, block), dtype=wide(weight.dtype), device=weight.device)
-    run(NORMS, weight, axis, groups, block, theta=norms)
+    norms = weight.new_empty(group_count(weight, axis, groups, block), dtype=wide(weight.dtype))
+    run(NORMS, weight, axis, groups, block, norms)
     return norms
 
 
 def group_alive(weight: Tensor, axis: int, groups: int, block: int) -> Tensor:
     """See :func:`lomt_kernels.group_alive`."""
-    alive = torch.empty(group_count(weight, axis, groups, block), dtype=torch.bool, device=weight.device)
-    run(ALIVE, weight, axis, groups, block, theta=alive)
+    alive = weight.new_empty(group_count(weight, axis, groups, block), dtype=torch.bool)
+    run(ALIVE, weight, axis, groups, block, alive)
     return alive
 
 
@@ -45,8 +43,8 @@ def group_shrink(
 ) -> tuple[Tensor, Tensor]:
     """The shrunk weight, and the norm of each group after that."""
     out = new_like(weight)
-    theta = torch.empty(group_count(weight, axis, groups, block), dtype=wide(weight.dtype), device=weight.device)
-    run(SHRINK, weight, axis, groups, block, tau=tau, metric=metric, start=start, out=out, theta=theta)
+    theta = weight.new_empty(group_count(weight, axis, groups, block), dtype=wide(weight.dtype))
+    run(SHRINK, weight, axis, groups, block, theta, tau, metric, start, None, out)
     return out, theta
 
 
@@ -63,10 +61,7 @@ def group_shrink_backward(
     """Gradients of the weight, of each group's tau, and of the metric (empty without one)."""
     out, grad_tau = new_like(weight), torch.empty_like(theta)
     grad_metric = theta.new_empty(0) if metric is None else new_like(weight, theta.dtype)
-    run(
-        *(BACKWARD, weight, axis, groups, block),
-        tau=tau, metric=metric, grad=grad, out=out, theta=theta, grad_tau=grad_tau, grad_metric=grad_metric,
-    )  # fmt: skip
+    run(BACKWARD, weight, axis, groups, block, theta, tau, metric, None, grad, out, grad_tau, grad_metric)
     return out, grad_tau, grad_metric
 
 
@@ -76,7 +71,6 @@ def run(
     axis: int,
     groups: int,
     block: int,
-    *,
     theta: Tensor,
     tau: Tensor | None = None,
     metric: Tensor | None = None,
@@ -87,37 +81,34 @@ def run(
     grad_metric: Tensor | None = None,
 ) -> None:
     """Call ``_C``; weights, metrics and gradients are given the weight's layout first."""
-    if theta.numel() == 0:
-        return
-    if weight.numel() == 0:  # groups without a member
+    if weight.numel() == 0 or theta.numel() == 0:  # groups without a member, or no group
         for empty in (theta, grad_tau):
             if empty is not None:
                 empty.zero_()
         return
-    layout, dtype = memory_format(weight), wide(weight.dtype)
-    weight = weight.contiguous(memory_format=layout)
-    # What is converted must live until the call.
-    tau = None if tau is None else tau.to(dtype).contiguous()
-    start = None if start is None else start.to(dtype).contiguous()
-    metric = None if metric is None else metric.to(dtype).contiguous(memory_format=layout)
-    grad = None if grad is None else grad.to(weight.dtype).contiguous(memory_format=layout)
+    if not weight.is_contiguous() or tau is not None:
+        layout, dtype = memory_format(weight), wide(weight.dtype)
+        weight = weight.contiguous(memory_format=layout)
+        # What is converted must live until the call.
+        tau = None if tau is None else tau.double().contiguous()
+        start = None if start is None else start.to(dtype).contiguous()
+        metric = None if metric is None else metric.to(dtype).contiguous(memory_format=layout)
+        grad = None if grad is None else grad.to(weight.dtype).contiguous(memory_format=layout)
+    device, stream = native.place(weight)
     native.binary().shrink(
         operation,
         native.DTYPES[weight.dtype],
         form_of(weight, axis, groups, block),
         weight.data_ptr(),
-        _address(metric),
-        _address(tau),
-        1 if tau is not None and tau.numel() > 1 else 0,
-        _address(start),
-        _address(grad),
-        _address(out),
+        0 if metric is None else metric.data_ptr(),
+        0 if tau is None else tau.data_ptr(),
+        0 if tau is None or tau.numel() == 1 else 1,
+        0 if start is None else start.data_ptr(),
+        0 if grad is None else grad.data_ptr(),
+        0 if out is None else out.data_ptr(),
         theta.data_ptr(),
-        _address(grad_tau),
-        _address(grad_metric),
-        *native.place(weight),
+        0 if grad_tau is None else grad_tau.data_ptr(),
+        0 if grad_metric is None else grad_metric.data_ptr(),
+        device,
+        stream,
     )
-
-
-def _address(tensor: Any) -> int:
-    return 0 if tensor is None else int(tensor.data_ptr())

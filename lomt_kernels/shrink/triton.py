@@ -236,7 +236,7 @@ def group_shrink(
     tensors = [
         _laid_out(weight, weight),
         None if metric is None else _laid_out(metric.to(dtype), weight),
-        tau.to(dtype).contiguous(),
+        tau.double().contiguous(),
         None if start is None else start.to(dtype).contiguous(),
         out,
         theta,
@@ -267,7 +267,7 @@ def group_shrink_backward(
         _laid_out(grad.to(weight.dtype), weight),
         _laid_out(weight, weight),
         None if metric is None else _laid_out(metric.to(dtype), weight),
-        tau.to(dtype).contiguous(),
+        tau.double().contiguous(),
         theta,
         out,
         grad_tau,
