@@ -1,0 +1,51 @@
+"""One comparison: ours and others in turn, round by round, and what pytest-benchmark keeps of it."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def compare(
+    benchmark: Any,
+    ours: Callable[[], object],
+    others: dict[str, Callable[[], object]],
+    *,
+    check: Callable[[], None],
+    rounds: int = 21,
+    floor: str | None = None,
+    moved: int = 0,
+    where: dict[str, Any],
+) -> None:
+    """Measure ``ours`` with pytest-benchmark, and each of the others before every round of it.
+
+    Args:
+        benchmark: pytest-benchmark's fixture.
+        ours: what is measured.
+        others: by name, what it is measured against.
+        check: raises where ours computes something else than the reference; nothing is measured then.
+        rounds: how many times all of them run.
+        floor: the name of the one that the memory sets as a limit.
+        moved: bytes that have to be read and written at least.
+        where: what tells this comparison from others, for the table.
+    """
+    check()
+    times: dict[str, list[float]] = {name: [] for name in others}
+
+    def others_first() -> None:
+        for name, call in others.items():
+            begin = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - begin)
+
+    benchmark.pedantic(ours, setup=others_first, rounds=rounds, warmup_rounds=2)
+    kept = {name: sorted(values[-rounds:]) for name, values in times.items()}
+    benchmark.extra_info.update(
+        where=where,
+        floor=floor,
+        moved_bytes=moved,
+        others={
+            name: {"median": statistics.median(values), "quartiles": [values[rounds // 4], values[-rounds // 4 - 1]]}
+            for name, values in kept.items()
+        },
+    )
