@@ -15,7 +15,7 @@ install: $(VENV)/.installed
 # Without isolation, so that a second build compiles only what has changed.
 $(VENV)/.installed: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet -c constraints.txt setuptools wheel cmake ninja pybind11
+	$(PIP) install --quiet -c constraints.txt 'setuptools>=77' cmake ninja pybind11
 	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[test]'
 	touch $@
 
