@@ -1,6 +1,5 @@
 """How groups lie in a weight, whatever backend works on them."""
 
-from math import prod
 from typing import Literal
 
 import torch
@@ -41,17 +40,18 @@ def new_like(weight: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def form_of(weight: Tensor, axis: int, groups: int, block: int) -> Form:
-    """Where the groups of a weight that is laid out as its :func:`memory_format` lie; see ``csrc/common/form.h``.
+    """Where the groups of a weight lie that is not empty, and laid out as its :func:`memory_format`.
+
+    See ``csrc/common/form.h``.
 
     Returns:
         (parts, stride of a part, rows, stride of a row, length of a row, adjacent numbers of one group in a row).
     """
-    shape = weight.shape
-    out, inner = shape[0], shape[1]
-    window = prod(shape[2:])
+    out, inner = weight.shape[:2]
+    size = weight.numel() // out
     if axis:
-        return 1, 0, 1, 0, out * inner * window, block * inner * window
-    rows = out // groups
+        return 1, 0, 1, 0, out * size, block * size
+    rows, window = out // groups, size // inner
     if weight.is_contiguous():
-        return groups, rows * inner * window, rows, inner * window, inner * window, block * window
-    return groups, rows * inner * window, rows * window, inner, inner, block
+        return groups, rows * size, rows, size, size, block * window
+    return groups, rows * size, rows * window, inner, inner, block

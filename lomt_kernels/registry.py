@@ -42,10 +42,10 @@ def implementation(operation: str) -> Callable[..., Any]:
     known: dict[str, Callable[..., Any]] = {}
 
     def run(*arguments: Any) -> Any:
-        *rest, backend = arguments
+        backend = arguments[-1]
         if backend not in known:
             known[backend] = getattr(_module(FOLDERS[operation], backend), operation)
-        return known[backend](*rest)
+        return known[backend](*arguments[:-1])
 
     return run
 

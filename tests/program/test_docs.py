@@ -1,13 +1,17 @@
 """What the guides show can be typed as it stands."""
 
+import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from benchmarks.kernels.table import table
 from lomt.cli import main
 
 pytest.importorskip("onnxruntime")
@@ -47,3 +51,35 @@ def test_the_guide_to_deployment_runs(tmp_path, monkeypatch, capsys):
     assert "| net.onnx | onnxruntime | +12.1 |" in said
     assert "| net-int8.onnx | onnxruntime | – |" in said
     assert Path("bench/bench.svg").exists()
+
+
+def test_the_first_page_runs(capsys):
+    blocks = [block for kind, block in blocks_of("../README.md") if kind == "python"]
+    own, operation, whole = blocks
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3), torch.nn.Flatten())
+    batch = (torch.randn(4, 3, 8, 8), torch.zeros(4, 64))
+    names = {"their_model": lambda: model, "loader": [batch] * 40, "loss": torch.nn.functional.mse_loss}
+    exec(own, names)
+    said = capsys.readouterr().out
+    assert re.fullmatch(r"[1-9]\d*% of the groups are dead\n", said), said
+    before, after = (sum(p.numel() for p in one.parameters()) for one in (model, names["small"]))
+    assert after < before
+    torch.testing.assert_close(names["small"](batch[0]), model(batch[0]))
+    exec(operation, {})
+    assert capsys.readouterr().out.startswith("tensor(")
+    assert "lomt.run(data.tasks, data" in whole
+
+
+def test_the_picture_of_the_house_is_as_the_code_is():
+    spec = importlib.util.spec_from_file_location("architecture", DOCS / "architecture.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.picture() == (DOCS / "images/architecture.svg").read_text()
+
+
+def test_figures_of_the_kernels_are_those_of_the_results():
+    text = (DOCS / "kernels.md").read_text()
+    results = json.loads((DOCS.parent / "benchmarks/results/kernels/cpu.json").read_text())
+    for line in table(results).splitlines():
+        assert line in text, line

@@ -32,7 +32,8 @@ def test_outputs_agree(seed, steps, odd, round_to, for_training, gather):
         expected = network(images)
         assert max(differences(expected, small(images))) < 1e-10
         assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
-        assert sum(p.numel() for p in small.parameters()) <= sum(p.numel() for p in network.parameters())
+        if round_to == 1:  # dead channels that rounding keeps stay, beside the constants that stand for their layers
+            assert sum(p.numel() for p in small.parameters()) <= sum(p.numel() for p in network.parameters())
         # Some of these networks lose more digits by themselves: norms of numbers that hardly differ.
         rounding = max(differences(expected, network.float()(images.float())))
         assert max(differences(expected, small.float()(images.float()))) < 1e-5 + 2 * rounding
