@@ -9,14 +9,11 @@ from torch.nn import functional as F
 
 from lomt.tasks.base import Task
 from lomt.tasks.checks import check_form
-from lomt.tasks.missing import full_precision, mean_where
+from lomt.tasks.missing import NO_CLASS, full_precision, mean_where
 from lomt.tasks.segmentation import class_names
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
-
-MISSING = -1
-"""Class id of an image without a label."""
 
 
 class Classification(Task):
@@ -55,8 +52,8 @@ class Classification(Task):
         """Mean (binary) cross-entropy over the labels that are there, in nats."""
         raw = full_precision(output)
         if not self.multilabel:
-            entropy = F.cross_entropy(raw, target, ignore_index=MISSING, reduction="none")
-            return mean_where(entropy, target != MISSING)
+            entropy = F.cross_entropy(raw, target, ignore_index=NO_CLASS, reduction="none")
+            return mean_where(entropy, target != NO_CLASS)
         valid = target.isfinite()
         truth = torch.where(valid, target, 0.0).to(raw.dtype)
         return mean_where(F.binary_cross_entropy_with_logits(raw, truth, reduction="none"), valid)
@@ -65,7 +62,7 @@ class Classification(Task):
         """``accuracy``, for several labels also ``F1`` and ``AUC``, over a whole split."""
         from lomt.tasks.metrics.classification import classification
 
-        return classification(self)
+        return classification(self.channels if self.multilabel else None)
 
     def prediction(self, output: Tensor) -> Tensor:
         """Class indices ``(N,)``; for several labels their probabilities ``(N, C)``."""
@@ -83,8 +80,8 @@ class Classification(Task):
                 )
             return
         check_form(target, where, torch.int64, ())
-        if target != MISSING and not 0 <= int(target) < self.channels:
+        if target != NO_CLASS and not 0 <= int(target) < self.channels:
             raise ValueError(
-                f"{where}: class id {int(target)} out of range 0 … {self.channels - 1} (missing: {MISSING}) "
+                f"{where}: class id {int(target)} out of range 0 … {self.channels - 1} (missing: {NO_CLASS}) "
                 f"– map it, or give task {self.name!r} more classes"
             )

@@ -82,7 +82,7 @@ class Depth(Task):
         """Errors in metres, relative errors and shares within a ratio, over a whole split."""
         from lomt.tasks.metrics.depth import depth
 
-        return depth(self)
+        return depth(self.prediction)
 
     def prediction(self, output: Tensor) -> Tensor:
         """Metres, positive, ``(N, 1, H, W)``."""

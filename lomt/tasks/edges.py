@@ -56,7 +56,7 @@ class Edges(Task):
         """``ODS_F`` and ``MAE`` over a whole split."""
         from lomt.tasks.metrics.edges import edges
 
-        return edges(self)
+        return edges(self.prediction)
 
     def prediction(self, output: Tensor) -> Tensor:
         """Probabilities ``(N, 1, H, W)``."""

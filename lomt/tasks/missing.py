@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+NO_CLASS = -1
+"""Class id of an image without a label."""
+
 
 def full_precision(output: Tensor) -> Tensor:
     """A network's output in float32 at least, whatever autocast made of it.

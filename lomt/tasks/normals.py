@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from lomt.tasks.base import Task
 from lomt.tasks.checks import check_form, pixel
 from lomt.tasks.missing import full_precision, mean_where
+from lomt.tasks.vectors import dot
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -82,9 +83,3 @@ class Normals(Task):
                 f"({int(wrong.sum())} such pixels), expected length 1 – divide normals by "
                 f"their length, set missing ones to NaN"
             )
-
-
-def dot(first: Tensor, second: Tensor) -> Tensor:
-    """Scalar product over dimension 1, channel by channel: several times faster than a sum over so few."""
-    (a, b, c), (x, y, z) = first.unbind(1), second.unbind(1)
-    return a * x + b * y + c * z

@@ -47,7 +47,7 @@ class Regression(Task):
         """``RMSE``, ``MAE`` and ``R2`` over a whole split."""
         from lomt.tasks.metrics.regression import regression
 
-        return regression(self)
+        return regression(self.channels)
 
     def prediction(self, output: Tensor) -> Tensor:
         """The numbers ``(N, K)``."""

@@ -68,7 +68,7 @@ class Segmentation(Task):
         """``mIoU`` and ``pixel_accuracy`` over a whole split."""
         from lomt.tasks.metrics.segmentation import segmentation
 
-        return segmentation(self)
+        return segmentation(self.prediction, self.channels, self.ignore_index)
 
     def prediction(self, output: Tensor) -> Tensor:
         """Class indices ``(N, H, W)``."""

@@ -7,23 +7,22 @@ from torchmetrics.classification import MultilabelAUROC, MultilabelStatScores
 from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.utilities import dim_zero_cat
 
-from lomt.tasks.classification import MISSING, Classification
-from lomt.tasks.metrics import LabelledOnly
-from lomt.tasks.missing import full_precision
+from lomt.tasks.metrics.labelled import LabelledOnly
+from lomt.tasks.missing import NO_CLASS, full_precision
 
 
-def classification(task: Classification) -> MetricCollection:
-    """``accuracy``, for several labels also ``F1`` and ``AUC``."""
-    if not task.multilabel:
+def classification(labels: int | None) -> MetricCollection:
+    """``accuracy`` of one class an image; of several ``labels`` also ``F1`` and ``AUC``."""
+    if labels is None:
         return LabelledOnly(_hits, {"accuracy": MeanMetric(nan_strategy="disable")})
-    return LabelledOnly(_probabilities, {"scores": _LabelScores(task.channels), "AUC": _LabelAUC(task.channels)})
+    return LabelledOnly(_probabilities, {"scores": _LabelScores(labels), "AUC": _LabelAUC(labels)})
 
 
 class _LabelScores(MultilabelStatScores):
     """torchmetrics' counts for each label, read as the mean accuracy and the mean F1 of labels."""
 
     def __init__(self, labels: int) -> None:
-        super().__init__(num_labels=labels, average=None, ignore_index=MISSING, validate_args=False)
+        super().__init__(num_labels=labels, average=None, ignore_index=NO_CLASS, validate_args=False)
 
     def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
         hits, false_alarms, rejections, misses, _ = super().compute().reshape(self.num_labels, 5).T
@@ -39,7 +38,7 @@ class _LabelAUC(MultilabelAUROC):
     """torchmetrics' exact area under the ROC curve, the mean of the labels that have both kinds."""
 
     def __init__(self, labels: int) -> None:
-        super().__init__(num_labels=labels, average=None, ignore_index=MISSING, validate_args=False)
+        super().__init__(num_labels=labels, average=None, ignore_index=NO_CLASS, validate_args=False)
 
     def compute(self) -> Tensor:  # type: ignore[override]
         if not self.preds:
@@ -55,10 +54,10 @@ class _LabelAUC(MultilabelAUROC):
 
 def _hits(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Right or wrong, and 1 for a weight, of the images that have a label."""
-    valid = target != MISSING
+    valid = target != NO_CLASS
     hits = (output.argmax(1) == target)[valid].float()
     return hits, torch.ones_like(hits)
 
 
 def _probabilities(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    return full_precision(output).sigmoid(), torch.where(target.isfinite(), target, MISSING).long()
+    return full_precision(output).sigmoid(), torch.where(target.isfinite(), target, NO_CLASS).long()

@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, Metric, MetricCollection
 
-from lomt.tasks.depth import Depth
-from lomt.tasks.metrics import LabelledOnly
+from lomt.tasks.metrics.labelled import LabelledOnly, Predict
 
 
-def depth(task: Depth) -> MetricCollection:
+def depth(predict: Predict) -> MetricCollection:
     """``MAE``, ``RMSE``, ``AbsRel``, ``delta1``, ``delta2`` and ``delta3``."""
     return LabelledOnly(
-        partial(_labelled, task),
+        partial(_labelled, predict),
         {
             "MAE": MeanAbsoluteError(),
             "RMSE": MeanSquaredError(squared=False),
@@ -45,6 +44,6 @@ class _WithinRatio(Metric):
         return {f"delta{k}": share for k, share in enumerate(shares, start=1)}
 
 
-def _labelled(task: Depth, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _labelled(predict: Predict, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     valid = target.isfinite()
-    return task.prediction(output)[valid], target[valid]
+    return predict(output)[valid], target[valid]

@@ -8,16 +8,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MeanAbsoluteError, Metric, MetricCollection
 
-from lomt.tasks.edges import Edges
-from lomt.tasks.metrics import LabelledOnly, SkipMissing
+from lomt.tasks.metrics.labelled import LabelledOnly, Predict, SkipMissing
 
 TOLERANCE = 0.0075
 """How far a matching edge may be, as a share of the image's diagonal (Martin et al., PAMI 2004)."""
 
 
-def edges(task: Edges) -> MetricCollection:
+def edges(predict: Predict) -> MetricCollection:
     """``ODS_F`` and ``MAE``."""
-    return LabelledOnly(partial(_predicted, task), {"ODS_F": _BestF(), "MAE": _LabelledError()})
+    return LabelledOnly(partial(_predicted, predict), {"ODS_F": _BestF(), "MAE": _LabelledError()})
 
 
 class _LabelledError(SkipMissing, MeanAbsoluteError):
@@ -99,5 +98,5 @@ def dilate(map_: Tensor, radius: float) -> Tensor:
     return result
 
 
-def _predicted(task: Edges, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    return task.prediction(output), target
+def _predicted(predict: Predict, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    return predict(output), target

@@ -8,6 +8,8 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 Prepare = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Predict = Callable[[Tensor], Tensor]
+"""Raw output → what a user reads."""
 
 
 class LabelledOnly(MetricCollection):

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from lomt.tasks.metrics import LabelledOnly
+from lomt.tasks.metrics.labelled import LabelledOnly
 from lomt.tasks.missing import full_precision
-from lomt.tasks.normals import dot
+from lomt.tasks.vectors import angle
 
 
 def normals() -> MetricCollection:
@@ -51,24 +51,6 @@ class _Angles(Metric):
             return torch.full((), torch.nan, device=counts.device)
         middle = torch.stack([(total - 1) // 2, total // 2])
         return (torch.searchsorted(counts, middle, right=True) + 0.5).mean().float() * (180 / self.bins)
-
-
-def angle(first: Tensor, second: Tensor) -> Tensor:
-    """Angle between vectors in degrees.
-
-    Args:
-        first: vectors ``(N, 3, …)`` of any length.
-        second: vectors of the same shape.
-
-    Returns:
-        ``(N, …)`` in [0, 180], from sine and cosine: near 0° the arc cosine alone would lose half of the digits. A
-        vector of length 0 stands at 90° to all others.
-    """
-    (a, b, c), (x, y, z) = first.unbind(1), second.unbind(1)
-    sine = torch.sqrt((b * z - c * y) ** 2 + (c * x - a * z) ** 2 + (a * y - b * x) ** 2)
-    cosine = dot(first, second)
-    nowhere = (sine == 0) & (cosine == 0)
-    return torch.rad2deg(torch.atan2(sine.masked_fill(nowhere, 1.0), cosine))
 
 
 def _as_floats(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,16 +5,15 @@ from torch import Tensor
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
 from torchmetrics.wrappers import MultioutputWrapper
 
-from lomt.tasks.metrics import LabelledOnly, SkipMissing
+from lomt.tasks.metrics.labelled import LabelledOnly, SkipMissing
 from lomt.tasks.missing import full_precision
-from lomt.tasks.regression import Regression
 
 
-def regression(task: Regression) -> MetricCollection:
+def regression(outputs: int) -> MetricCollection:
     """``RMSE``, ``MAE`` and ``R2``."""
     return LabelledOnly(
         _float_pair,
-        {"RMSE": _SquaredError(squared=False), "MAE": _AbsoluteError(), "R2": _MeanR2(_R2(), task.channels)},
+        {"RMSE": _SquaredError(squared=False), "MAE": _AbsoluteError(), "R2": _MeanR2(_R2(), outputs)},
     )
 
 

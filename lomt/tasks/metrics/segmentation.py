@@ -6,13 +6,12 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from lomt.tasks.metrics import LabelledOnly
-from lomt.tasks.segmentation import Segmentation
+from lomt.tasks.metrics.labelled import LabelledOnly, Predict
 
 
-def segmentation(task: Segmentation) -> MetricCollection:
+def segmentation(predict: Predict, classes: int, ignore_index: int) -> MetricCollection:
     """``mIoU`` and ``pixel_accuracy``."""
-    return LabelledOnly(partial(_predicted, task), {"confusion": _Confusion(task.channels, task.ignore_index)})
+    return LabelledOnly(partial(_predicted, predict), {"confusion": _Confusion(classes, ignore_index)})
 
 
 class _Confusion(MulticlassConfusionMatrix):
@@ -31,5 +30,5 @@ class _Confusion(MulticlassConfusionMatrix):
         }
 
 
-def _predicted(task: Segmentation, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    return task.prediction(output), target
+def _predicted(predict: Predict, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    return predict(output), target

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from lomt.tasks import Normals
-from lomt.tasks.metrics.normals import angle
+from lomt.tasks.vectors import angle
 
 
 def turned(degrees):
