@@ -61,7 +61,7 @@ def triton_kernels() -> Iterator[dict[str, Any]]:
             cases.append((shrink._backward_kernel, dtype, tensors | integers | {"tau_step": "i32"}, {"METRIC": metric}))
     for kernel, dtype, signature, constants in cases:
         for run in (9, 4608):
-            many, members = shrink.blocks(run, 512)
+            many, members = shrink.blocks(run)
             sizes = constants | {"GROUPS": many, "MEMBERS": members}
             source = ASTSource(kernel, {**signature, **dict.fromkeys(sizes, "constexpr")}, sizes)
             for architecture in ARCHITECTURES:

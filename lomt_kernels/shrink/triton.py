@@ -18,6 +18,8 @@ except ImportError as error:
     raise ImportError("triton is not installed: pip install 'lomt-kernels[triton]'") from error
 
 LOOKS = tl.constexpr(200)
+# Places and sizes: a kernel is compiled once for all of them, not again for those that 16 divides.
+NUMBERS = ["outer_stride", "in_part", "members", "row_stride", "run", "tau_step", "tolerance"]
 
 
 def refusal(device: str, dtype: torch.dtype) -> str | None:
@@ -66,7 +68,7 @@ def _factor(norm, threshold):
     return tl.where(dead, 0.0, 1 - threshold / tl.where(dead, 1.0, norm))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS[:5])
 def _norms_kernel(
     weight, out, outer_stride, in_part, members, row_stride, run,
     ALIVE: tl.constexpr, GROUPS: tl.constexpr, MEMBERS: tl.constexpr,
@@ -85,7 +87,7 @@ def _norms_kernel(
         tl.store(out + number, tl.sqrt(total).to(out.dtype.element_ty), there)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS)
 def _shrink_kernel(
     weight, metric, tau, start, out, theta_out, outer_stride, in_part, members, row_stride, run, tau_step, tolerance,
     METRIC: tl.constexpr, START: tl.constexpr, GROUPS: tl.constexpr, MEMBERS: tl.constexpr,
@@ -144,7 +146,7 @@ def _shrink_kernel(
             tl.store(out + at, kept.to(out.dtype.element_ty), mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS[:6])
 def _backward_kernel(
     grad, weight, metric, tau, theta_in, out, grad_tau, grad_metric,
     outer_stride, in_part, members, row_stride, run, tau_step,
@@ -282,12 +284,9 @@ def _laid_out(tensor: Tensor, weight: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=memory_format(weight))
 
 
-def blocks(run: int, in_part: int) -> tuple[int, int]:
+def blocks(run: int) -> tuple[int, int]:
     """How many groups a program owns, and how many of their members it reads at once."""
-    if run >= 128:  # members lie together
-        return 1, 256
-    together = min(16, triton.next_power_of_2(in_part))  # adjacent groups lie together
-    return together, 512 // together
+    return (1, 256) if run >= 128 else (16, 32)
 
 
 def _launch(
@@ -310,7 +309,7 @@ def _launch(
         return
     outer, outer_stride, rows, row_stride, length, run = form_of(_laid_out(weight, weight), axis, groups, block)
     in_part = length // run
-    many, members = blocks(run, in_part)
+    many, members = blocks(run)
     grid = (outer * triton.cdiv(in_part, many),)
     with torch.cuda.device_of(weight):
         kernel[grid](

@@ -55,6 +55,8 @@ def agree(gpu, case, axis, dtype, in_metric):
 def test_against_the_reference(gpu, case, axis, dtype, in_metric):
     if not fits(case[0], axis, case[2], case[3]):
         pytest.skip("blocks of output channels do not fit")
+    if gpu == "triton" and dtype in (torch.float64, torch.float16) and case[0] != SHAPES[0][0]:
+        pytest.skip("each dtype takes long to compile: tested on one shape")
     agree(gpu, case, axis, dtype, in_metric)
 
 

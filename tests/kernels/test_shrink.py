@@ -1,6 +1,5 @@
 """Group norms, liveness and shrinkage of every backend against brute force, on all layouts, dtypes and corners."""
 
-import cvxpy
 import numpy as np
 import pytest
 import torch
@@ -173,6 +172,7 @@ def test_it_is_the_minimizer(numbers, metrics, share):
 
 
 def test_against_a_convex_solver(backend):
+    cvxpy = pytest.importorskip("cvxpy", reason="cvxpy is not installed")
     generator = np.random.default_rng(0)
     W, D = generator.normal(size=(6, 4)), generator.uniform(0.2, 3, (6, 4))
     tau = np.array([0.5, 2.0, 4.0, 9.0])
