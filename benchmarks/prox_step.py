@@ -8,13 +8,17 @@ matter by different amounts, with noise. The second one is a whole training step
 """
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from lomt.evaluation.environment import environment
 from lomt.models import backbone
 from lomt.optim import ProxAdamW, parameter_groups
 from lomt.sparsity import GroupLasso, channel_groups
@@ -98,13 +102,14 @@ def training_steps(steps: int, batch: int, size: int, lr: float) -> dict[str, li
     return times
 
 
-def table(title: str, times: dict[str, list[float]]) -> None:
-    """Medians in milliseconds with quartiles, and ratios to AdamW's."""
+def table(title: str, times: dict[str, list[float]]) -> dict[str, Any]:
+    """Print medians in milliseconds with quartiles, and ratios to AdamW's; returns them for a file."""
     print(f"\n{title}\n{'':14}{'median ms':>11}{'quartiles':>20}{'ratio to AdamW':>17}")
     reference = statistics.median(times["AdamW"])
     for name, seconds in times.items():
         low, median, high = statistics.quantiles(seconds, n=4)
         print(f"{name:14}{median * 1e3:11.1f}{low * 1e3:11.1f} – {high * 1e3:6.1f}{median / reference:17.2f}")
+    return {"what": title, "quartiles_s": {name: statistics.quantiles(found, n=4) for name, found in times.items()}}
 
 
 def main() -> None:
@@ -116,15 +121,20 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--lr", type=float, default=1e-4)
+    parser.add_argument("--json", type=Path, help="also write the quartiles here")
     options = parser.parse_args()
+    rows = []
     for threads in options.threads:
         torch.set_num_threads(threads)
         times, alive = optimizer_steps(options.steps, options.lr)
-        table(f"optimizer step, ResNet-50 backbone, {threads} thread(s), {alive:.0%} of groups live", times)
+        title = f"optimizer step, ResNet-50 backbone, {threads} thread(s), {alive:.0%} of groups live"
+        rows.append(table(title, times))
         if options.train_steps:
             times = training_steps(options.train_steps, options.batch, options.size, options.lr)
             shape = f"{options.batch}×{options.size}²"
-            table(f"whole training step, ResNet-50, {shape}, {threads} thread(s)", times)
+            rows.append(table(f"whole training step, ResNet-50, {shape}, {threads} thread(s)", times))
+    if options.json:
+        options.json.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

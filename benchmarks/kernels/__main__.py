@@ -7,13 +7,13 @@ else than the reference fails and measures nothing.
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks.kernels.table import RESULTS, condensed, plot, table
+from lomt.evaluation.environment import environment
 
 # The allocator keeps what is freed, as it does for tensors of a training's size; with fresh pages at each call, the
 # operating system's zeroing of them hides what is measured, for both sides alike.
@@ -39,21 +39,12 @@ def main() -> int:
         status = subprocess.run(list(map(str, command)), env=os.environ | KEEP).returncode
         if status:
             return status
-        results = condensed(json.loads(raw.read_text()), processor(), versions())
+        results = condensed(json.loads(raw.read_text()), str(environment()["processor"]), versions())
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "cpu.json").write_text(json.dumps(results, indent=1) + "\n")
     plot(results, RESULTS / "cpu.svg")
     print(table(results))
     return 0
-
-
-def processor() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def versions() -> dict[str, str]:
