@@ -11,7 +11,6 @@ from torch.optim.optimizer import ParamsT
 from lomt.optim.proximal import WIDE, Proximal, buckets, conv_groups_of, dense_gradient, prox_
 from lomt.sparsity.groups import Axis, grouped
 from lomt.sparsity.penalty import Layer, Penalty
-from lomt.sparsity.pieces import Cut
 
 FUSED_DEVICES = ("cpu", "cuda")
 
@@ -169,7 +168,7 @@ class ProxAdamW(Proximal):
             root = root.item()
         eps, start = group["eps"] * root, state.get("prox")
 
-        def metric(cut: Cut) -> Tensor:
-            return cut(second).to(wide).sqrt().add_(eps)
+        def metric() -> Tensor:
+            return second.to(wide).sqrt().add_(eps)
 
         return Layer(weight, group["lr"] * root, metric, None if start is None else start.to(wide))

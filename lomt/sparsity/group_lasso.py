@@ -6,9 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lomt.sparsity.groups import Axis
+from lomt.sparsity.groups import MEMBERS, Axis
 from lomt.sparsity.penalty import Layer, Penalty, norms, root_size
-from lomt.sparsity.pieces import MEMBERS
 from lomt_kernels.shrink import shrink_step
 
 # Norms go on changing as they did: Adam's own β₁, as a rule.
@@ -44,7 +43,7 @@ class GroupLasso(Penalty):
         rows, columns = weights.shape[-2:]
         new = weights.detach().clone(memory_format=torch.contiguous_format).view(1, -1, rows, columns)
         flat = None if metric is None else metric.detach().reshape(new.shape)
-        self.prox_([Layer(new, step, None if flat is None else lambda cut: cut(flat).clone())])
+        self.prox_([Layer(new, step, None if flat is None else flat.clone)])
         return new.view(weights.shape)
 
     def prox_(self, layers: Sequence[Layer]) -> list[Tensor]:
@@ -56,7 +55,7 @@ class GroupLasso(Penalty):
         if self.weight == 0:
             return layer.weights.new_zeros(2, *groups)
         weight, axis = _as_weight(layer.weights)
-        metric = None if layer.metric is None else _as_weight(layer.metric(lambda whole: whole))[0]
+        metric = None if layer.metric is None else _as_weight(layer.metric())[0]
         tau = torch.as_tensor(layer.step * self.weight * layer.root, dtype=torch.float64, device=weight.device)
         start = None if layer.start is None else _guess(*layer.start.flatten(1))
         shrunk, norms = shrink_step(weight, tau, metric, start, axis=axis, groups=groups[0] if axis == "in" else 1)

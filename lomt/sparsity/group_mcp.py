@@ -6,10 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lomt.sparsity.groups import MEMBERS
 from lomt.sparsity.penalty import Layer, Penalty, norms, root_size
-from lomt.sparsity.pieces import MEMBERS, PIECE
 
 STEPS = 200
+# Weights that are worked on at once, in float64.
+PIECE = 1 << 18
 
 
 class GroupMCP(Penalty):
@@ -77,7 +79,7 @@ class GroupMCP(Penalty):
     def prox_(self, layers: Sequence[Layer]) -> list[Tensor]:
         """See :meth:`Penalty.prox_`; it works in float64, on some channels after the other."""
         for layer in layers:
-            weights, D = layer.weights, None if layer.metric is None else layer.metric(lambda whole: whole)
+            weights, D = layer.weights, None if layer.metric is None else layer.metric()
             each = max(1, PIECE * weights.shape[1] // max(weights.numel(), 1))
             for first in range(0, weights.shape[1], each):
                 part = weights[:, first : first + each]

@@ -7,11 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from lomt.sparsity.pieces import Cut, total
+from lomt.sparsity.groups import total
 
-# The diagonal metric of a part of the weights, a new tensor: metrics that are cheap to compute anew are never held
-# for a whole layer. The part is given as a function that cuts it from a tensor of the weights' shape.
-Metric = Callable[[Cut], Tensor]
+# Makes the diagonal metric of a layer's weights, a new tensor of their shape: it is held for one layer at a time.
+Metric = Callable[[], Tensor]
 
 
 class Layer(NamedTuple):
@@ -20,7 +19,7 @@ class Layer(NamedTuple):
     Attributes:
         weights: ``(blocks, channels, rows, columns)``; one group is ``[block, channel]``.
         step: the step size.
-        metric: the metric of any part of the weights; None is the identity.
+        metric: makes their metric; None is the identity.
         start: what the last proximal step returned for this layer; None at first.
         members: as how large the penalty takes a group, where weights of it that were 0 for good are not stored any
             more; None: as large as it is.
@@ -95,7 +94,7 @@ class Penalty(ABC):
             use for that.
         """
         for layer in layers:
-            weights, D = layer.weights, None if layer.metric is None else layer.metric(lambda whole: whole)
+            weights, D = layer.weights, None if layer.metric is None else layer.metric()
             size = weights.shape[-2] * weights.shape[-1]
             missing = 0 if layer.members is None else layer.members - size
             if missing:

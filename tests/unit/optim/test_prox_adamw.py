@@ -102,14 +102,15 @@ def test_agrees_with_the_textbook(shape, axis, channels_last):
     torch.testing.assert_close(weight.detach().double(), expected, rtol=2e-5, atol=2e-6)
 
 
-def test_many_pieces_are_one(monkeypatch):
-    """A layer that doesn't fit into one piece of work comes out as if it did."""
+@pytest.mark.parametrize("penalty", [GroupLasso(0.02), GroupMCP(0.02)], ids=["lasso", "mcp"])
+def test_many_portions_are_one(monkeypatch, penalty):
+    """Layers that don't fit into one portion of work come out as if they did."""
     results = []
     for piece, bucket in ((1 << 30, 1 << 30), (100, 300)):
-        monkeypatch.setattr("lomt.sparsity.pieces.PIECE", piece)
+        monkeypatch.setattr("lomt.sparsity.group_mcp.PIECE", piece)
         monkeypatch.setattr("lomt.optim.proximal.BUCKET", bucket)
         net = network()
-        train(net, ProxAdamW(parameter_groups(net, GroupLasso(0.02)), lr=0.01), 15)
+        train(net, ProxAdamW(parameter_groups(net, penalty), lr=0.01), 15)
         results.append(net)
     for a, b in zip(results[0].parameters(), results[1].parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)

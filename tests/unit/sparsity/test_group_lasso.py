@@ -51,7 +51,7 @@ def test_agrees_with_bisection_over_wild_ranges(seed, members, decades, scale, t
     if warm == "near":
         start = expected.norm(dim=(1, 2)).float()[None] * (1 + 0.01 * torch.randn(1, 40).clamp(-3, 3))
     start = None if start is None else torch.stack([start, torch.zeros_like(start)])
-    (memory,) = penalty.prox_([Layer(U, 1.0, lambda cut: cut(D[None]).clone(), start)])
+    (memory,) = penalty.prox_([Layer(U, 1.0, lambda: D[None].clone(), start)])
     norms = memory[0]
     # On the threshold itself, rounding of τ decides.
     clear = ((D.double() * W).norm(dim=(1, 2)) / tau - 1).abs() > 1e-6
