@@ -78,7 +78,6 @@ class CMakeBuild(build_ext):
 
     def _cmake(self, folder: Path, pybind11: str) -> None:
         cmake = _tool("cmake")
-        # The path of the interpreter alone would be found again from a cache, and with it headers of another.
         configure = [
             *(cmake, "-G", "Ninja", "-S", str(HERE), "-B", str(folder)),
             f"-DCMAKE_MAKE_PROGRAM={_tool('ninja')}",

@@ -91,7 +91,7 @@ def main() -> None:
         rows = {"imports_s": imports, "loads": loaded, "commands_s": commands}
         sizes = {
             name: {"distributions": sorted(found), "megabytes": round(sum(found.values()))}
-            for name, found in extras.items()
+            for name, found in {"(none)": base, **extras}.items()
         }
         asked.json.write_text(json.dumps(rows | {"extras": sizes}, indent=1) + "\n")
 

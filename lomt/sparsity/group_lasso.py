@@ -1,6 +1,7 @@
 """The group lasso, ℓ1/ℓ2: the penalty of LOMT."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import ClassVar
 
 import torch
@@ -73,9 +74,13 @@ class GroupLasso(Penalty):
 
 def _as_weight(groups: Tensor) -> tuple[Tensor, Axis]:
     """Groups ``(blocks, channels, rows, columns)`` as a convolution's weight, a view, and the axis that they are of."""
-    if groups.shape[0] == 1 and groups.stride(1) == groups[0, 0].numel():  # each lies together
-        return groups[0].unsqueeze(-1), "out"
-    return groups.transpose(1, 2).flatten(0, 1).unsqueeze(-1), "in"
+    blocks, channels, *members = groups.shape
+    together = groups.stride(1) == prod(members) and (blocks == 1 or groups.stride(0) == channels * groups.stride(1))
+    if together:
+        return groups.view(-1, *members, 1), "out"
+    rows = groups.transpose(1, 2)
+    # view, never flatten: a copy would not reach the weight.
+    return rows.view(-1, *rows.shape[2:], 1), "in"
 
 
 def _guess(norms: Tensor, change: Tensor) -> Tensor:

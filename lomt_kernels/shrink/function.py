@@ -34,7 +34,7 @@ def group_norms(
         TypeError: the weight is no tensor of real floating-point numbers in memory.
         ValueError: axis, groups or block do not fit the weight, or the backend can't be taken.
     """
-    return _call(_OPS.group_norms, weight, axis, groups, block, backend)
+    return _call("group_norms", weight, axis, groups, block, backend)
 
 
 def group_alive(
@@ -47,7 +47,7 @@ def group_alive(
     Returns:
         ``(number of groups,)`` of bool.
     """
-    return _call(_OPS.group_alive, weight, axis, groups, block, backend)
+    return _call("group_alive", weight, axis, groups, block, backend)
 
 
 def group_shrink(
@@ -165,11 +165,10 @@ class _GroupShrink(torch.autograd.Function):
         return to_weight, to_tau, None if metric is None else to_metric.to(metric.dtype), None, None, None, None
 
 
-def _call(op: Any, weight: Tensor, axis: Axis, groups: int, block: int, backend: str | None) -> Tensor:
+def _call(operation: str, weight: Tensor, axis: Axis, groups: int, block: int, backend: str | None) -> Tensor:
     place = _check(weight, axis, groups, block)
-    found: Tensor = op(
-        weight, place, groups, block, registry.choose("group_norms", weight.device, weight.dtype, backend)
-    )
+    chosen = registry.choose(operation, weight.device, weight.dtype, backend)
+    found: Tensor = getattr(_OPS, operation)(weight, place, groups, block, chosen)
     return found
 
 
@@ -216,7 +215,7 @@ def _checked_tau(tau: float | Tensor, weight: Tensor, count: int) -> Tensor:
         raise ValueError(f"tau of shape {tuple(tau.shape)}: give a scalar, or one for each of the {count} groups")
     if tau.device != weight.device:
         raise ValueError(f"tau is on {tau.device}, the weight on {weight.device}")
-    if tau.device.type == "cpu" and not _compiling():
+    if tau.device.type == "cpu" and not torch.compiler.is_compiling():
         least = tau.item() if tau.numel() == 1 else float(tau.detach().min()) if tau.numel() else 0.0
         if not least >= 0:
             raise ValueError(f"tau has {least}: thresholds are 0 or more")
@@ -231,9 +230,5 @@ def _check_metric(metric: Tensor, weight: Tensor) -> None:
         )
     if metric.dtype not in FLOATS:
         raise TypeError(f"the metric is of {metric.dtype}: give floating-point numbers")
-    if metric.device.type == "cpu" and not _compiling() and not bool((metric.detach() > 0).all()):
+    if metric.device.type == "cpu" and not torch.compiler.is_compiling() and not bool((metric.detach() > 0).all()):
         raise ValueError(f"the metric has {float(metric.detach().min())}: its numbers are above 0")
-
-
-def _compiling() -> bool:
-    return torch.compiler.is_compiling()

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomt.sparsity import GroupLasso
+from lomt.sparsity.groups import grouped
 from lomt.sparsity.penalty import Layer
 
 
@@ -58,6 +59,23 @@ def test_agrees_with_bisection_over_wild_ranges(seed, members, decades, scale, t
     assert torch.equal((norms[0] == 0)[clear], (expected.norm(dim=(1, 2)) == 0)[clear])
     assert torch.equal(~U[0].any(1).any(1) & clear, (norms[0] == 0) & clear)
     torch.testing.assert_close(U[0][clear].double(), expected[clear], rtol=1e-6, atol=1e-36)
+
+
+@pytest.mark.parametrize("layout", ["in", "out", "out, channels_last", "blocks"])
+def test_the_step_reaches_the_weight_itself(layout):
+    W = torch.full((4, 6, 3, 3), 0.1)
+    if layout.endswith("channels_last"):
+        W = W.to(memory_format=torch.channels_last)
+    GroupLasso(1e3).prox_(
+        [Layer(grouped(W, layout[:3] if layout.startswith("out") else "in", 2 if layout == "blocks" else 1), 1.0)]
+    )
+    assert not W.any()
+    plain = torch.full((2, 3, 5, 4), 0.1)
+    GroupLasso(1e3).prox_([Layer(plain, 1.0)])
+    assert not plain.any()
+    no_view = torch.full((3, 2, 4, 5), 0.1).permute(1, 0, 3, 2)
+    with pytest.raises(RuntimeError, match="view size is not compatible"):
+        GroupLasso(1e3).prox_([Layer(no_view, 1.0)])
 
 
 def test_threshold_separates_exact_zeros_from_the_rest():
