@@ -7,6 +7,7 @@
 #include <string>
 
 #include "common/cuda_calls.h"
+#include "prox/call.h"
 #include "shrink/call.h"
 
 namespace py = pybind11;
@@ -40,7 +41,8 @@ int64_t threads() {
   return count;
 }
 
-using Kernel = void (*)(const lomt::ShrinkCall&);
+using ShrinkKernel = void (*)(const lomt::ShrinkCall&);
+using ProxKernel = void (*)(const lomt::ProxCall&);
 
 #ifdef LOMT_X86
 #define LOMT_VARIANTS(name) {lomt::baseline::name, lomt::avx2::name, lomt::avx512::name}
@@ -49,8 +51,9 @@ using Kernel = void (*)(const lomt::ShrinkCall&);
 #endif
 
 enum Operation { kNorms, kAlive, kShrink, kBackward };
-const Kernel kShrinkKernels[4][3] = {LOMT_VARIANTS(group_norms), LOMT_VARIANTS(group_alive),
+const ShrinkKernel kShrinkKernels[4][3] = {LOMT_VARIANTS(group_norms), LOMT_VARIANTS(group_alive),
                                      LOMT_VARIANTS(group_shrink), LOMT_VARIANTS(group_shrink_backward)};
+const ProxKernel kProxKernels[3] = LOMT_VARIANTS(prox_step);
 
 const void* address(uintptr_t number) { return reinterpret_cast<const void*>(number); }
 void* writable(uintptr_t number) { return reinterpret_cast<void*>(number); }
@@ -80,6 +83,38 @@ void shrink(int operation, int dtype, std::array<int64_t, 6> form, uintptr_t wei
     return;
   }
   lomt::cuda_shrink(operation, call, static_cast<int>(device), writable(stream));
+}
+
+// One step of many tensors. `table` holds a ProxTensor of each, as 64-bit numbers, `prices` a float64 of each;
+// `workspace` is as much memory as `table`, on the GPU.
+void prox_step(bool sgd, int dtype, const py::buffer& table, const py::buffer& prices, std::array<double, 8> numbers,
+               bool maximize, bool nesterov, uintptr_t lr, int lr_dtype, uintptr_t grad_scale, uintptr_t found_inf,
+               uintptr_t workspace, int64_t device, uintptr_t stream) {
+  const py::buffer_info rows = table.request(true), each = prices.request();
+  const int64_t count = each.size;
+  if (rows.size * rows.itemsize != count * static_cast<int64_t>(sizeof(lomt::ProxTensor)))
+    throw std::invalid_argument("the table is not as long as there are prices");
+  const lomt::ProxCall call{
+      sgd,
+      static_cast<lomt::DType>(dtype),
+      count,
+      static_cast<lomt::ProxTensor*>(rows.ptr),
+      static_cast<const double*>(each.ptr),
+      {numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6], numbers[7], maximize,
+       nesterov},
+      address(lr),
+      static_cast<lomt::DType>(lr_dtype),
+      static_cast<const float*>(address(grad_scale)),
+      static_cast<const float*>(address(found_inf)),
+      pool,
+      threads(),
+  };
+  const py::gil_scoped_release release;
+  if (device < 0) {
+    kProxKernels[isa](call);
+    return;
+  }
+  lomt::cuda_prox(call, writable(workspace), static_cast<int>(device), writable(stream));
 }
 
 py::dict facts() {
@@ -128,4 +163,8 @@ PYBIND11_MODULE(_C, m) {
         py::arg("operation"), py::arg("dtype"), py::arg("form"), py::arg("weight"), py::arg("metric"), py::arg("tau"),
         py::arg("tau_step"), py::arg("start"), py::arg("grad"), py::arg("out"), py::arg("theta"), py::arg("grad_tau"),
         py::arg("grad_metric"), py::arg("device"), py::arg("stream"), py::call_guard<py::gil_scoped_release>());
+  m.def("prox_step", &prox_step, "One step of AdamW, or of SGD, and its proximal operator, on many tensors.",
+        py::arg("sgd"), py::arg("dtype"), py::arg("table"), py::arg("prices"), py::arg("numbers"), py::arg("maximize"),
+        py::arg("nesterov"), py::arg("lr"), py::arg("lr_dtype"), py::arg("grad_scale"), py::arg("found_inf"),
+        py::arg("workspace"), py::arg("device"), py::arg("stream"));
 }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lomt_kernels.facts import info
     from lomt_kernels.live import LiveList
+    from lomt_kernels.prox import prox_adamw_, prox_sgd_
     from lomt_kernels.shrink import group_alive, group_norms, group_shrink
 
 __version__ = "0.1.0"
@@ -20,9 +21,11 @@ _NAMES = {
     "group_norms": "shrink",
     "group_shrink": "shrink",
     "info": "facts",
+    "prox_adamw_": "prox",
+    "prox_sgd_": "prox",
 }
 
-__all__ = ["LiveList", "group_alive", "group_norms", "group_shrink", "info"]
+__all__ = ["LiveList", "group_alive", "group_norms", "group_shrink", "info", "prox_adamw_", "prox_sgd_"]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,6 +24,43 @@ def group_count(weight: Tensor, axis: int, groups: int, block: int) -> int:
     return (weight.shape[0] if axis else weight.shape[1] * groups) // block
 
 
+def check_groups(weight: Tensor, axis: str, groups: int, block: int) -> int:
+    """The axis's number, if a weight has groups of this kind.
+
+    Raises:
+        TypeError: the weight is no dense tensor of real floating-point numbers.
+        ValueError: axis, groups or block do not fit it.
+    """
+    if not isinstance(weight, Tensor) or weight.dtype not in FLOATS or weight.layout != torch.strided:
+        raise TypeError(_of_what(weight))
+    if type(weight) not in (Tensor, torch.nn.Parameter) and hasattr(weight, "placements"):
+        raise TypeError("a DTensor's groups may lie on several devices: use its local tensor, weight.to_local()")
+    if axis not in AXES:
+        raise ValueError(f"unknown axis {axis!r}: groups are 'in' or 'out' channels")
+    if weight.ndim < 2:
+        raise ValueError(
+            f"a weight of shape {tuple(weight.shape)} has no channels to group: weights are (out, in, *kernel)"
+        )
+    out, inner = weight.shape[:2]
+    if groups < 1 or out % groups:
+        raise ValueError(f"groups={groups} does not divide the weight's {out} output channels")
+    if axis == "in":
+        if block < 1 or inner % block:
+            raise ValueError(f"block={block} does not divide the {inner} input channels of a conv group")
+        return 0
+    if block < 1 or (out // groups) % block:
+        raise ValueError(f"block={block} does not divide the {out // groups} output channels of a conv group")
+    return 1
+
+
+def _of_what(weight: object) -> str:
+    if not isinstance(weight, Tensor):
+        return f"a weight is a tensor, not {type(weight).__name__}"
+    if weight.layout != torch.strided:
+        return f"a weight of layout {weight.layout} has no strides: give weight.to_dense()"
+    return f"groups are of floating-point weights, not of {weight.dtype}"
+
+
 def memory_format(weight: Tensor) -> torch.memory_format:
     """The layout of results: channels_last where the weight has it, else contiguous."""
     if not weight.is_contiguous():

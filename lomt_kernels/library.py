@@ -28,6 +28,18 @@ SCHEMAS = {
         "(Tensor grad, Tensor weight, Tensor tau, Tensor? metric, Tensor theta, int axis, int groups, int block,"
         " str backend) -> (Tensor, Tensor, Tensor)"
     ),
+    "prox_adamw_": (
+        "(Tensor(a!)[] weights, Tensor(b!)[] grads, Tensor(c!)[] exp_avgs, Tensor(d!)[] exp_avg_sqs,"
+        " Tensor(e!)[] max_exp_avg_sqs, Tensor(f!)[] steps, Tensor(g!)[] norms, Tensor?[] computed, float[] prices,"
+        " float lr, Tensor? lr_tensor, float beta1, float beta2, float eps, float weight_decay, bool maximize,"
+        " float gamma, int axis, int[] groups, int block, Tensor? grad_scale, Tensor? found_inf, str backend) -> ()"
+    ),
+    "prox_sgd_": (
+        "(Tensor(a!)[] weights, Tensor(b!)[] grads, Tensor(c!)[] momentum_buffers, Tensor(d!)[] norms,"
+        " Tensor?[] computed, bool[] fresh, float[] prices, float lr, Tensor? lr_tensor, float momentum,"
+        " float dampening, float weight_decay, bool nesterov, bool maximize, float gamma, int axis, int[] groups,"
+        " int block, Tensor? grad_scale, Tensor? found_inf, str backend) -> ()"
+    ),
 }
 """Operation → schema. ``axis`` is 0 for groups of input channels, 1 for groups of output channels."""
 
@@ -43,6 +55,8 @@ class Ops:
     group_alive = torch.ops.lomt_kernels.group_alive.default
     group_shrink = torch.ops.lomt_kernels.group_shrink.default
     group_shrink_backward = torch.ops.lomt_kernels.group_shrink_backward.default
+    prox_adamw_ = torch.ops.lomt_kernels.prox_adamw_.default
+    prox_sgd_ = torch.ops.lomt_kernels.prox_sgd_.default
 
 
 OPS = Ops()
@@ -86,3 +100,13 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor]:
     of_metric = theta.new_empty(0) if metric is None else new_like(weight, wide(weight.dtype))
     return new_like(weight), torch.empty_like(theta), of_metric
+
+
+@torch.library.register_fake("lomt_kernels::prox_adamw_", lib=_LIBRARY)
+def _(*arguments: object) -> None:  # noqa: ARG001 – in place
+    return None
+
+
+@torch.library.register_fake("lomt_kernels::prox_sgd_", lib=_LIBRARY)
+def _(*arguments: object) -> None:  # noqa: ARG001 – in place
+    return None

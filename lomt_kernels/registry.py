@@ -21,15 +21,19 @@ FOLDERS = {
     "group_alive": "shrink",
     "group_shrink": "shrink",
     "group_shrink_backward": "shrink",
+    "prox_adamw_": "prox",
+    "prox_sgd_": "prox",
 }
 """Operation → the folder where its backends are."""
 
-PUBLIC = ("group_norms", "group_alive", "group_shrink")
+PUBLIC = ("group_norms", "group_alive", "group_shrink", "prox_adamw_", "prox_sgd_")
 """What users call."""
 
 PROVEN: dict[tuple[str, str], str] = {
     ("shrink", "native"): "the tests of every commit",
     ("shrink", "reference"): "the tests of every commit",
+    ("prox", "native"): "the tests of every commit",
+    ("prox", "reference"): "the tests of every commit",
 }
 """(Folder, backend) → where it passed its tests. GPU backends stand here by device and versions once ``pytest -m gpu``
 has passed there; before that, they are only taken when asked for by name."""

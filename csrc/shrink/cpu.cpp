@@ -328,7 +328,7 @@ struct Call {
   }
 
   void in_metric(const Tile& tile, Scratch& scratch) const {
-    constexpr double tolerance = sizeof(T) == 8 ? 1e-8 : 1e-5;
+    constexpr double accept = sizeof(T) == 8 ? 1e-16 : 1e-9;
     read_tau(tile, scratch);
     const T* __restrict w = weight;
     const W* __restrict D = metric;
@@ -357,7 +357,7 @@ struct Call {
                   return Terms<2>{{term * term, term * term * q}};
                 });
       for (int64_t g = 0; g < tile.groups; ++g) {
-        roots[g].look(scratch.sums[g], scratch.sums[tile.groups + g], tolerance);
+        roots[g].look(scratch.sums[g], scratch.sums[tile.groups + g], accept);
       }
     }
     for (int64_t g = 0; g < tile.groups; ++g) {

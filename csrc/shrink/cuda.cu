@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) euclidean_kernel(ShrinkCall
 template <class T>
 __global__ void __launch_bounds__(kThreads, kBlocks) metric_kernel(ShrinkCall call, int64_t groups_of_tile) {
   using W = typename Wide<T>::type;
-  constexpr double tolerance = sizeof(T) == 8 ? 1e-8 : 1e-5;
+  constexpr double accept = sizeof(T) == 8 ? 1e-16 : 1e-9;
   __shared__ Shared shared;
   const Tile tile = tile_of(call.form, groups_of_tile);
   const T* w = static_cast<const T*>(call.weight);
@@ -182,7 +182,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) metric_kernel(ShrinkCall ca
       return Terms<2>{{term * term, term * term * q}};
     });
     if (threadIdx.x < tile.groups) {
-      root.look(shared.sums[threadIdx.x], shared.sums[tile.groups + threadIdx.x], tolerance);
+      root.look(shared.sums[threadIdx.x], shared.sums[tile.groups + threadIdx.x], accept);
       shared.theta[threadIdx.x] = root.theta;
     }
     __syncthreads();

@@ -5,6 +5,10 @@
 // q = D / (theta D + tau), where theta = |U| > 0 solves psi(theta) = sum W^2 q^2 = 1.
 // h(theta) = 1 / sqrt(psi) - 1 is increasing and concave. So Newton's step from any theta ends left of the root, and
 // from there on they rise towards it. A step that ends above 0 therefore proves that the group is alive.
+//
+// A concave price, tau t - c t^2 / 2 up to t = tau / c and flat from there on, puts theta D + (tau - c theta) into q's
+// denominator. On [0, tau / c] h is still concave, though it may fall again: Newton's step from where h rises ends left
+// of the first root, which is the minimum that belongs to this part.
 #pragma once
 
 #include <cmath>
@@ -26,16 +30,20 @@ LOMT_HD double inverse_shift(double theta, double tau, double D) { return D / (t
 struct Root {
   double theta;
   bool open;
-  bool left;  // of the root, as all guesses but the first are
+  bool left;     // of the root, as all guesses but the first are
+  bool outside;  // there is none up to the end of a concave price
 
   // Where to start: at the last solution, else at |W|, which is no less; at 0, where dead and alive part, if neither is
   // usable.
-  LOMT_HD static Root from(double start) { return {start > 0 && start < INFINITY ? start : 0.0, true, false}; }
-  LOMT_HD static Root known(double theta) { return {theta, false, true}; }
+  LOMT_HD static Root from(double start) { return {start > 0 && start < INFINITY ? start : 0.0, true, false, false}; }
+  LOMT_HD static Root known(double theta) { return {theta, false, true, false}; }
 
-  // One look: psi = sum W^2 q^2 and chi = sum W^2 q^3 at theta; `tolerance` is on the relative step, whose square
-  // bounds the error. A step back from the left of the root is rounding: there is no more to be seen.
-  LOMT_HD void look(double psi, double chi, double tolerance) {
+  // One look: psi = sum W^2 q^2 and chi = sum W^2 q^2 s at theta, where s = (D - c) / (theta D + tau - c theta), which
+  // is q without a c. `accept` is the relative error that the shrunk group may have. Newton's relative error is
+  // 1.5 H r^2 after a relative step r, where H, the spread of theta q within the group over its mean mu = theta chi /
+  // psi, is 1 - mu at most; and the shrunk group errs by sqrt(1 - mu) of that. With a concave price H is taken as 1. A
+  // step back from the left of the root is rounding: there is no more to be seen.
+  LOMT_HD void look(double psi, double chi, double accept, double end = INFINITY) {
     if (!open) return;
     if (theta == 0 && psi <= 1) {
       open = false;
@@ -43,6 +51,13 @@ struct Root {
     }
     if (psi == 0) {  // all weights are 0, or too small to be seen from here: 0 decides
       theta = 0;
+      return;
+    }
+    if (end < INFINITY && chi <= 0) {  // h falls here: a guess was beyond its top, or steps from the left were
+      outside = left || theta == 0;
+      open = !outside;
+      theta = 0;
+      left = true;
       return;
     }
     const double step = (sqrt(psi) - 1) * psi / chi;
@@ -56,8 +71,15 @@ struct Root {
       open = false;
       return;
     }
+    if (next > end) {
+      outside = true;
+      open = false;
+      return;
+    }
+    const double relative = fabs(step) / next, mu = theta * chi / psi;
+    const double spread = end < INFINITY ? 1.0 : mu < 1 ? 1 - mu : 0.0;
     left = fabs(step) <= 1e3 * next;  // after a longer one, rounding may have carried it past the root
-    open = !(next > 0 && fabs(step) <= tolerance * next);
+    open = !(next > 0 && relative < 0.25 && 1.5 * spread * sqrt(spread) * relative * relative <= accept);
     theta = next > 0 ? next : 0.0;
   }
 };

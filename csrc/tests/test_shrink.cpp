@@ -76,7 +76,7 @@ double solved(const std::vector<double>& W, const std::vector<double>& D, double
       psi += term * term;
       chi += term * term * q;
     }
-    root.look(psi, chi, 1e-8);
+    root.look(psi, chi, 1e-16);
   }
   return root.theta;
 }

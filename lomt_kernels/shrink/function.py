@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lomt_kernels import library, registry
-from lomt_kernels.layout import AXES, FLOATS, Axis, group_count
+from lomt_kernels.layout import AXES, FLOATS, Axis, check_groups, group_count
 
 _OPS = library.OPS
 
@@ -90,7 +90,7 @@ def group_shrink(
         tensor([[1.5000, 0.0000],
                 [2.0000, 0.0000]])
     """
-    place = _check(weight, axis, groups, block)
+    place = check_groups(weight, axis, groups, block)
     count = group_count(weight, place, groups, block)
     tau = _checked_tau(tau, weight, count)
     if metric is not None:
@@ -166,42 +166,10 @@ class _GroupShrink(torch.autograd.Function):
 
 
 def _call(operation: str, weight: Tensor, axis: Axis, groups: int, block: int, backend: str | None) -> Tensor:
-    place = _check(weight, axis, groups, block)
+    place = check_groups(weight, axis, groups, block)
     chosen = registry.choose(operation, weight.device, weight.dtype, backend)
     found: Tensor = getattr(_OPS, operation)(weight, place, groups, block, chosen)
     return found
-
-
-def _check(weight: Tensor, axis: Axis, groups: int, block: int) -> int:
-    """The axis's number, if everything fits."""
-    if not isinstance(weight, Tensor) or weight.dtype not in FLOATS or weight.layout != torch.strided:
-        raise TypeError(_of_what(weight))
-    if type(weight) not in (Tensor, torch.nn.Parameter) and hasattr(weight, "placements"):
-        raise TypeError("a DTensor's groups may lie on several devices: use its local tensor, weight.to_local()")
-    if axis not in AXES:
-        raise ValueError(f"unknown axis {axis!r}: groups are 'in' or 'out' channels")
-    if weight.ndim < 2:
-        raise ValueError(
-            f"a weight of shape {tuple(weight.shape)} has no channels to group: weights are (out, in, *kernel)"
-        )
-    out, inner = weight.shape[:2]
-    if groups < 1 or out % groups:
-        raise ValueError(f"groups={groups} does not divide the weight's {out} output channels")
-    if axis == "in":
-        if block < 1 or inner % block:
-            raise ValueError(f"block={block} does not divide the {inner} input channels of a conv group")
-        return 0
-    if block < 1 or (out // groups) % block:
-        raise ValueError(f"block={block} does not divide the {out // groups} output channels of a conv group")
-    return 1
-
-
-def _of_what(weight: object) -> str:
-    if not isinstance(weight, Tensor):
-        return f"a weight is a tensor, not {type(weight).__name__}"
-    if weight.layout != torch.strided:
-        return f"a weight of layout {weight.layout} has no strides: give weight.to_dense()"
-    return f"groups are of floating-point weights, not of {weight.dtype}"
 
 
 def _checked_tau(tau: float | Tensor, weight: Tensor, count: int) -> Tensor:

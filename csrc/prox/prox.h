@@ -1,0 +1,213 @@
+// The mathematics of the proximal optimizers' steps, for hosts and devices alike.
+//
+// W is what the plain optimizer's step leaves, rounded to the weight's type; D is the metric, 1 for SGD and
+// sqrt(v) + eps * root for AdamW, with root = sqrt(1 - beta2^t): a metric and its step may be scaled alike, so v's bias
+// is corrected in two numbers instead of all weights. Then each group becomes the U that minimizes
+// sum D (U - W)^2 / 2 + p(|U|), p(t) = tau t - c t^2 / 2 up to its end tau / c and flat from there on; c = 0 is the
+// group lasso, c = step / gamma the minimax concave penalty.
+#pragma once
+
+#include "../shrink/shrink.h"
+
+namespace lomt {
+
+// One AdamW step's numbers for one tensor. X is a number or a vector of them.
+template <class C>
+struct AdamW {
+  C beta1, rest1, beta2, rest2;  // rest = 1 - beta
+  C decay;                       // 1 - lr * weight_decay
+  C size;                        // of the step along m / D
+  C eps;
+  C sign;  // of the gradient, and 1 / grad_scale
+
+  template <class X>
+  LOMT_HD X first(X m, X g) const {
+    return beta1 * m + rest1 * g;
+  }
+  template <class X>
+  LOMT_HD X second(X v, X g) const {
+    return beta2 * v + rest2 * g * g;
+  }
+};
+
+// One SGD step's numbers.
+template <class C>
+struct SGD {
+  C lr, momentum, rest, decay, sign;  // rest = 1 - dampening, 1 at the first step
+};
+
+// The proximal operator's numbers, in the scaled metric.
+struct Price {
+  double tau, curvature;
+  LOMT_HD double end() const { return curvature > 0 ? tau / curvature : INFINITY; }
+  LOMT_HD double of(double norm) const { return norm * (tau - norm * curvature / 2); }
+};
+
+// What both optimizers are told.
+struct StepNumbers {
+  double lr, beta1, beta2, eps, weight_decay;
+  double momentum, dampening;
+  double gamma;  // infinite: the group lasso
+  bool maximize, nesterov;
+};
+
+template <class C>
+LOMT_HD AdamW<C> adamw_of(const StepNumbers& n, double lr, double step, double grad_scale, double* root) {
+  const double correction = 1 - pow(n.beta1, step);
+  *root = sqrt(1 - pow(n.beta2, step));
+  return {static_cast<C>(n.beta1),     static_cast<C>(1 - n.beta1),
+          static_cast<C>(n.beta2),     static_cast<C>(1 - n.beta2),
+          static_cast<C>(1 - lr * n.weight_decay), static_cast<C>(lr * *root / correction),
+          static_cast<C>(n.eps * *root), static_cast<C>((n.maximize ? -1 : 1) / grad_scale)};
+}
+
+template <class C>
+LOMT_HD SGD<C> sgd_of(const StepNumbers& n, double lr, bool first, double grad_scale) {
+  return {static_cast<C>(lr), static_cast<C>(first ? 0 : n.momentum), static_cast<C>(first ? 1 : 1 - n.dampening),
+          static_cast<C>(n.weight_decay), static_cast<C>((n.maximize ? -1 : 1) / grad_scale)};
+}
+
+// `price` is lambda sqrt(|g|), `step` the step size in the scaled metric.
+LOMT_HD Price price_of(double price, double step, double gamma) {
+  return {step * price, gamma < INFINITY && price > 0 ? step / gamma : 0.0};
+}
+
+// What one look at a group's members sums up, at theta.
+struct Sums {
+  double psi, chi;      // sum W^2 q^2, sum W^2 q^2 s (shrink.h)
+  double square, kappa;  // sum W^2, sum D W^2 (1 - theta q)^2: only with a concave price
+};
+
+// What a look adds for one member. With rest = tau - c theta, q = D / (theta D + rest) and s = q - c / (theta D + rest).
+LOMT_HD void add_member(Sums& sums, double W, double D, double theta, double rest, double curvature) {
+  const double r = 1 / (theta * D + rest), q = D * r, t = W * q;
+  sums.psi += t * t;
+  sums.chi += t * t * (q - curvature * r);
+  if (curvature > 0) {
+    const double lost = W * (1 - theta * q);
+    sums.square += W * W;
+    sums.kappa += D * lost * lost;
+  }
+}
+
+// One group on its way: where the next look is, and, once closed, what it becomes: U = W theta D / (theta D + rest), 0
+// where theta is 0, W where rest is 0.
+struct Group {
+  Root root;
+  bool blank;     // nothing is known yet: a look at theta = 1 without a rest finds |W|^2, as psi
+  bool doubtful;  // sums in float32 can't decide: float64 must
+  double theta, rest, norm;
+
+  // Starts at a guess of the norm; where that is a NaN, or nothing shrinks, at |W|.
+  LOMT_HD static Group from(double guess, const Price& price) {
+    Group group{Root::from(1), true, false, 1, 0, 0};
+    if (guess == guess && price.tau > 0) group.start(guess, price);
+    return group;
+  }
+
+  LOMT_HD void start(double guess, const Price& price) {
+    blank = false;
+    const double end = price.end();
+    root = Root::from(guess < end ? guess : end);
+    aim(price);
+  }
+
+  LOMT_HD bool open() const { return root.open && !doubtful; }
+
+  LOMT_HD void aim(const Price& price) {
+    theta = root.theta;
+    rest = price.tau - price.curvature * theta;
+  }
+
+  // Takes a look's sums. They err by `fuzz` (relative); the group may err by `accept`.
+  LOMT_HD void look(const Sums& s, const Price& price, double fuzz, double accept) {
+    if (blank) {
+      price.tau > 0 ? start(sqrt(s.psi), price) : keep(sqrt(s.psi));
+      return;
+    }
+    const double end = price.end();
+    const bool finite = s.psi < INFINITY && s.chi < INFINITY && s.chi > -INFINITY;
+    if (!finite && fuzz > 0) {
+      doubtful = true;
+      return;
+    }
+    if (fuzz > 0 && end < INFINITY) {
+      const double excess = s.square - end * end, blur = fuzz * end * end;
+      if (fabs(excess) <= blur) {
+        doubtful = true;
+        return;
+      }
+      if (excess > 0 && theta == end) {  // psi is convex: where it falls at the end, it was above 1 all the way
+        doubtful = !(s.chi > fuzz * s.psi / end);
+        if (!doubtful) keep(sqrt(s.square));
+        return;
+      }
+    }
+    if (theta == 0 && fabs(s.psi - 1) <= fuzz) {
+      doubtful = true;
+      return;
+    }
+    const double at = theta;
+    root.look(s.psi, s.chi, accept, end);
+    if (root.open) {
+      aim(price);
+      return;
+    }
+    if (fuzz > 0) {
+      // Next to its threshold a group is ill-conditioned: an error of psi becomes one of theta, over mu.
+      doubtful = root.outside || (root.theta > 0 && at * s.chi < 0.1 * s.psi);
+      if (end < INFINITY && s.square > end * end) {
+        const double cost = s.kappa / 2 + price.of(at), free = price.tau * end / 2;
+        doubtful |= !(fabs(free - cost) > 1e-3 * free);
+        if (!doubtful && free < cost) {
+          keep(sqrt(s.square));
+          return;
+        }
+      }
+    }
+    close(price);
+  }
+
+  // W itself.
+  LOMT_HD void keep(double size) {
+    root.open = false;
+    theta = 1;
+    rest = 0;
+    norm = size;
+  }
+
+  // The root's.
+  LOMT_HD void close(const Price& price) {
+    aim(price);
+    norm = theta;
+  }
+
+  // In float64, once the root is found: with a concave price W itself may be better. `s` are the sums there.
+  LOMT_HD void choose(const Sums& s, const Price& price) {
+    const double end = price.end();
+    if (s.square > end * end &&
+        (root.outside || price.tau * end / 2 < s.kappa / 2 + price.of(root.theta))) {
+      keep(sqrt(s.square));
+    } else {
+      close(price);
+    }
+  }
+};
+
+// The norm that a group will have if that goes on changing as it did.
+LOMT_HD double guess_of(double norm, double change) {
+  const double ahead = norm + 0.9 * change;
+  return ahead > 0 ? ahead : norm;
+}
+
+// How far sums of float32 terms may be off, in blocks that are added up in float64; and what a group may be off by then.
+template <class C>
+struct Precision {
+  static constexpr double fuzz = 4e-6, accept = 1e-7;
+};
+template <>
+struct Precision<double> {
+  static constexpr double fuzz = 1e-12, accept = 1e-16;
+};
+
+}  // namespace lomt
