@@ -16,7 +16,7 @@ namespace lomt::LOMT_ISA {
 namespace {
 
 // Rows of float32 terms that are summed before they go into float64.
-constexpr int64_t kRows = 32;
+constexpr int64_t kRows = 64;
 // Columns that are worked on at once: what is kept of each stays in the second cache.
 constexpr int64_t kColumns = 4096;
 // Numbers ahead that are asked for.
@@ -140,34 +140,41 @@ struct SGDStep {
 // Vectors of sums.
 template <class C, bool kConcave>
 struct Partial {
-  Vector<C> psi = {}, chi = {};
+  Vector<C> psi = {}, chi = {}, omega = {};
   void add(Vector<C> w, Vector<C> D, Vector<C> theta, Vector<C> rest, C) {
     const Vector<C> q = D * reciprocal(theta * D + rest);
     Vector<C> t = w * q;
     t *= t;
     psi += t;
-    chi += t * q;
+    t *= q;
+    chi += t;
+    omega += t * q;
   }
 };
 template <class C>
 struct Partial<C, true> {
-  Vector<C> psi = {}, chi = {}, square = {}, kappa = {};
+  Vector<C> psi = {}, chi = {}, omega = {}, square = {}, kappa = {};
   void add(Vector<C> w, Vector<C> D, Vector<C> theta, Vector<C> rest, C curvature) {
     const Vector<C> r = reciprocal(theta * D + rest), q = D * r, lost = w * (1 - theta * q);
     Vector<C> t = w * q;
     t *= t;
     psi += t;
-    chi += t * (q - curvature * r);
+    const Vector<C> slope = q - curvature * r;
+    t *= slope;
+    chi += t;
+    omega += t * slope;
     square += w * w;
     kappa += D * lost * lost;
   }
 };
 
-// U from W: 0 where theta is 0, W where rest is 0.
-template <class C>
+// U from W: 0 where theta is 0, and, if some groups are to stay as they are, W where rest is 0.
+template <bool kKeep, class C>
 Vector<C> shrunk(Vector<C> w, Vector<C> D, Vector<C> theta, Vector<C> rest) {
   const Vector<C> t = theta * D, u = w * (t * reciprocal(t + rest));
-  return theta == 0 ? Vector<C>{} : rest == 0 ? w : u;
+  const Vector<C> dead = theta == 0 ? Vector<C>{} : u;
+  if constexpr (kKeep) return rest == 0 ? w : dead;
+  return dead;
 }
 
 // Masks of groups whose gradient was computed: none, or a vector of them.
@@ -190,12 +197,23 @@ struct Cell {
   Partial<C, kConcave> sums;
 };
 
+// What a thread works with, kept from tensor to tensor.
+template <class C, bool kConcave>
+struct Scratch {
+  std::vector<Group> groups;
+  std::vector<Cell<C, kConcave>> cells;
+  std::vector<Vector<C>> there;
+  std::vector<double> columns;   // sums of each
+  std::vector<int64_t> visited;  // vectors with an open group
+  std::vector<double> members;
+};
+
 // Some adjacent groups of one tensor.
 template <class Step, bool kConcave>
 struct Worker {
   using C = typename Step::C;
   static constexpr int L = kLanes<C>;
-  static constexpr int N = kConcave ? 4 : 2;
+  static constexpr int N = kConcave ? 5 : 3;
   using Precision = lomt::Precision<C>;
 
   const ProxTensor& tensor;
@@ -204,29 +222,32 @@ struct Worker {
   C* norms;
   C* changes;
 
-  std::vector<Group> groups;
-  std::vector<Cell<C, kConcave>> cells;
-  std::vector<Vector<C>> there;
-  std::vector<double> columns;  // N sums of each
-  std::vector<int64_t> visited;  // vectors with an open group
-  std::vector<double> members;
+  Scratch<C, kConcave>& scratch;
+  std::vector<Group>& groups = scratch.groups;
+  std::vector<Cell<C, kConcave>>& cells = scratch.cells;
+  std::vector<Vector<C>>& there = scratch.there;
+  std::vector<double>& columns = scratch.columns;
+  std::vector<int64_t>& visited = scratch.visited;
+  std::vector<double>& members = scratch.members;
 
   bool active(int64_t group) const { return tensor.computed == nullptr || tensor.computed[group]; }
 
   Group begin(int64_t group) const {
     Group g = Group::from(guess_of(norms[group], changes[group]), price);
-    // Looked at where it is rounded to.
-    g.root.theta = static_cast<C>(g.root.theta);
-    if (!g.blank) g.aim(price);
+    round(g);
     return g;
   }
 
   void look(Group& g, const Sums& sums) const {
     g.look(sums, price, Precision::fuzz, Precision::accept);
-    if (g.root.open) {
-      g.root.theta = static_cast<C>(g.root.theta);
-      if (!g.blank) g.aim(price);
-    }
+    if (g.root.open) round(g);
+  }
+
+  // The next look is where theta is rounded to.
+  void round(Group& g) const {
+    if (g.blank || g.flat) return;
+    g.root.theta = static_cast<C>(g.root.theta);
+    g.aim(price);
   }
 
   void done(int64_t group, const Group& g) {
@@ -247,7 +268,7 @@ struct Worker {
     if (!(square < INFINITY)) {
       g.root.open = false;
       g.theta = g.norm = NAN;
-      g.rest = price.tau;
+      g.rest = 1;
     }
     const double curvature = price.curvature;
     Sums s{};
@@ -255,8 +276,7 @@ struct Worker {
       s = sums_of(W, D, count, g.theta, g.rest, curvature);
       g.look(s, price, 0, 1e-16);
     }
-    if (square < INFINITY) {
-      g.aim(price);
+    if (square < INFINITY && g.rest != 0) {
       s = sums_of(W, D, count, g.theta, g.rest, curvature);
       s.square = square;
       g.choose(s, price);
@@ -273,15 +293,17 @@ struct Worker {
   }
 
   static Sums sums_of(const double* W, const double* D, int64_t count, double theta, double rest, double curvature) {
-    double psi = 0, chi = 0, kappa = 0;
-#pragma omp simd reduction(+ : psi, chi, kappa)
+    double psi = 0, chi = 0, omega = 0, kappa = 0;
+#pragma omp simd reduction(+ : psi, chi, omega, kappa)
     for (int64_t i = 0; i < count; ++i) {
       const double r = 1 / (theta * D[i] + rest), q = D[i] * r, t = W[i] * q, lost = W[i] * (1 - theta * q);
+      const double slope = q - curvature * r;
       psi += t * t;
-      chi += t * t * (q - curvature * r);
+      chi += t * t * slope;
+      omega += t * t * slope * slope;
       kappa += D[i] * lost * lost;
     }
-    return {psi, chi, 0, kappa};
+    return {psi, chi, omega, 0, kappa};
   }
 
   // A group that is written as float32 and may have come out as zeros only, though its norm is not 0.
@@ -314,7 +336,7 @@ struct Worker {
         const Vector<C> theta = all_of<C>(static_cast<C>(g.theta)), rest = all_of<C>(static_cast<C>(g.rest));
         for_vectors<C>(run, [&](int64_t i, auto lanes) {
           const Vector<C> w = load_vector<C>(step.weight + at + i, lanes);
-          store_vector<C>(step.weight + at + i, shrunk<C>(w, step.metric(at + i, lanes), theta, rest), lanes);
+          store_vector<C>(step.weight + at + i, shrunk<false, C>(w, step.metric(at + i, lanes), theta, rest), lanes);
         });
       }
       done(k, g);
@@ -327,7 +349,7 @@ struct Worker {
     const Vector<C> theta = all_of<C>(static_cast<C>(g.theta)), rest = all_of<C>(static_cast<C>(g.rest));
     const C curvature = static_cast<C>(price.curvature);
     const Everywhere all{};
-    double total[4] = {};
+    double total[5] = {};
     const int64_t whole = run / L * L;
     Begun<C> next{};
     if (kStep && whole > 0) next = step.begin(at, AllLanes<C>{}, all);
@@ -368,16 +390,17 @@ struct Worker {
       sums.add(w, D, theta, rest, curvature);
       add(total, sums);
     }
-    return {total[0], total[1], total[2], total[3]};
+    return {total[0], total[1], total[2], total[3], total[4]};
   }
 
   static void add(double* total, const Partial<C, kConcave>& sums) {
     for (int k = 0; k < L; ++k) {
       total[0] += sums.psi[k];
       total[1] += sums.chi[k];
+      total[2] += sums.omega[k];
       if constexpr (kConcave) {
-        total[2] += sums.square[k];
-        total[3] += sums.kappa[k];
+        total[3] += sums.square[k];
+        total[4] += sums.kappa[k];
       }
     }
   }
@@ -425,8 +448,7 @@ struct Worker {
     write(base, width);
     for (int64_t g = 0; g < count; ++g) {
       if (active(offset + first + g)) done(offset + first + g, groups[g]);
-    }
-  }
+    }  }
 
   // What each group has goes to its columns.
   void spread(int64_t width) {
@@ -509,9 +531,10 @@ struct Worker {
       double* to = columns.data() + v * L;
       into(cells[v].sums.psi, to);
       into(cells[v].sums.chi, to + plane);
+      into(cells[v].sums.omega, to + 2 * plane);
       if constexpr (kConcave) {
-        into(cells[v].sums.square, to + 2 * plane);
-        into(cells[v].sums.kappa, to + 3 * plane);
+        into(cells[v].sums.square, to + 3 * plane);
+        into(cells[v].sums.kappa, to + 4 * plane);
       }
     }
   }
@@ -520,12 +543,12 @@ struct Worker {
     const int64_t run = tensor.form.run, plane = static_cast<int64_t>(cells.size()) * L;
     for (size_t g = 0; g < groups.size(); ++g) {
       if (!groups[g].open()) continue;
-      double total[4] = {};
+      double total[5] = {};
       for (int n = 0; n < N; ++n) {
         const double* column = columns.data() + n * plane + g * run;
         for (int64_t j = 0; j < run; ++j) total[n] += column[j];
       }
-      look(groups[g], {total[0], total[1], total[2], total[3]});
+      look(groups[g], {total[0], total[1], total[2], total[3], total[4]});
     }
   }
 
@@ -557,9 +580,14 @@ struct Worker {
   }
 
   void write(int64_t base, int64_t width) {
-    bool any = false;
-    for (const Group& g : groups) any |= g.rest != 0;
-    if (!any) return;
+    size_t kept = 0;
+    for (const Group& g : groups) kept += g.rest == 0;
+    if (kept == groups.size()) return;
+    kept > 0 ? write_rows<true>(base, width) : write_rows<false>(base, width);
+  }
+
+  template <bool kKeep>
+  void write_rows(int64_t base, int64_t width) {
     const Form& form = tensor.form;
     const int64_t block = std::max<int64_t>(1, kBlockBytes / (width * static_cast<int64_t>(sizeof(*step.weight))));
     for (int64_t end = form.rows; end > 0; end -= std::min(block, end)) {
@@ -568,8 +596,8 @@ struct Worker {
         const Cell<C, kConcave>* cell = cells.data();
         for_vectors<C>(width, [&](int64_t j, auto lanes) {
           const Vector<C> w = load_vector<C>(step.weight + at + j, lanes);
-          store_vector<C>(step.weight + at + j, shrunk<C>(w, step.metric(at + j, lanes), cell->theta, cell->rest),
-                          lanes);
+          const Vector<C> D = step.metric(at + j, lanes);
+          store_vector<C>(step.weight + at + j, shrunk<kKeep, C>(w, D, cell->theta, cell->rest), lanes);
           ++cell;
         });
       }
@@ -597,9 +625,11 @@ void work(const ProxTensor& tensor, const Step& step, const Price& price, int64_
   };
   C* changes = norms + form.groups();
   if (price.curvature > 0) {
-    run(Worker<Step, true>{tensor, step, price, norms, changes, {}, {}, {}, {}, {}, {}});
+    static thread_local Scratch<C, true> scratch;
+    run(Worker<Step, true>{tensor, step, price, norms, changes, scratch});
   } else {
-    run(Worker<Step, false>{tensor, step, price, norms, changes, {}, {}, {}, {}, {}, {}});
+    static thread_local Scratch<C, false> scratch;
+    run(Worker<Step, false>{tensor, step, price, norms, changes, scratch});
   }
 }
 
@@ -630,11 +660,13 @@ void one(const ProxCall& call, int64_t i, int64_t first, int64_t last) {
   T* m = static_cast<T*>(tensor.first);
   T* v = static_cast<T*>(tensor.second);
   T* most = static_cast<T*>(tensor.greatest);
-  if (unscale || n.maximize || most != nullptr) {
-    work(tensor, AdamWStep<T, true>{numbers, unscale, weight, grad, m, v, most}, price, first, last);
-  } else {
-    work(tensor, AdamWStep<T, false>{numbers, false, weight, grad, m, v, nullptr}, price, first, last);
+  if constexpr (std::is_same_v<T, float>) {  // what nearly everyone does is compiled apart
+    if (!unscale && !n.maximize && most == nullptr) {
+      work(tensor, AdamWStep<T, false>{numbers, false, weight, grad, m, v, nullptr}, price, first, last);
+      return;
+    }
   }
+  work(tensor, AdamWStep<T, true>{numbers, unscale, weight, grad, m, v, most}, price, first, last);
 }
 
 }  // namespace

@@ -74,15 +74,17 @@ LOMT_HD Price price_of(double price, double step, double gamma) {
 
 // What one look at a group's members sums up, at theta.
 struct Sums {
-  double psi, chi;      // sum W^2 q^2, sum W^2 q^2 s (shrink.h)
-  double square, kappa;  // sum W^2, sum D W^2 (1 - theta q)^2: only with a concave price
+  double psi, chi, omega;  // sum W^2 q^2, sum W^2 q^2 s, sum W^2 q^2 s^2 (shrink.h)
+  double square, kappa;    // sum W^2, sum D W^2 (1 - theta q)^2: only with a concave price
 };
 
 // What a look adds for one member. With rest = tau - c theta, q = D / (theta D + rest) and s = q - c / (theta D + rest).
 LOMT_HD void add_member(Sums& sums, double W, double D, double theta, double rest, double curvature) {
   const double r = 1 / (theta * D + rest), q = D * r, t = W * q;
+  const double slope = q - curvature * r;
   sums.psi += t * t;
-  sums.chi += t * t * (q - curvature * r);
+  sums.chi += t * t * slope;
+  sums.omega += t * t * slope * slope;
   if (curvature > 0) {
     const double lost = W * (1 - theta * q);
     sums.square += W * W;
@@ -94,22 +96,24 @@ LOMT_HD void add_member(Sums& sums, double W, double D, double theta, double res
 // where theta is 0, W where rest is 0.
 struct Group {
   Root root;
-  bool blank;     // nothing is known yet: a look at theta = 1 without a rest finds |W|^2, as psi
+  bool blank;     // nothing is known yet
+  bool flat;      // the guess is that the price is flat where the group is, and that it stays as it is
   bool doubtful;  // sums in float32 can't decide: float64 must
   double theta, rest, norm;
 
-  // Starts at a guess of the norm; where that is a NaN, or nothing shrinks, at |W|.
+  // Starts at a guess of the norm; where that is a NaN, or nothing shrinks, at |W|. Then, and where the guess is flat,
+  // the first look is at theta = 1 without a rest, where psi is |W|^2.
   LOMT_HD static Group from(double guess, const Price& price) {
-    Group group{Root::from(1), true, false, 1, 0, 0};
+    Group group{Root::from(1), true, false, false, 1, 0, 0};
     if (guess == guess && price.tau > 0) group.start(guess, price);
     return group;
   }
 
   LOMT_HD void start(double guess, const Price& price) {
     blank = false;
-    const double end = price.end();
-    root = Root::from(guess < end ? guess : end);
-    aim(price);
+    flat = guess >= price.end();
+    root = Root::from(flat ? price.end() : guess);
+    if (!flat) aim(price);
   }
 
   LOMT_HD bool open() const { return root.open && !doubtful; }
@@ -117,6 +121,7 @@ struct Group {
   LOMT_HD void aim(const Price& price) {
     theta = root.theta;
     rest = price.tau - price.curvature * theta;
+    if (rest < 0) rest = 0;
   }
 
   // Takes a look's sums. They err by `fuzz` (relative); the group may err by `accept`.
@@ -126,29 +131,29 @@ struct Group {
       return;
     }
     const double end = price.end();
-    const bool finite = s.psi < INFINITY && s.chi < INFINITY && s.chi > -INFINITY;
-    if (!finite && fuzz > 0) {
+    if (!(s.psi < INFINITY && s.chi < INFINITY && s.chi > -INFINITY) && fuzz > 0) {
       doubtful = true;
       return;
     }
-    if (fuzz > 0 && end < INFINITY) {
-      const double excess = s.square - end * end, blur = fuzz * end * end;
-      if (fabs(excess) <= blur) {
-        doubtful = true;
-        return;
+    if (flat) {  // psi is convex in theta: where it falls at the end, and is above 1 there, it was so all the way
+      flat = false;
+      if (s.psi > end * end * (1 + fuzz) && s.chi > fuzz * s.psi) {
+        keep(sqrt(s.psi));
+      } else {
+        aim(price);
       }
-      if (excess > 0 && theta == end) {  // psi is convex: where it falls at the end, it was above 1 all the way
-        doubtful = !(s.chi > fuzz * s.psi / end);
-        if (!doubtful) keep(sqrt(s.square));
-        return;
-      }
+      return;
+    }
+    if (fuzz > 0 && end < INFINITY && fabs(s.square - end * end) <= fuzz * end * end) {
+      doubtful = true;
+      return;
     }
     if (theta == 0 && fabs(s.psi - 1) <= fuzz) {
       doubtful = true;
       return;
     }
     const double at = theta;
-    root.look(s.psi, s.chi, accept, end);
+    root.look(s.psi, s.chi, s.omega, accept, end);
     if (root.open) {
       aim(price);
       return;
@@ -156,7 +161,7 @@ struct Group {
     if (fuzz > 0) {
       // Next to its threshold a group is ill-conditioned: an error of psi becomes one of theta, over mu.
       doubtful = root.outside || (root.theta > 0 && at * s.chi < 0.1 * s.psi);
-      if (end < INFINITY && s.square > end * end) {
+      if (s.square > end * end) {
         const double cost = s.kappa / 2 + price.of(at), free = price.tau * end / 2;
         doubtful |= !(fabs(free - cost) > 1e-3 * free);
         if (!doubtful && free < cost) {
@@ -182,7 +187,8 @@ struct Group {
     norm = theta;
   }
 
-  // In float64, once the root is found: with a concave price W itself may be better. `s` are the sums there.
+  // In float64, once the root is found (a group that was kept has no rest): with a concave price W itself may be better.
+  // `s` are the sums there.
   LOMT_HD void choose(const Sums& s, const Price& price) {
     const double end = price.end();
     if (s.square > end * end &&

@@ -350,14 +350,14 @@ struct Call {
         open |= roots[g].open;
       }
       if (!open) break;
-      reduce<2>(call.form, tile, scratch, scratch.theta.data(), scratch.tau.data(),
+      reduce<3>(call.form, tile, scratch, scratch.theta.data(), scratch.tau.data(),
                 [w, D](int64_t i, double theta, double tau) {
                   const double q = inverse_shift(theta, tau, D[i]);
-                  const double term = load(w + i) * q;
-                  return Terms<2>{{term * term, term * term * q}};
+                  const double term = load(w + i) * q, square = term * term;
+                  return Terms<3>{{square, square * q, square * q * q}};
                 });
       for (int64_t g = 0; g < tile.groups; ++g) {
-        roots[g].look(scratch.sums[g], scratch.sums[tile.groups + g], accept);
+        roots[g].look(scratch.sums[g], scratch.sums[tile.groups + g], scratch.sums[2 * tile.groups + g], accept);
       }
     }
     for (int64_t g = 0; g < tile.groups; ++g) {

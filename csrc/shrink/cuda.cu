@@ -177,12 +177,13 @@ __global__ void __launch_bounds__(kThreads, kBlocks) metric_kernel(ShrinkCall ca
   const double tau = shared.tau[g];
   for (int looks = 0; looks < kLooks && __syncthreads_or(root.open); ++looks) {
     const double theta = shared.theta[g];
-    reduce<2>(tile, shared.partial, shared.sums, [=](int64_t i) {
-      const double q = inverse_shift(theta, tau, D[i]), term = load(w + i) * q;
-      return Terms<2>{{term * term, term * term * q}};
+    reduce<3>(tile, shared.partial, shared.sums, [=](int64_t i) {
+      const double q = inverse_shift(theta, tau, D[i]), term = load(w + i) * q, square = term * term;
+      return Terms<3>{{square, square * q, square * q * q}};
     });
     if (threadIdx.x < tile.groups) {
-      root.look(shared.sums[threadIdx.x], shared.sums[tile.groups + threadIdx.x], accept);
+      root.look(shared.sums[threadIdx.x], shared.sums[tile.groups + threadIdx.x], shared.sums[2 * tile.groups + threadIdx.x],
+                accept);
       shared.theta[threadIdx.x] = root.theta;
     }
     __syncthreads();

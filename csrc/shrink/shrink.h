@@ -38,12 +38,12 @@ struct Root {
   LOMT_HD static Root from(double start) { return {start > 0 && start < INFINITY ? start : 0.0, true, false, false}; }
   LOMT_HD static Root known(double theta) { return {theta, false, true, false}; }
 
-  // One look: psi = sum W^2 q^2 and chi = sum W^2 q^2 s at theta, where s = (D - c) / (theta D + tau - c theta), which
-  // is q without a c. `accept` is the relative error that the shrunk group may have. Newton's relative error is
-  // 1.5 H r^2 after a relative step r, where H, the spread of theta q within the group over its mean mu = theta chi /
-  // psi, is 1 - mu at most; and the shrunk group errs by sqrt(1 - mu) of that. With a concave price H is taken as 1. A
-  // step back from the left of the root is rounding: there is no more to be seen.
-  LOMT_HD void look(double psi, double chi, double accept, double end = INFINITY) {
+  // One look: psi = sum W^2 q^2, chi = sum W^2 q^2 s and omega = sum W^2 q^2 s^2 at theta, where s = (D - c) / (theta D +
+  // tau - c theta), which is q without a c. `accept` is the relative error that the shrunk group may have. With
+  // H = theta (omega / chi - chi / psi), Newton's relative error after a relative step r is 1.5 H r^2, and Halley's, which
+  // bends the step by H, about H r^3. What the shrunk group errs by is that times the root mean square of 1 - theta s,
+  // which these sums tell, too. A step back from the left of the root is rounding: there is no more to be seen.
+  LOMT_HD void look(double psi, double chi, double omega, double accept, double end = INFINITY) {
     if (!open) return;
     if (theta == 0 && psi <= 1) {
       open = false;
@@ -76,10 +76,14 @@ struct Root {
       open = false;
       return;
     }
-    const double relative = fabs(step) / next, mu = theta * chi / psi;
-    const double spread = end < INFINITY ? 1.0 : mu < 1 ? 1 - mu : 0.0;
+    const double relative = fabs(step) / next, mean = theta * chi / psi, square = theta * theta * omega / psi;
+    const double H = fmax(0.0, theta * (omega / chi - chi / psi)), part = sqrt(fmax(0.0, 1 - 2 * mean + square));
     left = fabs(step) <= 1e3 * next;  // after a longer one, rounding may have carried it past the root
-    open = !(next > 0 && relative < 0.25 && 1.5 * spread * sqrt(spread) * relative * relative <= accept);
+    if (next > 0 && relative < 0.1 && 5 * H * part * relative * relative * relative <= accept) {
+      theta += step / (1 - 1.5 * H * step / theta);
+      open = false;
+      return;
+    }
     theta = next > 0 ? next : 0.0;
   }
 };

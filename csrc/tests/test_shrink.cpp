@@ -70,13 +70,14 @@ double bisected(const std::vector<double>& W, const std::vector<double>& D, doub
 double solved(const std::vector<double>& W, const std::vector<double>& D, double tau, double start, int* looks) {
   lomt::Root root = lomt::Root::from(start);
   for (*looks = 0; root.open && *looks < lomt::kLooks; ++*looks) {
-    double psi = 0, chi = 0;
+    double psi = 0, chi = 0, omega = 0;
     for (size_t i = 0; i < W.size(); ++i) {
       const double q = lomt::inverse_shift(root.theta, tau, D[i]), term = W[i] * q;
       psi += term * term;
       chi += term * term * q;
+      omega += term * term * q * q;
     }
-    root.look(psi, chi, 1e-16);
+    root.look(psi, chi, omega, 1e-16);
   }
   return root.theta;
 }
