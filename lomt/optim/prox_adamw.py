@@ -5,17 +5,25 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor
-from torch.optim.adamw import adamw
+from torch.optim.adamw import AdamW, adamw
 from torch.optim.optimizer import ParamsT
 
-from lomt.optim.proximal import WIDE, Proximal, buckets, conv_groups_of, dense_gradient, prox_
-from lomt.sparsity.groups import Axis, grouped
-from lomt.sparsity.penalty import Layer, Penalty
+from lomt.optim.proximal import (
+    COMPUTED,
+    Proximal,
+    block_of,
+    conv_groups_of,
+    gradient_of,
+    kinds,
+    laid_out,
+    with_keys,
+)
+from lomt.sparsity.groups import Axis
+from lomt.sparsity.penalty import Penalty
+from lomt_kernels.prox import adamw_step
 
-FUSED_DEVICES = ("cpu", "cuda")
 
-
-class ProxAdamW(Proximal):
+class ProxAdamW(Proximal, AdamW):
     """AdamW, then the penalty's proximal operator in Adam's own metric.
 
     After the gradient step and the decoupled decay, the weights of a parameter group with a penalty become
@@ -24,11 +32,11 @@ class ProxAdamW(Proximal):
 
     which makes whole groups exactly 0 and the others smaller (Deleu and Bengio, arXiv 2102.03869; LOMT, arXiv
     2406.03048): the loss + penalty is what is minimized. A group that is 0 keeps its moments and comes back when
-    its gradient outweighs λ. Parameters without a gradient are left alone, penalty and all. Without a penalty this
-    is :class:`torch.optim.AdamW`, and loads its ``state_dict``.
+    its gradient outweighs λ. Parameters without a gradient are left alone, penalty and all.
 
-    Works as any optimizer does under ``GradScaler`` (skipped steps are skipped whole), with gradients
-    accumulated or clipped, and under DDP, where equal gradients give equal zeros on all ranks.
+    In all other respects it is :class:`torch.optim.AdamW`, keywords, hooks and ``state_dict`` included, which load
+    both ways. With the penalties of this package, step and operator are one pass over memory
+    (:func:`lomt_kernels.prox_adamw_`), also under ``GradScaler``; equal gradients give equal zeros on all ranks of DDP.
 
     Args:
         params: parameters, or dicts of them with options; :func:`lomt.optim.parameter_groups` makes them.
@@ -41,10 +49,14 @@ class ProxAdamW(Proximal):
         axis: default of the key ``axis``: ``"in"`` or ``"out"`` channels are the groups.
         conv_groups: default of the key ``conv_groups``: the ``groups`` of the convolutions.
         maximize: ascend instead.
-        fused: torch's one-pass kernel for the gradient step. None: where it exists.
+        foreach: torch's batched gradient step, and the proximal operator after it, one weight at a time.
+        capturable: keep the step counts on the GPU, for CUDA graphs; the fused step does so anyway.
+        differentiable: as in AdamW, where there is no penalty.
+        fused: step and operator as one kernel, and torch's fused AdamW where there is no penalty. None: where that
+            exists; False: never.
 
     Raises:
-        TypeError: the penalty is none.
+        TypeError: the penalty is none; a penalized parameter is complex or distributed.
         ValueError: a negative or impossible option; a penalized parameter with fewer than two dimensions.
     """
 
@@ -61,32 +73,31 @@ class ProxAdamW(Proximal):
         axis: Axis = "in",
         conv_groups: int = 1,
         maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
-            if not value >= 0:
-                raise ValueError(f"{name}={value}: use a number of 0 or more")
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas={betas}: each must be at least 0 and less than 1")
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "amsgrad": amsgrad,
-            "maximize": maximize,
-            "fused": fused,
-            "penalty": penalty,
-            "axis": axis,
-            "conv_groups": conv_groups,
-        }
-        super().__init__(params, defaults)
+        keys = {"penalty": penalty, "axis": axis, "conv_groups": conv_groups}
+        super().__init__(
+            with_keys(params, **keys),
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            maximize=maximize,
+            foreach=foreach,
+            capturable=capturable,
+            differentiable=differentiable,
+            fused=fused,
+        )
+        self.defaults |= keys
 
-    @overload
+    @overload  # type: ignore[override]
     def step(self, closure: None = None) -> None: ...
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step of all parameters that have a gradient.
 
@@ -98,6 +109,7 @@ class ProxAdamW(Proximal):
 
         Raises:
             RuntimeError: a gradient is sparse.
+            ValueError: λ was set to an impossible number.
         """
         loss = None
         if closure is not None:
@@ -105,39 +117,25 @@ class ProxAdamW(Proximal):
                 loss = closure()
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
-            if group["penalty"] is None:
-                self._gradient_step(group, weights)
-                continue
-            # The proximal step finds weights and moments still in cache.
-            for bucket in buckets(weights):
-                self._gradient_step(group, bucket)
-                self._proximal_step(group, bucket)
+            with torch.set_grad_enabled(bool(group["differentiable"])):
+                self._step_group(group, weights)
         return loss
 
-    def _gradient_step(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        if not weights:
-            return
-        fused = group["fused"]
-        if fused is None:
-            fused = all(w.device.type in FUSED_DEVICES and w.is_floating_point() for w in weights)
-        states = [self._state_of(weight, group, fused) for weight in weights]
-        beta1, beta2 = group["betas"]
-        adamw(
-            weights,
-            [dense_gradient(weight) for weight in weights],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [state["max_exp_avg_sq"] for state in states] if group["amsgrad"] else [],
-            [state["step"] for state in states],
-            fused=fused,
-            amsgrad=group["amsgrad"],
-            beta1=beta1,
-            beta2=beta2,
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=group["maximize"],
-        )
+    def _step_group(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+        penalty = group["penalty"]
+        if penalty is not None:
+            penalty.check()
+        fused = self._fused(group, weights)
+        for alike in kinds(weights):
+            states = [self._state_of(weight, group, fused) for weight in alike]
+            gradients = [gradient_of(weight) for weight in alike]
+            if penalty is not None and fused:
+                self._fused_step(group, alike, gradients, states)
+                continue
+            self._gradient_step(group, alike, gradients, states, fused and penalty is None)
+            if penalty is not None:
+                for weight, state in zip(alike, states, strict=True):
+                    self._proximal_step(group, weight, state)
 
     def _state_of(self, weight: Tensor, group: dict[str, Any], fused: bool) -> dict[str, Any]:
         state = self.state[weight]
@@ -145,30 +143,77 @@ class ProxAdamW(Proximal):
         for moment in moments:
             if moment not in state:
                 state[moment] = torch.zeros_like(weight, memory_format=torch.preserve_format)
-        step = state.setdefault("step", torch.zeros((), dtype=torch.float32))
-        if fused and step.device != weight.device:
+        step = state.get("step")
+        on_device = fused or group["capturable"]
+        if step is None:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device if on_device else "cpu")
+        elif on_device and step.device != weight.device:
             state["step"] = step.to(weight.device)
         return state
 
-    def _proximal_step(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        layers = [self._layer(group, weight) for weight in weights]
-        states = [self.state[weight] for weight in weights]
-        for weight, memory in zip(weights, prox_(group, layers, states), strict=True):
-            self.state[weight]["prox"] = memory
+    def _fused_step(
+        self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor], states: list[dict[str, Any]]
+    ) -> None:
+        norms = [self._norms(group, weight) for weight in weights]
+        adamw_step(
+            weights,
+            gradients,
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [state["max_exp_avg_sq"] for state in states] if group["amsgrad"] else [],
+            [state["step"] for state in states],
+            norms,
+            [getattr(weight, COMPUTED, None) for weight in weights],
+            [self._price(group, weight) for weight in weights],
+            group["lr"],
+            group["betas"],
+            group["eps"],
+            group["weight_decay"],
+            group["maximize"],
+            group["penalty"].curve[1],
+            group["axis"],
+            [conv_groups_of(group, state) for state in states],
+            block_of(group["penalty"]),
+            **self._scaling(),
+        )
 
-    def _layer(self, group: dict[str, Any], weight: Tensor) -> Layer:
-        state = self.state[weight]
-        moment = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
-        second = grouped(moment, group["axis"], conv_groups_of(group, state))
-        wide = moment.dtype if moment.dtype in WIDE else torch.float32
-        # In float64: 1 − β₂ᵗ loses half of float32's digits at first. A metric and its step may be scaled alike, so
-        # the correction of v's bias goes into two numbers instead of all weights.
-        root = (1 - group["betas"][1] ** state["step"].double()).sqrt()
-        if weight.device.type == "cpu":
-            root = root.item()
-        eps, start = group["eps"] * root, state.get("prox")
+    def _gradient_step(
+        self,
+        group: dict[str, Any],
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        states: list[dict[str, Any]],
+        fused: bool,
+    ) -> None:
+        # torch's fused kernels walk memory, whatever the strides: what is not dense goes another way.
+        dense = fused and all(s["exp_avg"].stride() == w.stride() for w, s in zip(weights, states, strict=True))
+        if dense:
+            gradients = [laid_out(g, w) for g, w in zip(gradients, weights, strict=True)]
+        beta1, beta2 = group["betas"]
+        adamw(
+            weights,
+            gradients,
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [state["max_exp_avg_sq"] for state in states] if group["amsgrad"] else [],
+            [state["step"] for state in states],
+            foreach=group["foreach"] if not dense else False,
+            capturable=group["capturable"],
+            differentiable=group["differentiable"],
+            fused=dense,
+            has_complex=any(weight.is_complex() for weight in weights),
+            amsgrad=group["amsgrad"],
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=group["maximize"],
+            **(self._scaling() if dense else {}),
+        )
 
-        def metric() -> Tensor:
-            return second.to(wide).sqrt().add_(eps)
-
-        return Layer(weight, group["lr"] * root, metric, None if start is None else start.to(wide))
+    def _proximal_step(self, group: dict[str, Any], weight: Tensor, state: dict[str, Any]) -> None:
+        second = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
+        # A metric and its step may be scaled alike, so the correction of v's bias goes into two numbers.
+        root = (1 - group["betas"][1] ** state["step"].double()).sqrt().to(weight.device)
+        self._shrink(group, weight, group["lr"] * root, lambda: second.double().sqrt() + group["eps"] * root)

@@ -6,19 +6,29 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
-from torch.optim.sgd import sgd
+from torch.optim.sgd import SGD, sgd
 
-from lomt.optim.proximal import Proximal, buckets, dense_gradient, prox_
+from lomt.optim.proximal import (
+    COMPUTED,
+    Proximal,
+    block_of,
+    conv_groups_of,
+    gradient_of,
+    kinds,
+    laid_out,
+    with_keys,
+)
 from lomt.sparsity.groups import Axis
-from lomt.sparsity.penalty import Layer, Penalty
+from lomt.sparsity.penalty import Penalty
+from lomt_kernels.prox import sgd_step
 
 
-class ProxSGD(Proximal):
+class ProxSGD(Proximal, SGD):
     """SGD with momentum, then the penalty's proximal operator with the step ``lr``.
 
     After the gradient step, the weights of a parameter group with a penalty become
     argmin over U of ½ ‖U − W‖² + lr · penalty(U). Without momentum that is the proximal gradient method. Everything
-    else is as in :class:`ProxAdamW`. Without a penalty this is :class:`torch.optim.SGD`, and loads its ``state_dict``.
+    else is as in :class:`ProxAdamW`; without a penalty this is :class:`torch.optim.SGD`.
 
     Args:
         params: parameters, or dicts of them with options; :func:`lomt.optim.parameter_groups` makes them.
@@ -31,11 +41,12 @@ class ProxSGD(Proximal):
         axis: default of the key ``axis``: ``"in"`` or ``"out"`` channels are the groups.
         conv_groups: default of the key ``conv_groups``: the ``groups`` of the convolutions.
         maximize: ascend instead.
-        foreach: torch's batched implementation of the gradient step.
-        fused: torch's one-pass kernel for the gradient step.
+        foreach: as in :class:`ProxAdamW`.
+        differentiable: as in SGD, where there is no penalty.
+        fused: as in :class:`ProxAdamW`.
 
     Raises:
-        TypeError: the penalty is none.
+        TypeError: the penalty is none; a penalized parameter is complex or distributed.
         ValueError: a negative or impossible option; a penalized parameter with fewer than two dimensions.
     """
 
@@ -53,35 +64,28 @@ class ProxSGD(Proximal):
         conv_groups: int = 1,
         maximize: bool = False,
         foreach: bool | None = None,
+        differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
-            if not value >= 0:
-                raise ValueError(f"{name}={value}: use a number of 0 or more")
-        if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError(
-                f"nesterov with momentum={momentum}, dampening={dampening}: it needs momentum and no dampening"
-            )
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-            "maximize": maximize,
-            "foreach": foreach,
-            "fused": fused,
-            "penalty": penalty,
-            "axis": axis,
-            "conv_groups": conv_groups,
-        }
-        super().__init__(params, defaults)
+        keys = {"penalty": penalty, "axis": axis, "conv_groups": conv_groups}
+        super().__init__(
+            with_keys(params, **keys),
+            lr,
+            momentum,
+            dampening,
+            weight_decay,
+            nesterov,
+            maximize=maximize,
+            foreach=foreach,
+            differentiable=differentiable,
+            fused=fused,
+        )
+        self.defaults |= keys
 
-    @overload
+    @overload  # type: ignore[override]
     def step(self, closure: None = None) -> None: ...
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step of all parameters that have a gradient.
 
@@ -93,6 +97,7 @@ class ProxSGD(Proximal):
 
         Raises:
             RuntimeError: a gradient is sparse.
+            ValueError: λ was set to an impossible number.
         """
         loss = None
         if closure is not None:
@@ -100,28 +105,81 @@ class ProxSGD(Proximal):
                 loss = closure()
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
-            if weights:
-                self._gradient_step(group, weights)
-            for bucket in buckets(weights) if group["penalty"] is not None else ():
-                layers = [Layer(weight, group["lr"]) for weight in bucket]
-                prox_(group, layers, [self.state[weight] for weight in bucket])
+            with torch.set_grad_enabled(bool(group["differentiable"])):
+                self._step_group(group, weights)
         return loss
 
-    def _gradient_step(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+    def _step_group(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+        penalty = group["penalty"]
+        if penalty is not None:
+            penalty.check()
+        fused = self._fused(group, weights)
+        for alike in kinds(weights):
+            gradients = [gradient_of(weight) for weight in alike]
+            if penalty is not None and fused:
+                self._fused_step(group, alike, gradients)
+                continue
+            self._gradient_step(group, alike, gradients, fused and penalty is None)
+            if penalty is not None:
+                for weight in alike:
+                    self._shrink(group, weight, group["lr"], None)
+
+    def _fused_step(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        states = [self.state[weight] for weight in weights]
+        fresh: list[bool] = []
+        if group["momentum"] != 0:
+            fresh = [state.get("momentum_buffer") is None for state in states]
+            for weight, state, new in zip(weights, states, fresh, strict=True):
+                if new:
+                    state["momentum_buffer"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
+        norms = [self._norms(group, weight) for weight in weights]
+        sgd_step(
+            weights,
+            gradients,
+            [state["momentum_buffer"] for state in states] if fresh else [],
+            norms,
+            [getattr(weight, COMPUTED, None) for weight in weights],
+            fresh,
+            [self._price(group, weight) for weight in weights],
+            group["lr"],
+            group["momentum"],
+            group["dampening"],
+            group["weight_decay"],
+            group["nesterov"],
+            group["maximize"],
+            group["penalty"].curve[1],
+            group["axis"],
+            [conv_groups_of(group, state) for state in states],
+            block_of(group["penalty"]),
+            **self._scaling(),
+        )
+
+    def _gradient_step(
+        self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor], fused: bool
+    ) -> None:
         buffers = [self.state[weight].get("momentum_buffer") for weight in weights]
+        # torch's fused kernels walk memory, whatever the strides: what is not dense goes another way.
+        dense = fused and all(
+            torch.empty_like(weight, device="meta").stride() == weight.stride()
+            and (buffer is None or buffer.stride() == weight.stride())
+            for weight, buffer in zip(weights, buffers, strict=True)
+        )
+        if dense:
+            gradients = [laid_out(g, w) for g, w in zip(gradients, weights, strict=True)]
         sgd(
             weights,
-            [dense_gradient(weight) for weight in weights],
+            gradients,
             buffers,
             has_sparse_grad=False,
-            foreach=group["foreach"],
-            fused=group["fused"],
+            foreach=group["foreach"] if not dense else False,
+            fused=dense,
             weight_decay=group["weight_decay"],
             momentum=group["momentum"],
             lr=group["lr"],
             dampening=group["dampening"],
             nesterov=group["nesterov"],
             maximize=group["maximize"],
+            **(self._scaling() if dense else {}),
         )
         if group["momentum"] != 0:
             for weight, buffer in zip(weights, buffers, strict=True):

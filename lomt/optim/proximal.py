@@ -1,21 +1,26 @@
-"""What makes an optimizer proximal: the parameter groups' keys, and the step that sets groups of weights to zero."""
+"""What makes an optimizer proximal: its groups' keys, what it remembers, and the step of penalties that have no kernel."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
 
-from lomt.sparsity.groups import AXES, grouped
+from lomt.sparsity.groups import AXES
 from lomt.sparsity.penalties import PENALTIES
-from lomt.sparsity.penalty import Layer, Penalty
+from lomt.sparsity.penalty import Penalty
+from lomt_kernels.layout import FLOATS, check_groups, group_count
+from lomt_kernels.prox import new_norms
+from lomt_kernels.shrink.reference import back, members
 
-WIDE = (torch.float32, torch.float64)
-# Weights to work on at once: their gradient step leaves them in the last cache, and small layers share the launches
-# of what is computed once a group.
-BUCKET = 1 << 22
 KEYS = ("penalty", "axis", "conv_groups")
+PLACES = "places"
+FUSED_DEVICES = ("cpu", "cuda")
+COMPUTED = "computed_groups"
+"""An attribute of a parameter: which of its groups' gradients were computed, ``(groups,)`` of bool; None for all."""
 
 
 class Proximal(Optimizer):
@@ -25,20 +30,24 @@ class Proximal(Optimizer):
         penalty: a :class:`Penalty`, or None for none.
         axis: ``"in"`` or ``"out"``: which channels of the weights are the groups.
         conv_groups: the ``groups`` of the convolutions that the weights belong to.
+
+    A parameter may have an attribute ``computed_groups``, which says which of its groups' gradients were computed,
+    ``(groups,)`` of bool: the others are left alone by a step, weights and moments and all.
     """
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters; see :meth:`torch.optim.Optimizer.add_param_group`.
 
         Raises:
-            TypeError: the penalty is none.
+            TypeError: the penalty is none, or a penalized parameter is complex, distributed or of integers.
             ValueError: a penalized parameter has no groups of that kind.
         """
+        count = len(self.param_groups)
         super().add_param_group(param_group)
         try:
             self._check(self.param_groups[-1])
-        except (TypeError, ValueError):
-            del self.param_groups[-1]
+        except BaseException:
+            del self.param_groups[count:]
             raise
 
     def _check(self, group: dict[str, Any]) -> None:
@@ -49,9 +58,93 @@ class Proximal(Optimizer):
             )
         if axis not in AXES:
             raise ValueError(f"unknown axis {axis!r}: groups are 'in' or 'out' channels")
-        if penalty is not None:
-            for weight in group["params"]:
-                grouped(weight, axis, group["conv_groups"])
+        if penalty is None:
+            return
+        if group.get("differentiable"):
+            raise ValueError("differentiable=True with a penalty: the proximal step is outside autograd")
+        for weight in group["params"]:
+            if weight.ndim < 2:
+                raise ValueError(
+                    f"a weight of shape {tuple(weight.shape)} has no channels to group: give penalties to weights of "
+                    "convolutions and linear layers only, and put the rest into a parameter group with penalty=None"
+                )
+            check_groups(weight, axis, group["conv_groups"], block_of(penalty))
+            if any(stride == 0 and size > 1 for stride, size in zip(weight.stride(), weight.shape, strict=True)):
+                raise ValueError(
+                    f"a weight of shape {tuple(weight.shape)} is expanded, so that several of its numbers are one in "
+                    "memory: give the tensor that it was expanded from"
+                )
+
+    def alive(self, parameter: Tensor) -> Tensor:
+        """Which groups of a penalized parameter were not exactly 0 after the last step, ``(groups,)`` of bool.
+
+        What the step found on its way: nothing is computed anew, and nothing read back from a GPU.
+
+        Raises:
+            KeyError: no step has been made of it.
+        """
+        norms: Tensor = self.state[parameter]["norms"]
+        return norms[0] != 0
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether ``GradScaler`` may leave unscaling and skipping to the step, which then waits for no GPU."""
+        return all(self._fused(group, group["params"]) for group in self.param_groups)
+
+    @_step_supports_amp_scaling.setter
+    def _step_supports_amp_scaling(self, value: bool) -> None:
+        """The parent class sets what the groups say by themselves."""
+
+    def _fused(self, group: Mapping[str, Any], weights: Sequence[Tensor]) -> bool:
+        """Whether a group's step is one call of a kernel."""
+        if group["fused"] is not None:
+            wanted = bool(group["fused"])
+        else:
+            wanted = not group["foreach"] and not group.get("differentiable")
+        penalty = group["penalty"]
+        return (
+            wanted
+            and (penalty is None or penalty.curve is not None)
+            and all(w.device.type in FUSED_DEVICES and w.dtype in FLOATS for w in weights)
+        )
+
+    def _scaling(self) -> dict[str, Tensor | None]:
+        """What ``GradScaler`` has left for this step."""
+        return {name: getattr(self, name, None) for name in ("grad_scale", "found_inf")}
+
+    def _norms(self, group: Mapping[str, Any], weight: Tensor) -> Tensor:
+        """What the fused steps remember of a weight's groups."""
+        state = self.state[weight]
+        how = (group["axis"], conv_groups_of(group, state), block_of(group["penalty"]))
+        norms = state.get("norms")
+        count = group_count(weight, AXES.index(how[0]), *how[1:])
+        if norms is None or norms.shape != (2, count):
+            norms = state["norms"] = new_norms(weight.detach(), axis=how[0], groups=how[1], block=how[2])
+        return norms
+
+    def _price(self, group: Mapping[str, Any], weight: Tensor) -> float:
+        """λ sqrt(|g|), where a compacted group counts as large as it was at first."""
+        size = self.state[weight].get("group_size")
+        if size is None:
+            size = weight.numel() / max(1, self.state[weight]["norms"].shape[1])
+        price: float = group["penalty"].curve[0] * size**0.5
+        return price
+
+    def _shrink(
+        self, group: Mapping[str, Any], weight: Tensor, step: float | Tensor, metric: Callable[[], Tensor] | None
+    ) -> None:
+        """The proximal operator by the penalty's own method, in float64."""
+        state, penalty = self.state[weight], group["penalty"]
+        how = (AXES.index(group["axis"]), conv_groups_of(group, state), block_of(penalty))
+        W = members(weight, *how)
+        D = None if metric is None else members(metric(), *how)
+        size = W.shape[1]
+        missing = int(state.get("group_size", size)) - size
+        # What compaction removed is 0 and stays so in any metric.
+        W = F.pad(W, (0, missing))[:, None]
+        D = None if D is None else F.pad(D, (0, missing), value=1.0)[:, None]
+        new = penalty.prox(W, step, D)[:, 0, :size]
+        weight.copy_(back(new, weight, *how))
 
     def state_dict(self) -> dict[str, Any]:
         """As every optimizer's; penalties are dicts of numbers, so that nothing has to be unpickled."""
@@ -62,24 +155,116 @@ class Proximal(Optimizer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a :meth:`state_dict`; that of the plain optimizer will do too, and keeps the penalties.
+        """Continue from a :meth:`state_dict`, or from the plain optimizer's; penalties then stay as they are.
+
+        That of a plain optimizer with all parameters in one group will do, too, where this one has them in several: in
+        the order of ``module.parameters()`` if :func:`lomt.optim.parameter_groups` made these, else in that of the
+        groups. All options are taken over then but ``weight_decay``, by which the groups differ.
 
         Raises:
-            ValueError: a stored penalty is unknown and isn't the one that this optimizer has.
+            ValueError: it is of other parameters; or a stored penalty is unknown and isn't the one that this optimizer
+                has.
         """
-        saved = state_dict["param_groups"]
+        saved = _as_divided(state_dict["param_groups"], self.param_groups)
         if len(saved) == len(self.param_groups):
-            pairs = zip(saved, self.param_groups, strict=True)
-            state_dict = {**state_dict, "param_groups": [_with_keys(new, old) for new, old in pairs]}
+            saved = [_with_keys(new, old) for new, old in zip(saved, self.param_groups, strict=True)]
+        state_dict = {**state_dict, "param_groups": saved}
+        _check_shapes(state_dict, self.param_groups)
         super().load_state_dict(state_dict)
-        # torch copies what it loads; whoever holds a penalty, to change λ as training goes, must keep holding it.
-        for group, loaded in zip(self.param_groups, state_dict["param_groups"], strict=True):
+        for group, loaded in zip(self.param_groups, saved, strict=True):
+            # torch copies what it loads; whoever holds a penalty, to change λ as training goes, must keep holding it.
             group["penalty"] = loaded["penalty"]
+            for weight, number in zip(group["params"], loaded["params"], strict=True):
+                # And it rounds numbers to the weight's type, but a float64 step goes on from what it remembered.
+                norms = state_dict["state"].get(number, {}).get("norms")
+                if norms is not None:
+                    self.state[weight]["norms"] = norms.detach().to(weight.device, copy=True)
+
+
+def with_keys(params: ParamsT, **keys: Any) -> Any:
+    """Parameter groups that have these keys, if not of their own."""
+    if isinstance(params, Tensor):
+        return params  # which torch refuses
+    listed = list(params)
+    if not listed or not isinstance(listed[0], dict):
+        return [{"params": listed, **keys}] if listed else listed
+    return [{**keys, **group} for group in listed]
+
+
+def block_of(penalty: Penalty) -> int:
+    """How many adjacent channels a penalty's group has."""
+    return int(getattr(penalty, "block", 1))
+
+
+def conv_groups_of(group: Mapping[str, Any], state: Mapping[str, Any]) -> int:
+    """Into how many convolutions a parameter's layer is divided: its group's key, or what compaction left of them."""
+    return int(state.get("conv_groups", group["conv_groups"]))
+
+
+def kinds(weights: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Parameters that one call can work on: of one dtype and device."""
+    sorted_: dict[Any, list[Tensor]] = {}
+    for weight in weights:
+        sorted_.setdefault((weight.dtype, weight.device), []).append(weight)
+    yield from sorted_.values()
+
+
+def gradient_of(weight: Tensor) -> Tensor:
+    """The gradient.
+
+    Raises:
+        RuntimeError: it's sparse.
+    """
+    gradient = weight.grad
+    assert gradient is not None
+    if gradient.layout != torch.strided:
+        raise RuntimeError(
+            f"a parameter of shape {tuple(weight.shape)} has a sparse gradient: make its layer with sparse=False"
+        )
+    return gradient
+
+
+def laid_out(gradient: Tensor, weight: Tensor) -> Tensor:
+    """The gradient in its weight's layout, which torch's fused kernels take for granted."""
+    return gradient if gradient.stride() == weight.stride() else torch.empty_like(weight).copy_(gradient)
+
+
+def _as_divided(saved: list[dict[str, Any]], current: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One stored parameter group divided as the current ones are."""
+    counts = [len(group["params"]) for group in current]
+    if len(saved) != 1 or len(current) == 1 or len(saved[0]["params"]) != sum(counts):
+        return saved
+    numbers = saved[0]["params"]
+    places = [group.get(PLACES) for group in current]
+    if all(found is not None and len(found) == count for found, count in zip(places, counts, strict=True)):
+        divided = [[numbers[place] for place in found] for found in places]  # type: ignore[union-attr]
+    else:
+        first = [sum(counts[:i]) for i in range(len(counts))]
+        divided = [numbers[begin : begin + count] for begin, count in zip(first, counts, strict=True)]
+    options = {key: value for key, value in saved[0].items() if key not in ("params", "param_names", *KEYS)}
+    return [
+        {**group, **options, "weight_decay": group["weight_decay"], "params": mine}
+        for group, mine in zip(current, divided, strict=True)
+    ]
+
+
+def _check_shapes(state_dict: Mapping[str, Any], current: list[dict[str, Any]]) -> None:
+    """Moments of other parameters are refused now, with their shapes."""
+    for saved, group in zip(state_dict["param_groups"], current, strict=False):
+        for number, weight in zip(saved["params"], group["params"], strict=False):
+            for key, value in state_dict["state"].get(number, {}).items():
+                moment = key in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
+                if moment and isinstance(value, Tensor) and value.shape != weight.shape:
+                    raise ValueError(
+                        f"the stored {key} of parameter {number} has shape {tuple(value.shape)}, the parameter has "
+                        f"{tuple(weight.shape)}: this state_dict is of other parameters, or of another order of them"
+                    )
 
 
 def _with_keys(saved: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
     """A stored parameter group with its penalty as an object, and the current keys where it stores none."""
-    group = {**{key: current[key] for key in KEYS}, **saved}
+    kept = {key: current[key] for key in (*KEYS, PLACES) if key in current}
+    group = {**kept, **saved}
     stored, penalty = group["penalty"], current["penalty"]
     if isinstance(stored, dict):
         if penalty is None or type(penalty).name != stored.get("name"):
@@ -97,66 +282,3 @@ def _build(stored: dict[str, Any]) -> Penalty:
             f"the stored penalty {stored} is none of {sorted(PENALTIES)}: make the optimizer with that penalty first"
         )
     return kind(**{key: value for key, value in stored.items() if key != "name"})
-
-
-def buckets(weights: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Parameters in portions to work on at once: of one dtype and device, and not too many to stay in cache."""
-    bucket: list[Tensor] = []
-    for weight in weights:
-        alike = all((other.dtype, other.device) == (weight.dtype, weight.device) for other in bucket[:1])
-        if bucket and not (alike and sum(other.numel() for other in bucket) + weight.numel() <= BUCKET):
-            yield bucket
-            bucket = []
-        bucket.append(weight)
-    if bucket:
-        yield bucket
-
-
-def conv_groups_of(group: Mapping[str, Any], state: Mapping[str, Any]) -> int:
-    """Into how many convolutions a parameter's layer is divided: its group's key, or what compaction left of them."""
-    return int(state.get("conv_groups", group["conv_groups"]))
-
-
-def prox_(group: dict[str, Any], layers: Sequence[Layer], states: Sequence[Mapping[str, Any]]) -> list[Tensor]:
-    """The proximal step of some parameters of one group, alike in dtype and device.
-
-    Args:
-        group: their parameter group.
-        layers: the parameters after the gradient step, which are overwritten, in their own shapes.
-        states: their state. Where a compacted network goes on training, it says what its groups were before:
-            ``group_size``, the weights that one had at first, and ``conv_groups``.
-
-    Returns:
-        What the next step of each starts from, in the parameters' dtype.
-    """
-    # A weight that is narrower than float32 is worked on as a float32 copy.
-    wide = [layer.weights if layer.weights.dtype in WIDE else layer.weights.float() for layer in layers]
-    memories = group["penalty"].prox_(
-        [
-            layer._replace(
-                weights=grouped(work, group["axis"], conv_groups_of(group, state)), members=state.get("group_size")
-            )
-            for layer, work, state in zip(layers, wide, states, strict=True)
-        ]
-    )
-    for layer, work in zip(layers, wide, strict=True):
-        if work is not layer.weights:
-            layer.weights.copy_(work)
-    return [memory.to(layer.weights.dtype) for memory, layer in zip(memories, layers, strict=True)]
-
-
-def dense_gradient(weight: Tensor) -> Tensor:
-    """The gradient in its weight's memory layout, which fused kernels take for granted.
-
-    Raises:
-        RuntimeError: it's sparse.
-    """
-    gradient = weight.grad
-    assert gradient is not None
-    if gradient.is_sparse:
-        raise RuntimeError(
-            f"a parameter of shape {tuple(weight.shape)} has a sparse gradient: make its layer with sparse=False"
-        )
-    if gradient.stride() == weight.stride():
-        return gradient
-    return torch.empty_like(weight).copy_(gradient)

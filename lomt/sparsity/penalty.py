@@ -1,40 +1,11 @@
 """What every penalty on groups of weights is: a value, a proximal operator, a distance to its subdifferential."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from lomt.sparsity.groups import total
-
-# Makes the diagonal metric of a layer's weights, a new tensor of their shape: it is held for one layer at a time.
-Metric = Callable[[], Tensor]
-
-
-class Layer(NamedTuple):
-    """What a proximal step works on.
-
-    Attributes:
-        weights: ``(blocks, channels, rows, columns)``; one group is ``[block, channel]``.
-        step: the step size.
-        metric: makes their metric; None is the identity.
-        start: what the last proximal step returned for this layer; None at first.
-        members: as how large the penalty takes a group, where weights of it that were 0 for good are not stored any
-            more; None: as large as it is.
-    """
-
-    weights: Tensor
-    step: float | Tensor
-    metric: Metric | None = None
-    start: Tensor | None = None
-    members: int | None = None
-
-    @property
-    def root(self) -> float:
-        """sqrt(|g|), by which the penalty weighs each group."""
-        return root_size(self.weights) if self.members is None else float(self.members) ** 0.5
 
 
 class Penalty(ABC):
@@ -47,15 +18,43 @@ class Penalty(ABC):
     strings or booleans, because optimizers store them in their ``state_dict``.
 
     Args:
-        weight: λ > 0, the price of a group's norm relative to the loss.
+        weight: λ ≥ 0, the price of a group's norm relative to the loss.
+        block: so many adjacent channels are one group.
+
+    Raises:
+        ValueError: λ or the block is impossible.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, weight: float) -> None:
-        if not weight >= 0 or weight == float("inf"):
-            raise ValueError(f"{type(self).__name__} has weight {weight}: λ must be a finite number of 0 or more")
-        self.weight = weight
+    def __init__(self, weight: float, block: int = 1) -> None:
+        self.weight, self.block = weight, block
+        self.check()
+
+    def check(self) -> None:
+        """Look at the numbers, which may be set as training goes.
+
+        Raises:
+            ValueError: λ or the block is impossible.
+        """
+        if not 0 <= self.weight < float("inf"):
+            raise ValueError(f"{type(self).__name__} has weight {self.weight}: λ must be a finite number of 0 or more")
+        if self.block < 1:
+            raise ValueError(f"{type(self).__name__} has block {self.block}: a group has 1 channel or more")
+
+    @property
+    def curve(self) -> tuple[float, float] | None:
+        """(λ, γ), where p(t) = λt − t² / (2γ) up to γλ, and flat from there on: what fused steps know.
+
+        An infinite γ is a straight line. None: p is something else, and optimizers call :meth:`prox`.
+        """
+        return None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "prox" in vars(cls) and "curve" not in vars(cls):
+            # Whoever has a proximal operator of their own gets it called.
+            cls.curve = property(lambda _: None)  # type: ignore[assignment]
 
     @abstractmethod
     def value(self, weights: Tensor) -> Tensor:
@@ -82,28 +81,6 @@ class Penalty(ABC):
             A number a group, of the leading dimensions of ``weights``; 0 at a stationary point of
             loss + penalty.
         """
-
-    def prox_(self, layers: Sequence[Layer]) -> list[Tensor]:
-        """The proximal operator in place and on several layers at once, for optimizers.
-
-        Args:
-            layers: the weights, which are overwritten, and in which metric, with which step.
-
-        Returns:
-            What each layer's next proximal step starts from, ``(…, blocks, channels)``; zeros where a penalty has no
-            use for that.
-        """
-        for layer in layers:
-            weights, D = layer.weights, None if layer.metric is None else layer.metric()
-            size = weights.shape[-2] * weights.shape[-1]
-            missing = 0 if layer.members is None else layer.members - size
-            if missing:
-                # What is not stored is 0 and stays so in any metric.
-                weights = F.pad(weights.flatten(-2), (0, missing))[..., None, :]
-                D = None if D is None else F.pad(D.flatten(-2), (0, missing), value=1.0)[..., None, :]
-            new = self.prox(weights, layer.step, D)
-            layer.weights.copy_(new[..., 0, :size].reshape(layer.weights.shape) if missing else new)
-        return [layer.weights.new_zeros(layer.weights.shape[:2]) for layer in layers]
 
     def state_dict(self) -> dict[str, Any]:
         """Name and numbers, ready for JSON and ``torch.load(weights_only=True)``."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from lomt_kernels import library, registry
 from lomt_kernels.layout import AXES, FLOATS, Axis, check_groups, group_count, wide
 
-_OPS = library.OPS
+_DIRECT = {name: registry.implementation(name) for name in ("prox_adamw_", "prox_sgd_")}
 
 
 def new_norms(weight: Tensor, *, axis: Axis = "in", groups: int = 1, block: int = 1) -> Tensor:
@@ -23,7 +24,6 @@ def new_norms(weight: Tensor, *, axis: Axis = "in", groups: int = 1, block: int 
     return weight.new_full((2, count), torch.nan, dtype=wide(weight.dtype))
 
 
-@torch.no_grad()
 def prox_adamw_(
     weights: Sequence[Tensor],
     grads: Sequence[Tensor],
@@ -91,23 +91,51 @@ def prox_adamw_(
     """
     if not weights:
         return
-    lr, lr_tensor = _lr(lr, weights[0])
+    _check_lr(lr, weights[0])
     if not (0 <= eps < math.inf and all(0 <= beta < 1 for beta in betas)):
         raise ValueError(f"eps={eps}, betas={betas}: eps is 0 or more, and each beta at least 0 and less than 1")
     each = _check(weights, norms, prices, computed, weight_decay, gamma, axis, groups, block)
     _check_alike(weights, grads=grads, exp_avgs=exp_avgs, exp_avg_sqs=exp_avg_sqs, max_exp_avg_sqs=max_exp_avg_sqs)
     if len(steps) != len(weights):
         raise ValueError(f"{len(steps)} steps for {len(weights)} weights: give one each")
-    chosen = registry.choose("prox_adamw_", weights[0].device, weights[0].dtype, backend)
-    _OPS.prox_adamw_(
-        weights, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps, norms, list(computed), prices,
-        lr, lr_tensor, *betas, eps, weight_decay, maximize, gamma, AXES.index(axis), each, block, grad_scale, found_inf,
-        chosen,
+    adamw_step(
+        weights, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps, norms, computed, prices, lr, betas, eps,
+        weight_decay, maximize, gamma, axis, each, block, grad_scale, found_inf, backend,
     )  # fmt: skip
-    torch.autograd.graph.increment_version(weights)
 
 
-@torch.no_grad()
+def adamw_step(
+    weights: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    exp_avgs: Sequence[Tensor],
+    exp_avg_sqs: Sequence[Tensor],
+    max_exp_avg_sqs: Sequence[Tensor],
+    steps: Sequence[Tensor],
+    norms: Sequence[Tensor],
+    computed: Sequence[Tensor | None],
+    prices: Sequence[float],
+    lr: float | Tensor,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    maximize: bool,
+    gamma: float,
+    axis: Axis,
+    groups: Sequence[int],
+    block: int,
+    grad_scale: Tensor | None,
+    found_inf: Tensor | None,
+    backend: str | None = None,
+) -> None:
+    """:func:`prox_adamw_` for optimizers, which have checked all of it once; with a number of groups for each weight."""
+    rate, lr_tensor = _split(lr)
+    _run(
+        "prox_adamw_", weights, backend, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps, norms, computed, prices,
+        rate, lr_tensor, *betas, eps, weight_decay, maximize, gamma, AXES.index(axis), groups, block, grad_scale,
+        found_inf,
+    )  # fmt: skip
+
+
 def prox_sgd_(
     weights: Sequence[Tensor],
     grads: Sequence[Tensor],
@@ -163,31 +191,71 @@ def prox_sgd_(
     """
     if not weights:
         return
-    lr, lr_tensor = _lr(lr, weights[0])
+    _check_lr(lr, weights[0])
     if momentum != 0 and len(momentum_buffers) != len(weights):
         raise ValueError(f"momentum={momentum} with {len(momentum_buffers)} buffers for {len(weights)} weights")
     each = _check(weights, norms, prices, computed, weight_decay, gamma, axis, groups, block)
     _check_alike(weights, grads=grads, momentum_buffers=momentum_buffers)
-    chosen = registry.choose("prox_sgd_", weights[0].device, weights[0].dtype, backend)
-    _OPS.prox_sgd_(
-        weights, grads, momentum_buffers if momentum else [], norms, list(computed), list(fresh), prices,
-        lr, lr_tensor, momentum, dampening, weight_decay, nesterov, maximize, gamma, AXES.index(axis), each, block,
-        grad_scale, found_inf, chosen,
+    sgd_step(
+        weights, grads, momentum_buffers if momentum else (), norms, computed, fresh, prices, lr, momentum, dampening,
+        weight_decay, nesterov, maximize, gamma, axis, each, block, grad_scale, found_inf, backend,
     )  # fmt: skip
+
+
+def sgd_step(
+    weights: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    momentum_buffers: Sequence[Tensor],
+    norms: Sequence[Tensor],
+    computed: Sequence[Tensor | None],
+    fresh: Sequence[bool],
+    prices: Sequence[float],
+    lr: float | Tensor,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+    gamma: float,
+    axis: Axis,
+    groups: Sequence[int],
+    block: int,
+    grad_scale: Tensor | None,
+    found_inf: Tensor | None,
+    backend: str | None = None,
+) -> None:
+    """:func:`prox_sgd_` for optimizers, which have checked all of it once; with a number of groups for each weight."""
+    rate, lr_tensor = _split(lr)
+    _run(
+        "prox_sgd_", weights, backend, grads, momentum_buffers, norms, computed, fresh, prices, rate, lr_tensor,
+        momentum, dampening, weight_decay, nesterov, maximize, gamma, AXES.index(axis), groups, block, grad_scale,
+        found_inf,
+    )  # fmt: skip
+
+
+def _run(operation: str, weights: Sequence[Tensor], backend: str | None, *arguments: Any) -> None:
+    """Call the backend: by way of the dispatcher where someone traces, which costs a third of the call for many tensors."""
+    chosen = registry.choose(operation, weights[0].device, weights[0].dtype, backend)
+    plain = not torch.compiler.is_compiling() and type(weights[0]) in (Tensor, torch.nn.Parameter)
+    call = _DIRECT[operation] if plain else getattr(library.OPS, operation)
+    with torch.no_grad():
+        call(weights, *arguments, chosen)
     torch.autograd.graph.increment_version(weights)
 
 
-def _lr(lr: float | Tensor, weight: Tensor) -> tuple[float, Tensor | None]:
+def _split(lr: float | Tensor) -> tuple[float, Tensor | None]:
     """A number, or a tensor where reading it would have to wait for a GPU."""
-    if isinstance(lr, Tensor):
-        if lr.device.type != "cpu":
-            if lr.device != weight.device:
-                raise ValueError(f"lr is on {lr.device}, the weights on {weight.device}")
-            return 0.0, lr
-        lr = float(lr)
-    if not 0 <= lr < math.inf:
+    if isinstance(lr, Tensor) and lr.device.type != "cpu":
+        return 0.0, lr
+    return float(lr), None
+
+
+def _check_lr(lr: float | Tensor, weight: Tensor) -> None:
+    if isinstance(lr, Tensor) and lr.device.type != "cpu":
+        if lr.device != weight.device:
+            raise ValueError(f"lr is on {lr.device}, the weights on {weight.device}")
+    elif not 0 <= float(lr) < math.inf:
         raise ValueError(f"lr={lr}: a step size is a finite number of 0 or more")
-    return lr, None
 
 
 def _check(

@@ -123,7 +123,7 @@ def _shrink(
     tau = torch.as_tensor(step * price, dtype=torch.float64, device=weight.device).expand(len(W))
     bend = gamma < float("inf") and price > 0
     curvature = torch.as_tensor(step / gamma if bend else 0.0, dtype=torch.float64, device=weight.device)
-    U, norm = proximal(W, D, tau, curvature, _guess(norms))
+    U, norm = minimizer(W, D, tau, curvature, _guess(norms))
     new = back(U, weight, *how, weight.dtype)
     alive = members(new, *how).ne(0).any(1)
     norm = torch.where(alive, norm, 0.0).to(norms.dtype)
@@ -133,7 +133,7 @@ def _shrink(
     norms.copy_(torch.where(touched, torch.stack([norm, change]), norms))
 
 
-def proximal(
+def minimizer(
     W: Tensor, D: Tensor, tau: Tensor, curvature: Tensor, start: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The minimizer over U of ½ Σ D (U − W)² + p(‖U‖) for each row, p(t) = τt − ct²/2 up to τ / c, then flat.
