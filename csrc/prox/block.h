@@ -212,14 +212,13 @@ struct Share {
   const One& one;
   const Tile& tile;
   const Chip<One>& chip;
-  double curvature;
+  const Price& price;
 
   // The plain step and the first look.
   LOMT_HD Sums first(const Group& group) const {
-    const double theta = group.theta, rest = group.rest;
     Sums sums{};
     int64_t at[kBatch];
-    int64_t visit = 0;
+    int visit = 0;
     for (Walk walk(tile); walk.left > 0; visit += kBatch) {
       const int count = walk.next(at);
       typename One::Values values[kBatch];
@@ -230,11 +229,11 @@ struct Share {
         if (k >= count) continue;
         const Member<C> member = one.step(at[k], values[k]);
         if (visit + k < chip.kept) {
-          chip.put(static_cast<int>(visit + k), member);
+          chip.put(visit + k, member);
         } else {
           store(one.weight + at[k], member.weight);
         }
-        add_member(sums, member.weight, member.metric, theta, rest, curvature);
+        add_member(sums, member.weight, member.metric, group.theta, group.rest, price.curvature);
       }
     }
     return sums;
@@ -244,8 +243,8 @@ struct Share {
   LOMT_HD Sums again(const Group& group) const {
     const double theta = group.theta, rest = group.rest;
     Sums sums{};
-    each(INT64_MAX, [&](int64_t, const Member<C>& member, bool) {
-      add_member(sums, member.weight, member.metric, theta, rest, curvature);
+    each(INT32_MAX, [&](int64_t, const Member<C>& member, bool) {
+      add_member(sums, member.weight, member.metric, theta, rest, price.curvature);
     });
     return sums;
   }
@@ -267,7 +266,7 @@ struct Share {
     const C theta = static_cast<C>(group.theta), rest = static_cast<C>(group.rest);
     const bool whole = rest == 0;
     double count = whole ? 1 : 0;
-    each(whole ? chip.kept : INT64_MAX, [&](int64_t at, const Member<C>& member, bool kept) {
+    each(whole ? chip.kept : INT32_MAX, [&](int64_t at, const Member<C>& member, bool kept) {
       const C u = rounded<T>(shrunk_one(member, theta, rest));
       count += u == 0 ? 0 : 1;
       if (kept || !whole) store(one.weight + at, u);
@@ -288,21 +287,21 @@ struct Share {
  private:
   // Some visits more than `limit` at most.
   template <class F>
-  LOMT_HD void each(int64_t limit, F f) const {
+  LOMT_HD void each(int limit, F f) const {
     int64_t at[kBatch];
-    int64_t visit = 0;
+    int visit = 0;
     for (Walk walk(tile); walk.left > 0 && visit < limit; visit += kBatch) {
       const int count = walk.next(at);
       Member<C> members[kBatch];
       if (visit + count <= chip.kept) {
         LOMT_UNROLL
         for (int k = 0; k < kBatch; ++k) {
-          if (k < count) members[k] = chip.get(static_cast<int>(visit + k));
+          if (k < count) members[k] = chip.get(visit + k);
         }
       } else {
         LOMT_UNROLL
         for (int k = 0; k < kBatch; ++k) {
-          members[k] = visit + k < chip.kept ? chip.get(static_cast<int>(visit + k)) : one.member(at[k]);
+          members[k] = visit + k < chip.kept ? chip.get(visit + k) : one.member(at[k]);
         }
       }
       LOMT_UNROLL

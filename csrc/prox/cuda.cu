@@ -11,6 +11,7 @@
 // the same bits.
 #include <algorithm>
 #include <atomic>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -52,9 +53,12 @@ __global__ void __launch_bounds__(kThreads) write_kernel(const __grid_constant__
   }
 }
 
+// What lies in shared memory, so that registers are left for numbers.
 struct Shared {
   double partial[4][kThreads];
   Exact groups[kTileGroups];
+  Layout tile;
+  Price price;
 };
 
 // The tensor of a tile: all threads look at once, at as many places of the table. All of them call it.
@@ -72,7 +76,8 @@ __device__ int64_t tensor_of(const int64_t* firsts, int64_t count, int64_t tile)
 
 // Sums of a group's threads, N of four, for the leader of its team; all threads call it.
 template <int N>
-__device__ void reduce(const Tile& tile, Shared& shared, double (&mine)[4]) {
+__device__ void reduce(Shared& shared, double (&mine)[4]) {
+  const Layout& tile = shared.tile;
   const int thread = threadIdx.x, group = thread / tile.team, lane = thread % tile.team;
 #pragma unroll
   for (int k = 0; k < N; ++k) shared.partial[k][thread] = mine[k];
@@ -94,7 +99,7 @@ __device__ void reduce(const Tile& tile, Shared& shared, double (&mine)[4]) {
 
 template <class One>
 struct Blocks {  // on a multiprocessor, at least
-  static constexpr int value = sizeof(typename One::Number) == 8 ? 2 : 2;
+  static constexpr int value = sizeof(typename One::Number) == 8 ? 2 : 3;
 };
 
 template <class One>
@@ -106,21 +111,29 @@ __global__ void __launch_bounds__(kThreads, Blocks<One>::value)
   if (found_inf != nullptr && *found_inf != 0) return;
   const int64_t i = tensor_of(table.firsts, count, blockIdx.x);
   const Entry& entry = table.entries[i];
-  const Form form = entry.tensor.form;
   const int thread = threadIdx.x;
-  const Tile tile = tile_of(form, static_cast<int>(entry.groups_of_tile), blockIdx.x - table.firsts[i], thread);
-  const One one(entry, unscale, nesterov);
+  __shared__ alignas(One) unsigned char place[sizeof(One)];
+  Layout layout;
+  const Tile tile =
+      tile_of(entry.tensor.form, static_cast<int>(entry.groups_of_tile), blockIdx.x - table.firsts[i], thread, &layout);
+  if (thread == 0) {
+    shared.tile = layout;
+    shared.price = entry.price;
+    new (place) One(entry, unscale, nesterov);
+  }
+  __syncthreads();
+  const One& one = *reinterpret_cast<const One*>(place);
   const Chip<One> chip(memory, kept, thread);
-  const Price price = entry.price;
-  const Share<One> share{one, tile, chip, price.curvature};
-  const bool* computed = entry.tensor.computed;
-  const Norms<C> norms(entry.tensor);
+  const Share<One> share{one, tile, chip, shared.price};
 
   // A team's leader has its group.
-  const int led = thread / tile.team;
-  const bool leads = thread % tile.team == 0 && led < tile.groups && (computed == nullptr || computed[tile.first + led]);
-  const bool works = computed == nullptr || computed[tile.first + tile.group];
-  if (leads) shared.groups[led] = Exact::from(norms.guess(tile.first + led), price);
+  const int led = thread / shared.tile.team;
+  bool leads = thread % shared.tile.team == 0 && led < shared.tile.groups, works = true;
+  if (const bool* computed = entry.tensor.computed) {
+    leads = leads && computed[shared.tile.first + led];
+    works = computed[shared.tile.first + tile.group];
+  }
+  if (leads) shared.groups[led] = Exact::from(Norms<C>(entry.tensor).guess(shared.tile.first + led), shared.price);
   __syncthreads();
   const Exact& mine = shared.groups[tile.group];
   Sums sums{};
@@ -131,12 +144,12 @@ __global__ void __launch_bounds__(kThreads, Blocks<One>::value)
   }
   for (int looks = 0;;) {
     double each[4] = {sums.psi, sums.chi, sums.square, sums.kappa};
-    price.curvature > 0 ? reduce<4>(tile, shared, each) : reduce<2>(tile, shared, each);
+    shared.price.curvature > 0 ? reduce<4>(shared, each) : reduce<2>(shared, each);
     bool open = false;
     if (leads) {
       Exact& group = shared.groups[led];
-      if (group.open()) group.look({each[0], each[1], each[2], each[3]}, price, Precision<C>::accept);
-      if (++looks == kLooks) group.end(price);
+      if (group.open()) group.look({each[0], each[1], each[2], each[3]}, shared.price, Precision<C>::accept);
+      if (++looks == kLooks) group.end(shared.price);
       open = group.open();
     }
     if (!__syncthreads_or(open)) break;
@@ -144,8 +157,8 @@ __global__ void __launch_bounds__(kThreads, Blocks<One>::value)
     if (works && mine.open()) sums = share.again(mine.group);
   }
   double alive[4] = {works ? share.write(mine.group) : 0};
-  reduce<1>(tile, shared, alive);
-  if (leads) norms.done(tile.first + led, shared.groups[led].group.norm, alive[0]);
+  reduce<1>(shared, alive);
+  if (leads) Norms<C>(entry.tensor).done(shared.tile.first + led, shared.groups[led].group.norm, alive[0]);
 }
 
 void check(cudaError_t status) {
@@ -187,7 +200,8 @@ template <class One>
 void launch(const ProxCall& call, const StepFacts& facts, void* workspace, int device, cudaStream_t stream) {
   const Table table{static_cast<int64_t*>(workspace),
                     reinterpret_cast<Entry*>(static_cast<int64_t*>(workspace) + call.count)};
-  int64_t tiles = 0, visits = 0;
+  int64_t tiles = 0;
+  int visits = 0;
   std::vector<Planned> plan(call.count);
   for (int64_t i = 0; i < call.count; ++i) {
     ProxTensor tensor = call.tensors[i];
@@ -209,7 +223,7 @@ void launch(const ProxCall& call, const StepFacts& facts, void* workspace, int d
     check(cudaGetLastError());
   }
   constexpr int row = kThreads * Chip<One>::kBytes;
-  const int kept = static_cast<int>(std::min<int64_t>(visits, budget_of<One>(device) / row));
+  const int kept = std::min(visits, budget_of<One>(device) / row);
   step_kernel<One><<<static_cast<unsigned>(tiles), kThreads, kept * row, stream>>>(
       table, call.count, call.found_inf, call.grad_scale != nullptr, call.numbers.nesterov, kept);
   check(cudaGetLastError());

@@ -16,21 +16,25 @@ constexpr int kTileColumns = 64;    // at most, where groups have several rows a
 constexpr int kTileNumbers = 4096;  // as a rule: what a thread's share of is worth its block's start
 constexpr int kSector = 32;         // bytes of a row that are to be adjacent at least
 
-struct Tile {
-  int64_t start;  // where this thread's first number is
-  int64_t row_jump;
-  int column_step;
-  int column_visits, row_visits;
-  int groups;     // of the tile
+// What all threads of a block know of their tile.
+struct Layout {
+  int groups;
   int64_t first;  // number of its first group
-  int group;      // this thread's
 
   // Where sums of threads are: group g's threads are listed(g, 0), ..., listed(g, list - 1); `team` of the block's
   // threads add them up.
   int width, pitch, list, team;
 
   LOMT_HD int listed(int g, int i) const { return i / width * pitch + g * width + i % width; }
-  LOMT_HD int leader(int g) const { return g * team; }
+};
+
+// And one of them of its numbers.
+struct Tile {
+  int64_t start;  // where the first one is
+  int64_t row_jump;
+  int column_step;
+  int column_visits, row_visits;
+  int group;
 };
 
 LOMT_HD int64_t ceil_of(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -57,30 +61,31 @@ LOMT_HD int64_t tiles_of(const Form& form, int groups_of_tile) {
   return form.outer * ceil_of(form.groups_of_part(), groups_of_tile);
 }
 
-LOMT_HD Tile tile_of(const Form& form, int groups_of_tile, int64_t block, int thread) {
+LOMT_HD Tile tile_of(const Form& form, int groups_of_tile, int64_t block, int thread, Layout* all) {
   const int64_t in_part = form.groups_of_part(), tiles = ceil_of(in_part, groups_of_tile);
   const int64_t part = block / tiles, begin = (block - part * tiles) * groups_of_tile;
   const int64_t left = in_part - begin;
   Tile tile;
-  tile.groups = static_cast<int>(left < groups_of_tile ? left : groups_of_tile);
-  tile.first = part * in_part + begin;
-  const int64_t columns = tile.groups * form.run;
+  Layout layout;
+  layout.groups = static_cast<int>(left < groups_of_tile ? left : groups_of_tile);
+  layout.first = part * in_part + begin;
+  const int64_t columns = layout.groups * form.run;
   int64_t column, end, row;
   int row_step;
   if (form.rows == 1) {
-    tile.width = kThreads / groups_of_tile;
-    tile.pitch = tile.list = tile.width;
-    tile.group = thread / tile.width;
-    column = tile.group * form.run + thread % tile.width;
-    end = tile.group < tile.groups ? (tile.group + 1) * form.run : 0;
-    tile.column_step = tile.width;
+    layout.width = kThreads / groups_of_tile;
+    layout.pitch = layout.list = layout.width;
+    tile.group = thread / layout.width;
+    column = tile.group * form.run + thread % layout.width;
+    end = tile.group < layout.groups ? (tile.group + 1) * form.run : 0;
+    tile.column_step = layout.width;
     row = 0;
     row_step = 1;
   } else if (columns <= kTileColumns) {
     row_step = kThreads / static_cast<int>(columns);
-    tile.width = static_cast<int>(form.run);
-    tile.pitch = static_cast<int>(columns);
-    tile.list = row_step * tile.width;
+    layout.width = static_cast<int>(form.run);
+    layout.pitch = static_cast<int>(columns);
+    layout.list = row_step * layout.width;
     column = thread % static_cast<int>(columns);
     row = thread / static_cast<int>(columns);
     tile.group = static_cast<int>(column / form.run);
@@ -88,7 +93,7 @@ LOMT_HD Tile tile_of(const Form& form, int groups_of_tile, int64_t block, int th
     tile.column_step = 1;
   } else {  // one group
     row_step = kThreads / kWarp;
-    tile.width = tile.pitch = tile.list = kThreads;
+    layout.width = layout.pitch = layout.list = kThreads;
     column = thread % kWarp;
     row = thread / kWarp;
     tile.group = 0;
@@ -97,36 +102,38 @@ LOMT_HD Tile tile_of(const Form& form, int groups_of_tile, int64_t block, int th
   }
   tile.column_visits = column < end ? static_cast<int>(ceil_of(end - column, tile.column_step)) : 0;
   tile.row_visits = row < form.rows && tile.column_visits > 0 ? static_cast<int>(ceil_of(form.rows - row, row_step)) : 0;
-  if (tile.group >= tile.groups) tile.group = 0;  // nothing to do
+  if (tile.group >= layout.groups) tile.group = 0;  // nothing to do
   tile.start = part * form.outer_stride + begin * form.run + row * form.row_stride + column;
   tile.row_jump = row_step * form.row_stride - static_cast<int64_t>(tile.column_visits) * tile.column_step;
-  tile.team = kWarp;
-  while (tile.team * tile.groups > kThreads) tile.team /= 2;
+  layout.team = kWarp;
+  while (layout.team * layout.groups > kThreads) layout.team /= 2;
+  *all = layout;
   return tile;
 }
 
 // How many numbers a thread of a tile has at most.
-LOMT_HD int64_t visits_of(const Form& form, int groups_of_tile) {
-  const Tile tile = tile_of(form, groups_of_tile, 0, 0);
-  return static_cast<int64_t>(tile.row_visits) * tile.column_visits;
+LOMT_HD int visits_of(const Form& form, int groups_of_tile) {
+  Layout all;
+  const Tile tile = tile_of(form, groups_of_tile, 0, 0, &all);
+  return tile.row_visits * tile.column_visits;
 }
 
 // A thread's way through its numbers.
 struct Walk {
-  int64_t at, left;
-  int column_left;
+  int64_t at;
+  int left, column_left;
   const Tile& tile;
 
   LOMT_HD explicit Walk(const Tile& tile)
       : at(tile.start),
-        left(static_cast<int64_t>(tile.row_visits) * tile.column_visits),
+        left(tile.row_visits * tile.column_visits),
         column_left(tile.column_visits),
         tile(tile) {}
 
   // Places of the next numbers, at most N, and how many; the first one's stands in for those that are not there.
   template <int N>
   LOMT_HD int next(int64_t (&places)[N]) {
-    const int count = left < N ? static_cast<int>(left) : N;
+    const int count = left < N ? left : N;
     const int64_t begin = at;
     for (int k = 0; k < N; ++k) {
       places[k] = k < count ? at : begin;

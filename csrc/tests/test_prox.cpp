@@ -253,7 +253,7 @@ void tiles() {
   for (const auto& [form, name] : cases()) {
     for (const int64_t bytes : {2, 4, 8}) {
       const int many = lomt::groups_of_tile(form, bytes);
-      const int64_t most = lomt::visits_of(form, many);
+      const int most = lomt::visits_of(form, many);
       CHECK(many >= 1 && many <= lomt::kTileGroups, "%s: %d groups of a tile", name, many);
       std::vector<int> owner(size_of(form), -1), seen(size_of(form), 0);
       std::vector<int> covered(form.groups(), 0);
@@ -268,12 +268,13 @@ void tiles() {
       }
       for (int64_t block = 0; block < lomt::tiles_of(form, many); ++block) {
         std::vector<int> works(lomt::kThreads, 0), group(lomt::kThreads), listed(lomt::kThreads, 0);
-        lomt::Tile tile{};
+        lomt::Layout all{};
         for (int thread = 0; thread < lomt::kThreads; ++thread) {
-          tile = lomt::tile_of(form, many, block, thread);
-          CHECK(tile.group >= 0 && tile.group < tile.groups, "%s: group %d of %d", name, tile.group, tile.groups);
+          const lomt::Tile tile = lomt::tile_of(form, many, block, thread, &all);
+          CHECK(tile.group >= 0 && tile.group < all.groups, "%s: group %d of %d", name, tile.group, all.groups);
           group[thread] = tile.group;
-          int64_t visits = 0, at[4];
+          int visits = 0;
+          int64_t at[4];
           for (lomt::Walk walk(tile); walk.left > 0;) {
             const int count = walk.next(at);
             for (int k = 0; k < 4; ++k) {
@@ -282,17 +283,16 @@ void tiles() {
             for (int k = 0; k < count; ++k, ++visits) {
               ++seen[at[k]];
               works[thread] = 1;
-              CHECK(owner[at[k]] == tile.first + tile.group, "%s: thread %d", name, thread);
+              CHECK(owner[at[k]] == all.first + tile.group, "%s: thread %d", name, thread);
             }
           }
-          CHECK(visits <= most, "%s: %lld visits of %lld", name, static_cast<long long>(visits),
-                static_cast<long long>(most));
+          CHECK(visits <= most, "%s: %d visits of %d", name, visits, most);
         }
-        CHECK(tile.team * tile.groups <= lomt::kThreads && lomt::kWarp % tile.team == 0, "%s: team %d", name, tile.team);
-        for (int g = 0; g < tile.groups; ++g) {
-          ++covered[tile.first + g];
-          for (int i = 0; i < tile.list; ++i) {
-            const int thread = tile.listed(g, i);
+        CHECK(all.team * all.groups <= lomt::kThreads && lomt::kWarp % all.team == 0, "%s: team %d", name, all.team);
+        for (int g = 0; g < all.groups; ++g) {
+          ++covered[all.first + g];
+          for (int i = 0; i < all.list; ++i) {
+            const int thread = all.listed(g, i);
             CHECK(thread >= 0 && thread < lomt::kThreads && (!works[thread] || group[thread] == g), "%s: listed", name);
             ++listed[thread];
           }
@@ -319,18 +319,19 @@ void play(const lomt::Entry& entry, int64_t block, bool unscale, bool nesterov, 
   const lomt::Norms<C> norms(entry.tensor);
   const bool* computed = entry.tensor.computed;
   std::vector<lomt::Tile> tile;
+  lomt::Layout all{};
   std::vector<Sums> sums(T);
   std::vector<Exact> groups(lomt::kTileGroups);
   for (int t = 0; t < T; ++t) {
-    tile.push_back(lomt::tile_of(entry.tensor.form, static_cast<int>(entry.groups_of_tile), block, t));
+    tile.push_back(lomt::tile_of(entry.tensor.form, static_cast<int>(entry.groups_of_tile), block, t, &all));
   }
-  const int count = tile[0].groups;
-  const int64_t first = tile[0].first;
+  const int count = all.groups;
+  const int64_t first = all.first;
   const auto there = [&](int g) { return computed == nullptr || computed[first + g]; };
   const auto each = [&](auto f) {
     for (int t = 0; t < T; ++t) {
       const lomt::Chip<One> chip(memory.data(), kept, t);
-      f(t, lomt::Share<One>{one, tile[t], chip, entry.price.curvature});
+      f(t, lomt::Share<One>{one, tile[t], chip, entry.price});
     }
   };
   for (int g = 0; g < count; ++g) groups[g] = Exact::from(norms.guess(first + g), entry.price);
@@ -347,8 +348,8 @@ void play(const lomt::Entry& entry, int64_t block, bool unscale, bool nesterov, 
     for (int g = 0; g < count; ++g) {
       if (!there(g) || !groups[g].open()) continue;
       Sums total{};
-      for (int i = 0; i < tile[0].list; ++i) {
-        const Sums& s = sums[tile[0].listed(g, i)];
+      for (int i = 0; i < all.list; ++i) {
+        const Sums& s = sums[all.listed(g, i)];
         total.psi += s.psi, total.chi += s.chi, total.square += s.square, total.kappa += s.kappa;
       }
       groups[g].look(total, entry.price, lomt::Precision<C>::accept);
