@@ -113,8 +113,7 @@ struct OneAdamW {
   LOMT_HD Member<C> step(int64_t i, Values x) const {
     const C g = x.grad * n.sign;
     if (unscale) store(grad + i, n.sign < 0 ? -g : g);
-    const Member<C> member =
-        stepped<T>(n, x.weight, g, &x.first, &x.second, greatest == nullptr ? nullptr : &x.greatest);
+    const Member<C> member = stepped<T>(n, greatest != nullptr, x.weight, g, &x.first, &x.second, &x.greatest);
     store(first + i, x.first);
     store(second + i, x.second);
     if (greatest != nullptr) store(greatest + i, x.greatest);
@@ -163,7 +162,7 @@ struct OneSGD {
   LOMT_HD Member<C> step(int64_t i, Values x) const {
     const C g = x.grad * n.sign;
     if (unscale) store(grad + i, n.sign < 0 ? -g : g);
-    const Member<C> member = stepped<T>(n, momentum, nesterov, x.weight, g, buffer == nullptr ? nullptr : &x.buffer);
+    const Member<C> member = stepped<T>(n, buffer != nullptr, momentum, nesterov, x.weight, g, &x.buffer);
     if (buffer != nullptr) store(buffer + i, x.buffer);
     return member;
   }

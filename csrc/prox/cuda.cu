@@ -29,6 +29,8 @@ constexpr int kParameters = 32764;
 constexpr int kParameters = 4096;
 #endif
 constexpr int kDevices = 64;
+// On a multiprocessor at least: so many that one reads while another looks again, so few that nothing spills.
+constexpr int kBlocks = 3;
 
 struct Table {
   int64_t* firsts;  // the number of each tensor's first tile
@@ -98,12 +100,7 @@ __device__ void reduce(Shared& shared, double (&mine)[4]) {
 }
 
 template <class One>
-struct Blocks {  // on a multiprocessor, at least
-  static constexpr int value = sizeof(typename One::Number) == 8 ? 2 : 3;
-};
-
-template <class One>
-__global__ void __launch_bounds__(kThreads, Blocks<One>::value)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     step_kernel(Table table, int64_t count, const float* found_inf, bool unscale, bool nesterov, int kept) {
   using C = typename One::C;
   extern __shared__ double memory[];
@@ -190,7 +187,7 @@ int budget_of(int device) {
   check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
   check(cudaDeviceGetAttribute(&reserved, cudaDevAttrReservedSharedMemoryPerBlock, device));
   const int fixed = static_cast<int>(facts.sharedSizeBytes);
-  const int budget = std::max(1, std::min(whole / Blocks<One>::value - reserved, most) - fixed);
+  const int budget = std::max(1, std::min(whole / kBlocks - reserved, most) - fixed);
   check(cudaFuncSetAttribute(step_kernel<One>, cudaFuncAttributeMaxDynamicSharedMemorySize, budget));
   if (device < kDevices) known[device] = budget;
   return budget;

@@ -227,14 +227,14 @@ struct Member {
   C weight, metric;
 };
 
-// AdamW's step of one weight; the moments become the new ones. `greatest` is null without amsgrad.
+// AdamW's step of one weight; the moments become the new ones.
 template <class T, class C>
-LOMT_HD Member<C> stepped(const AdamW<C>& n, C weight, C grad, C* first, C* second, C* greatest) {
+LOMT_HD Member<C> stepped(const AdamW<C>& n, bool amsgrad, C weight, C grad, C* first, C* second, C* greatest) {
   using std::sqrt;
   *first = n.first(*first, grad);
   *second = n.second(*second, grad);
   C v = *second;
-  if (greatest != nullptr) {
+  if (amsgrad) {
     const C most = *greatest;
     v = v > most ? v : most != most ? most : v != v ? v : most;
     *greatest = v;
@@ -243,11 +243,11 @@ LOMT_HD Member<C> stepped(const AdamW<C>& n, C weight, C grad, C* first, C* seco
   return {rounded<T>(weight * n.decay - *first * n.size / metric), metric};
 }
 
-// SGD's; `momentum` is also the first step's, for Nesterov. `buffer` is null without momentum.
+// SGD's; `momentum` is also the first step's, for Nesterov. `buffered`: with momentum.
 template <class T, class C>
-LOMT_HD Member<C> stepped(const SGD<C>& n, C momentum, bool nesterov, C weight, C grad, C* buffer) {
+LOMT_HD Member<C> stepped(const SGD<C>& n, bool buffered, C momentum, bool nesterov, C weight, C grad, C* buffer) {
   C g = grad + n.decay * weight;
-  if (buffer != nullptr) {
+  if (buffered) {
     // A fresh buffer may hold anything, NaNs too.
     *buffer = n.momentum == 0 ? n.rest * g : n.momentum * *buffer + n.rest * g;
     g = nesterov ? g + momentum * *buffer : *buffer;
