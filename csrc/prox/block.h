@@ -2,6 +2,8 @@
 // plays a block on the host.
 #pragma once
 
+#include <cstddef>
+
 #include "call.h"
 #include "tile.h"
 
@@ -12,6 +14,10 @@
 #endif
 
 namespace lomt {
+
+// How many numbers a look sums up, and of those with a straight price.
+constexpr int kSums = sizeof(Sums) / sizeof(double);
+constexpr int kStraightSums = offsetof(Sums, square) / sizeof(double);
 
 // One tensor in the table on the device. `numbers` are AdamW<C>'s or SGD<C>'s, each rounded to C.
 struct Entry {

@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kThreads) write_kernel(const __grid_constant__
 
 // What lies in shared memory, so that registers are left for numbers.
 struct Shared {
-  double partial[4][kThreads];
+  double partial[kSums][kThreads];
   Exact groups[kTileGroups];
   Layout tile;
   Price price;
@@ -76,9 +76,9 @@ __device__ int64_t tensor_of(const int64_t* firsts, int64_t count, int64_t tile)
   return begin;
 }
 
-// Sums of a group's threads, N of four, for the leader of its team; all threads call it.
+// Sums of a group's threads, the first N, for the leader of its team; all threads call it.
 template <int N>
-__device__ void reduce(Shared& shared, double (&mine)[4]) {
+__device__ void reduce(Shared& shared, double (&mine)[kSums]) {
   const Layout& tile = shared.tile;
   const int thread = threadIdx.x, group = thread / tile.team, lane = thread % tile.team;
 #pragma unroll
@@ -140,12 +140,14 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     share.unscale();
   }
   for (int looks = 0;;) {
-    double each[4] = {sums.psi, sums.chi, sums.square, sums.kappa};
-    shared.price.curvature > 0 ? reduce<4>(shared, each) : reduce<2>(shared, each);
+    double each[kSums];
+    memcpy(each, &sums, sizeof sums);
+    shared.price.curvature > 0 ? reduce<kSums>(shared, each) : reduce<kStraightSums>(shared, each);
+    memcpy(&sums, each, sizeof sums);
     bool open = false;
     if (leads) {
       Exact& group = shared.groups[led];
-      if (group.open()) group.look({each[0], each[1], each[2], each[3]}, shared.price, Precision<C>::accept);
+      if (group.open()) group.look(sums, shared.price, Precision<C>::accept);
       if (++looks == kLooks) group.end(shared.price);
       open = group.open();
     }
@@ -153,7 +155,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     sums = Sums{};
     if (works && mine.open()) sums = share.again(mine.group);
   }
-  double alive[4] = {works ? share.write(mine.group) : 0};
+  double alive[kSums] = {works ? share.write(mine.group) : 0};
   reduce<1>(shared, alive);
   if (leads) Norms<C>(entry.tensor).done(shared.tile.first + led, shared.groups[led].group.norm, alive[0]);
 }

@@ -276,16 +276,20 @@ struct Exact {
   LOMT_HD void look(const Sums& s, const Price& price, double accept) {
     if (choosing) {
       choosing = false;
-      if (s.square < INFINITY) {
-        group.choose(s, price);
-      } else {
-        group.theta = group.rest = group.norm = NAN;
-      }
+      s.square < INFINITY ? group.choose(s, price) : spoil();
       return;
     }
     group.look(s, price, 0, accept);
-    choosing = !group.root.open && price.curvature > 0 && price.tau > 0;
+    if (group.root.open || !(price.curvature > 0 && price.tau > 0)) return;
+    if (group.rest == 0 && group.theta != group.root.theta) {  // W is kept already
+      if (!(group.norm < INFINITY)) spoil();
+      return;
+    }
+    choosing = true;
+    group.aim(price);
   }
+
+  LOMT_HD void spoil() { group.theta = group.rest = group.norm = NAN; }
 
   // After the last look that there is time for.
   LOMT_HD void end(const Price& price) {

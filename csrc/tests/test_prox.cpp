@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -347,11 +348,14 @@ void play(const lomt::Entry& entry, int64_t block, bool unscale, bool nesterov, 
     open = false;
     for (int g = 0; g < count; ++g) {
       if (!there(g) || !groups[g].open()) continue;
-      Sums total{};
+      double each_sum[lomt::kSums] = {};
       for (int i = 0; i < all.list; ++i) {
-        const Sums& s = sums[all.listed(g, i)];
-        total.psi += s.psi, total.chi += s.chi, total.square += s.square, total.kappa += s.kappa;
+        double one_of[lomt::kSums];
+        std::memcpy(one_of, &sums[all.listed(g, i)], sizeof one_of);
+        for (int k = 0; k < lomt::kSums; ++k) each_sum[k] += one_of[k];
       }
+      Sums total;
+      std::memcpy(&total, each_sum, sizeof total);
       groups[g].look(total, entry.price, lomt::Precision<C>::accept);
       open |= groups[g].open();
     }
