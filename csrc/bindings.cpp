@@ -86,7 +86,7 @@ void shrink(int operation, int dtype, std::array<int64_t, 6> form, uintptr_t wei
 }
 
 // One step of many tensors. `table` holds a ProxTensor of each, as 64-bit numbers, `prices` a float64 of each;
-// `workspace` is as much memory as `table`, on the GPU.
+// `workspace` is memory on the GPU for the table there (prox/block.h).
 void prox_step(bool sgd, int dtype, const py::buffer& table, const py::buffer& prices, std::array<double, 8> numbers,
                bool maximize, bool nesterov, uintptr_t lr, int lr_dtype, uintptr_t grad_scale, uintptr_t found_inf,
                uintptr_t workspace, int64_t device, uintptr_t stream) {

@@ -22,6 +22,8 @@ ARCHITECTURES = (80, 90)
 SPILLS = {"triton": 1, "cuda": 0}
 """Stores of a register that are let pass: ptxas saves one now and then, once, to stay below a limit of its own."""
 TYPES = {"f": "float", "d": "double"}
+KERNEL = re.compile(r"\d([a-z_]+_kernel)(?:I(?:NS_\d+(One[A-Za-z]+?)I)?(?:(?:N4lomt|NS_)?\d*([A-Za-z]\w*?))E)?")
+"""A kernel's name as the linker knows it: its own, the optimizer's, the weights' type."""
 RESOURCES = re.compile(r"Function ([\w.$]+):\s*\n?\s*REG:(\d+) STACK:\d+ SHARED:(\d+)")
 
 
@@ -105,8 +107,10 @@ def resources(cubin: Path) -> Iterator[dict[str, Any]]:
     code = _dump("--dump-sass", cubin).split("Function : ")[1:]
     spills = {part.split(None, 1)[0]: len(re.findall(r"\bSTL\b", part)) for part in code}
     for name, registers, shared in RESOURCES.findall(_dump("--dump-resource-usage", cubin)):
-        found = re.search(r"\d([a-z_]+_kernel)I(?:N4lomt|NS_)?\d*(\w+?)E", name)
-        kernel = f"{found[1]}<{TYPES.get(found[2], found[2].lstrip('0123456789_'))}>" if found else name
+        found = KERNEL.search(name)
+        kernel, *arguments = (part for part in found.groups() if part) if found else (name,)
+        types = ", ".join(TYPES.get(part, part) for part in arguments)
+        kernel += f"<{types}>" if types else ""
         yield {"kernel": kernel, "registers": int(registers), "spilled": spills[name], "shared": int(shared)}
 
 

@@ -7,6 +7,7 @@
 // group lasso, c = step / gamma the minimax concave penalty.
 #pragma once
 
+#include "../common/dtype.h"
 #include "../shrink/shrink.h"
 
 namespace lomt {
@@ -214,6 +215,92 @@ struct Precision {
 template <>
 struct Precision<double> {
   static constexpr double fuzz = 1e-12, accept = 1e-16;
+};
+
+// --- One weight and one group at a time, as GPUs do it.
+
+// A number as a weight's type holds it.
+template <class T, class C>
+LOMT_HD C rounded(C value) {
+  T held;
+  store(&held, value);
+  return read(&held);
+}
+
+// W and D of one weight.
+template <class C>
+struct Member {
+  C weight, metric;
+};
+
+// AdamW's step of one weight; the moments become the new ones.
+template <class T, class C>
+LOMT_HD Member<C> stepped(const AdamW<C>& n, bool amsgrad, C weight, C grad, C* first, C* second, C* greatest) {
+  using std::sqrt;
+  *first = n.first(*first, grad);
+  *second = n.second(*second, grad);
+  C v = *second;
+  if (amsgrad) {
+    const C most = *greatest;
+    v = v > most ? v : most != most ? most : v != v ? v : most;
+    *greatest = v;
+  }
+  const C metric = sqrt(rounded<T>(v)) + n.eps;
+  return {rounded<T>(weight * n.decay - *first * n.size / metric), metric};
+}
+
+// SGD's; `momentum` is also the first step's, for Nesterov. `buffered`: with momentum.
+template <class T, class C>
+LOMT_HD Member<C> stepped(const SGD<C>& n, bool buffered, C momentum, bool nesterov, C weight, C grad, C* buffer) {
+  C g = grad + n.decay * weight;
+  if (buffered) {
+    // A fresh buffer may hold anything, NaNs too.
+    *buffer = n.momentum == 0 ? n.rest * g : n.momentum * *buffer + n.rest * g;
+    g = nesterov ? g + momentum * *buffer : *buffer;
+  }
+  return {rounded<T>(weight - n.lr * g), C{1}};
+}
+
+// U from W: 0 where theta is 0, W where rest is 0.
+template <class C>
+LOMT_HD C shrunk_one(const Member<C>& member, C theta, C rest) {
+  if (theta == 0) return C{0};
+  if (rest == 0) return member.weight;
+  const C t = theta * member.metric;
+  return member.weight * (t / (t + rest));
+}
+
+// A group whose sums are float64, which decide by themselves; with a concave price it is looked at once more, at its
+// root, to choose.
+struct Exact {
+  Group group;
+  bool choosing;
+
+  LOMT_HD static Exact from(double guess, const Price& price) { return {Group::from(guess, price), false}; }
+  LOMT_HD bool open() const { return group.root.open || choosing; }
+
+  LOMT_HD void look(const Sums& s, const Price& price, double accept) {
+    if (choosing) {
+      choosing = false;
+      s.square < INFINITY ? group.choose(s, price) : spoil();
+      return;
+    }
+    group.look(s, price, 0, accept);
+    if (group.root.open || !(price.curvature > 0 && price.tau > 0)) return;
+    if (group.rest == 0 && group.theta != group.root.theta) {  // W is kept already
+      if (!(group.norm < INFINITY)) spoil();
+      return;
+    }
+    choosing = true;
+    group.aim(price);
+  }
+
+  LOMT_HD void spoil() { group.theta = group.rest = group.norm = NAN; }
+
+  // After the last look that there is time for.
+  LOMT_HD void end(const Price& price) {
+    if (open()) group.close(price);
+  }
 };
 
 }  // namespace lomt

@@ -12,6 +12,8 @@ from lomt_kernels.layout import FLOATS, Form, form_of, memory_format
 
 PLACES = 15
 """Numbers of one tensor in the table that ``csrc/prox/call.h`` describes."""
+WORKSPACE = 27
+"""Numbers of one tensor in the table that ``csrc/prox/cuda.cu`` keeps on the GPU: ``Entry``, and its first tile."""
 
 
 def refusal(device: str, dtype: torch.dtype) -> str | None:
@@ -167,7 +169,8 @@ def run(
     if not kept:
         return
     device, stream = native.place(weights[0])
-    workspace = torch.empty(len(table), dtype=torch.int64, device=weights[0].device) if device >= 0 else None
+    size = WORKSPACE * len(kept)
+    workspace = torch.empty(size, dtype=torch.int64, device=weights[0].device) if device >= 0 else None
     native.binary().prox_step(
         not steps,
         native.DTYPES[weights[0].dtype],
