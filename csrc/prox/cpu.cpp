@@ -16,7 +16,7 @@ namespace lomt::LOMT_ISA {
 namespace {
 
 // Rows of float32 terms that are summed before they go into float64.
-constexpr int64_t kRows = 64;
+constexpr int64_t kRows = 32;
 // Columns that are worked on at once: what is kept of each stays in the second cache.
 constexpr int64_t kColumns = 4096;
 // Numbers ahead that are asked for.
@@ -75,6 +75,12 @@ struct AdamWStep {
     return as_stored<T, C>(w);
   }
 
+  // A gradient that takes no part is divided by grad_scale all the same.
+  void unscale_only(int64_t at, int64_t count) const {
+    if (!unscale) return;
+    for (int64_t i = at; i < at + count; ++i) store(grad + i, read(grad + i) * std::fabs(n.sign));
+  }
+
   template <class N>
   Vector<C> metric(int64_t i, N lanes) const {
     return square_root(load_vector<C>(metric_of() + i, lanes)) + n.eps;
@@ -122,6 +128,11 @@ struct SGDStep {
     const Vector<C> old = load_vector<C>(weight + i, lanes), w = mask(old - begun.along, old);
     store_vector<C>(weight + i, w, lanes);
     return as_stored<T, C>(w);
+  }
+
+  void unscale_only(int64_t at, int64_t count) const {
+    if (!unscale) return;
+    for (int64_t i = at; i < at + count; ++i) store(grad + i, read(grad + i) * std::fabs(n.sign));
   }
 
   template <class N>
@@ -318,8 +329,11 @@ struct Worker {
   void runs(int64_t first, int64_t last) {
     const int64_t run = tensor.form.run;
     for (int64_t k = first; k < last; ++k) {
-      if (!active(k)) continue;
       const int64_t at = k * run;
+      if (!active(k)) {
+        step.unscale_only(at, run);
+        continue;
+      }
       Group g = begin(k);
       look(g, pass<true>(at, run, g));
       for (int looks = 0; g.open() && looks < kLooks; ++looks) look(g, pass<false>(at, run, g));

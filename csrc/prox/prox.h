@@ -138,7 +138,7 @@ struct Group {
     }
     if (flat) {  // psi is convex in theta: where it falls at the end, and is above 1 there, it was so all the way
       flat = false;
-      if (s.psi > end * end * (1 + fuzz) && s.chi > fuzz * s.psi) {
+      if (s.psi < INFINITY && s.psi > end * end * (1 + fuzz) && s.chi > fuzz * s.psi) {
         keep(sqrt(s.psi));
       } else {
         aim(price);
@@ -192,8 +192,7 @@ struct Group {
   // `s` are the sums there.
   LOMT_HD void choose(const Sums& s, const Price& price) {
     const double end = price.end();
-    if (s.square > end * end &&
-        (root.outside || price.tau * end / 2 < s.kappa / 2 + price.of(root.theta))) {
+    if (root.outside || (s.square > end * end && price.tau * end / 2 < s.kappa / 2 + price.of(root.theta))) {
       keep(sqrt(s.square));
     } else {
       close(price);

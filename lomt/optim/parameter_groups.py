@@ -27,7 +27,8 @@ def parameter_groups(
     Returns:
         Dicts with ``params``, ``penalty``, ``axis`` and ``conv_groups``, and ``weight_decay=0`` for vectors;
         convolutions that are divided into several groups are in a parameter group of their own.
-        Every parameter of the module is in just one of them, and none is empty.
+        Every parameter of the module is in just one of them, and none is empty. ``places`` are the parameters' among
+        ``module.parameters()``, by which the state of an optimizer that has them in one group is loaded.
     """
     backbone = getattr(module, "backbone", None)
     views = channel_groups(backbone if isinstance(backbone, nn.Module) and not decoders else module, axis)
@@ -45,4 +46,7 @@ def parameter_groups(
         group = groups.setdefault("vectors" if decay else "others", {"params": [], "penalty": None, "axis": axis})
         group |= {"conv_groups": 1, **decay}
         group["params"].append(parameter)
+    places = {id(parameter): place for place, parameter in enumerate(module.parameters())}
+    for group in groups.values():
+        group["places"] = [places[id(parameter)] for parameter in group["params"]]
     return list(groups.values())

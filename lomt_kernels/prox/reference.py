@@ -155,8 +155,7 @@ def minimizer(
     U = torch.where((theta == 0)[:, None], 0.0, W * (t / (t + rest[:, None])))
     end = torch.where(curvature > 0, tau / curvature, torch.inf)
     cost = (D * (U - W).square()).sum(1) / 2 + theta * (tau - curvature * theta / 2)
-    flat = (tau == 0) | ((norm > end) & (outside | (tau * end / 2 < cost)))
-    flat &= theta.isfinite()
+    flat = (tau == 0) | (theta.isfinite() & (outside | ((norm > end) & (tau * end / 2 < cost))))
     return torch.where(flat[:, None], W, U), torch.where(flat, norm, theta)
 
 
@@ -182,9 +181,10 @@ def _there(weight: Tensor, computed: Tensor | None, how: tuple[int, int, int]) -
 
 
 def _gradient(grad: Tensor, grad_scale: Tensor | None, go: Tensor, maximize: bool) -> Tensor:
-    if grad_scale is not None:
-        _set(grad, grad.to(wide(grad.dtype)) / grad_scale.to(wide(grad.dtype)), go)
     g = grad.to(wide(grad.dtype))
+    if grad_scale is not None:
+        g = g / grad_scale.to(g.dtype)
+        _set(grad, g, go)
     return -g if maximize else g
 
 

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomt.sparsity import GroupLasso
-from lomt.sparsity.groups import grouped
-from lomt.sparsity.penalty import Layer
+from lomt_kernels.shrink import shrink_step
 
 
 def bisected(weights: torch.Tensor, metric: torch.Tensor, tau: float) -> torch.Tensor:
@@ -44,38 +43,20 @@ def wild_groups(seed: int, members: int, decades: float, scale: float) -> tuple[
 )
 def test_agrees_with_bisection_over_wild_ranges(seed, members, decades, scale, threshold, warm):
     W, D = wild_groups(seed, members, decades, scale)
-    penalty = GroupLasso(threshold * scale / members**0.5)
-    tau = penalty.weight * members**0.5
+    tau = threshold * scale
     expected = bisected(W, D, tau)
-    U = W.clone()[None]
-    start = None if warm is None else torch.full((1, 40), warm if warm != "near" else 1.0)
+    start = None if warm is None else torch.full((40,), warm if warm != "near" else 1.0)
     if warm == "near":
-        start = expected.norm(dim=(1, 2)).float()[None] * (1 + 0.01 * torch.randn(1, 40).clamp(-3, 3))
-    start = None if start is None else torch.stack([start, torch.zeros_like(start)])
-    (memory,) = penalty.prox_([Layer(U, 1.0, lambda: D[None].clone(), start)])
-    norms = memory[0]
+        start = expected.norm(dim=(1, 2)).float() * (1 + 0.01 * torch.randn(40).clamp(-3, 3))
+    U, norms = shrink_step(W[..., 0], torch.tensor(tau, dtype=torch.float64), D[..., 0], start, axis="out")
     # On the threshold itself, rounding of τ decides.
     clear = ((D.double() * W).norm(dim=(1, 2)) / tau - 1).abs() > 1e-6
-    assert torch.equal((norms[0] == 0)[clear], (expected.norm(dim=(1, 2)) == 0)[clear])
-    assert torch.equal(~U[0].any(1).any(1) & clear, (norms[0] == 0) & clear)
-    torch.testing.assert_close(U[0][clear].double(), expected[clear], rtol=1e-6, atol=1e-36)
-
-
-@pytest.mark.parametrize("layout", ["in", "out", "out, channels_last", "blocks"])
-def test_the_step_reaches_the_weight_itself(layout):
-    W = torch.full((4, 6, 3, 3), 0.1)
-    if layout.endswith("channels_last"):
-        W = W.to(memory_format=torch.channels_last)
-    GroupLasso(1e3).prox_(
-        [Layer(grouped(W, layout[:3] if layout.startswith("out") else "in", 2 if layout == "blocks" else 1), 1.0)]
-    )
-    assert not W.any()
-    plain = torch.full((2, 3, 5, 4), 0.1)
-    GroupLasso(1e3).prox_([Layer(plain, 1.0)])
-    assert not plain.any()
-    no_view = torch.full((3, 2, 4, 5), 0.1).permute(1, 0, 3, 2)
-    with pytest.raises(RuntimeError, match="view size is not compatible"):
-        GroupLasso(1e3).prox_([Layer(no_view, 1.0)])
+    assert torch.equal((norms == 0)[clear], (expected.norm(dim=(1, 2)) == 0)[clear])
+    assert torch.equal(~U.any(1) & clear, (norms == 0) & clear)
+    torch.testing.assert_close(U[clear].double(), expected[clear][..., 0], rtol=1e-6, atol=1e-36)
+    if warm is None:
+        penalty = GroupLasso(tau / members**0.5)
+        torch.testing.assert_close(penalty.prox(W, 1.0, D)[clear].double(), expected[clear], rtol=1e-6, atol=1e-36)
 
 
 def test_threshold_separates_exact_zeros_from_the_rest():

@@ -5,7 +5,6 @@ import torch
 
 from lomt.sparsity import PENALTIES, GroupLasso, GroupMCP, Penalty
 from lomt.sparsity.penalties import PENALTIES as LISTED
-from lomt.sparsity.penalty import Layer
 
 
 class Ridge(Penalty):
@@ -47,19 +46,6 @@ def test_prox_is_stationary(penalty, step, metric):
 
 
 @pytest.mark.parametrize("penalty", ALL, ids=repr)
-@pytest.mark.parametrize("metric", [True, False], ids=["metric", "identity"])
-def test_weights_that_are_not_stored_count_as_zeros(penalty, metric):
-    W, D = problem()
-    stored, D = W.view(1, 50, 3, 4), D.view(1, 50, 3, 4)
-    whole = torch.cat([stored, torch.zeros(1, 50, 5, 4)], 2).double()
-    whole_D = torch.cat([D, torch.ones(1, 50, 5, 4)], 2).double()
-    expected = penalty.prox(whole, 0.5, whole_D if metric else None)
-    small = stored.clone()
-    penalty.prox_([Layer(small, 0.5, (lambda: D) if metric else None, members=8 * 4)])
-    torch.testing.assert_close(small, expected[:, :, :3], rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("penalty", ALL, ids=repr)
 def test_nothing_near_nor_zero_is_better(penalty):
     W, D = problem(1)
     U = penalty.prox(W, 0.5, D)
@@ -84,17 +70,6 @@ def test_convex_prox_is_firmly_nonexpansive(penalty):
     P, Q = penalty.prox(W, 0.5, D), penalty.prox(V, 0.5, D)
     # ‖P − Q‖²_D ≤ ⟨P − Q, W − V⟩_D
     assert (D * (P - Q).square()).sum() <= (D * (P - Q) * (W - V)).sum() * (1 + 1e-12)
-
-
-@pytest.mark.parametrize("penalty", ALL, ids=repr)
-@pytest.mark.parametrize("shape", [(7, 5, 3, 3), (1, 4, 6, 1), (6, 1, 1, 9)])
-def test_in_place_equals_out_of_place_in_any_layout(penalty, shape):
-    generator = torch.Generator().manual_seed(4)
-    stored = torch.randn(shape[0], shape[2], shape[1], shape[3], generator=generator)
-    W, D = stored.transpose(1, 2), torch.rand(stored.shape, generator=generator).transpose(1, 2) + 0.1
-    expected = penalty.prox(W.contiguous(), 0.2, D.contiguous())
-    penalty.prox_([Layer(W, 0.2, lambda: D.clone())])
-    torch.testing.assert_close(stored.transpose(1, 2), expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("penalty", ALL, ids=repr)
@@ -132,3 +107,24 @@ def test_rejects_impossible_weights(kind, weight):
 
 def test_names():
     assert {name: kind.name for name, kind in PENALTIES.items()} == {name: name for name in PENALTIES}
+
+
+@pytest.mark.parametrize("kind", LISTED.values())
+def test_blocks_have_one_channel_or_more(kind):
+    assert kind(0.1, block=4).block == 4
+    with pytest.raises(ValueError, match="1 channel or more"):
+        kind(0.1, block=0)
+
+
+def test_who_has_an_own_proximal_operator_gets_it_called():
+    class Own(GroupLasso):
+        def prox(self, weights, step, metric=None):
+            return weights
+
+    class Same(GroupLasso):
+        name = "same"
+
+    assert GroupLasso(0.1).curve == Same(0.1).curve == (0.1, float("inf"))
+    assert GroupMCP(0.1, 2.0).curve == (0.1, 2.0)
+    assert Own(0.1).curve is None
+    assert Ridge(0.1).curve is None
