@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lomt_kernels.prox.layout import laid_out, place, place_of_copy
-from lomt_kernels.shrink.triton import LOOKS, blocks, member_at, refusal, tile
+from lomt_kernels.shrink.triton import LOOKS, _at, _tile, blocks, refusal
 
 try:
     import triton
@@ -35,8 +35,9 @@ NUMBERS = ["count", "outer_stride", "in_part", "members", "row_stride", "run"]
 
 @triton.jit
 def _double(number):
-    """A kernel's number in float64. Without its annotation it would have been rounded to float32 on the way; the
-    interpreter hands it over as Python's float.
+    """A kernel's number as a tensor of float64.
+
+    Kernels annotate them: by default, Python's floats are passed as float32. The interpreter leaves them floats.
     """
     return tl.full((), number, tl.float64)
 
@@ -64,21 +65,13 @@ def _power(base, exponent):
 @triton.jit
 def _root(x):
     """The square root, rounded once."""
-    if x.dtype == tl.float64:
-        result = tl.sqrt(x)
-    else:
-        result = tl.sqrt_rn(x)
-    return result
+    return tl.sqrt(x) if x.dtype == tl.float64 else tl.sqrt_rn(x)
 
 
 @triton.jit
 def _ratio(x, y):
     """The quotient, rounded once."""
-    if x.dtype == tl.float64:
-        result = x / y
-    else:
-        result = tl.div_rn(x, y)
-    return result
+    return x / y if x.dtype == tl.float64 else tl.div_rn(x, y)
 
 
 @triton.jit
@@ -120,7 +113,7 @@ def _begin(norms, computed, found_inf, number, count, there, tau, curvature, GRO
     if computed is not None:
         active = there & (tl.load(computed + number, there, 0) != 0)
     old = tl.load(norms + number, active, 0.0)
-    ahead = old.to(tl.float64) + 0.9 * tl.load(norms + count + number, active, 0.0).to(tl.float64)
+    ahead = old.to(tl.float64) + 0.9 * tl.load(norms + (count + number), active, 0.0).to(tl.float64)
     guess = tl.where(ahead > 0, ahead, old.to(tl.float64))
     blank = (guess != guess) | (tau == 0)
     end = _end(tau, curvature)
@@ -157,9 +150,7 @@ def _settle(
 ):  # fmt: skip
     """From the first look's sums to the new weights and norms: ``Root`` and ``Group`` of ``csrc``, without doubts."""
     C: tl.constexpr = norms.dtype.element_ty
-    accept = 1e-7
-    if C == tl.float64:
-        accept = 1e-16
+    accept = 1e-16 if norms.dtype.element_ty == tl.float64 else 1e-7
     end = _end(tau, curvature)
     size = tl.sqrt(psi)
     kept = active & (tau == 0)
@@ -210,7 +201,7 @@ def _settle(
         psi = tl.zeros((GROUPS,), tl.float64)
         chi = tl.zeros((GROUPS,), tl.float64)
         for first in range(0, tl.where(tl.max(open_.to(tl.int32), 0) > 0, members, 0), MEMBERS):
-            at, mask = member_at(first, begin, open_, members, row_stride, run, MEMBERS)
+            at, mask = _at(first, begin, open_, members, row_stride, run, MEMBERS)
             W = tl.load(weight + at, mask, 0.0).to(tl.float64)
             D = _metric(second, at, mask, shift)
             more_psi, more_chi = _terms(W, D, theta, rest, curvature)
@@ -223,7 +214,7 @@ def _settle(
         far = active & (kept == 0) & (theta == theta) & (end < float("inf")) & (square > end * end)
         kappa = tl.zeros((GROUPS,), tl.float64)
         for first in range(0, tl.where(tl.max(far.to(tl.int32), 0) > 0, members, 0), MEMBERS):
-            at, mask = member_at(first, begin, far, members, row_stride, run, MEMBERS)
+            at, mask = _at(first, begin, far, members, row_stride, run, MEMBERS)
             W = tl.load(weight + at, mask, 0.0).to(tl.float64)
             D = _metric(second, at, mask, shift)
             # As a look's q, but a group that isn't far has no rest that counts.
@@ -237,7 +228,7 @@ def _settle(
     shrinks = active & (kept == 0) & (rest != 0)
     found = tl.zeros((GROUPS,), tl.int32)
     for first in range(0, tl.where(tl.max(shrinks.to(tl.int32), 0) > 0, members, 0), MEMBERS):
-        at, mask = member_at(first, begin, shrinks, members, row_stride, run, MEMBERS)
+        at, mask = _at(first, begin, shrinks, members, row_stride, run, MEMBERS)
         W = tl.load(weight + at, mask, 0.0).to(tl.float64)
         D = _metric(second, at, mask, shift)
         t = theta[None, :] * D
@@ -247,7 +238,7 @@ def _settle(
         found += tl.sum((mask & (new != 0)).to(tl.int32), 0)
     norm = tl.where(shrinks & (found == 0), 0.0, norm).to(C)
     tl.store(norms + number, norm, active)
-    tl.store(norms + count + number, tl.where(old != old, 0.0, norm - old).to(C), active)
+    tl.store(norms + (count + number), tl.where(old != old, 0.0, norm - old).to(C), active)
 
 
 @triton.jit(do_not_specialize=NUMBERS)
@@ -260,7 +251,7 @@ def _adamw_kernel(
 ):  # fmt: skip
     C: tl.constexpr = norms.dtype.element_ty
     T: tl.constexpr = weight.dtype.element_ty
-    number, begin, there = tile(outer_stride, in_part, run, GROUPS)
+    number, begin, there = _tile(outer_stride, in_part, run, GROUPS)
     rate, t = _rate(lr, lr_tensor), tl.maximum(tl.load(steps), 1.0)
     decay1, decay2 = _double(beta1), _double(beta2)
     root = tl.sqrt(1 - _power(decay2, t))
@@ -280,7 +271,7 @@ def _adamw_kernel(
     chi = tl.zeros((GROUPS,), tl.float64)
     square = tl.zeros((GROUPS,), tl.float64)
     for first in range(0, members_now, MEMBERS):
-        at, mask = member_at(first, begin, there, members, row_stride, run, MEMBERS)
+        at, mask = _at(first, begin, there, members, row_stride, run, MEMBERS)
         g = _gradient(grad, at, mask, grad_scale, _double(sign), norms)
         mask = mask & active[None, :]
         m = decay1.to(C) * tl.load(first_moment + at, mask, 0.0).to(C) + rest1 * g
@@ -321,7 +312,7 @@ def _sgd_kernel(
 ):  # fmt: skip
     C: tl.constexpr = norms.dtype.element_ty
     T: tl.constexpr = weight.dtype.element_ty
-    number, begin, there = tile(outer_stride, in_part, run, GROUPS)
+    number, begin, there = _tile(outer_stride, in_part, run, GROUPS)
     rate = _rate(lr, lr_tensor)
     size, decay = rate.to(C), _double(weight_decay).to(C)
     share, taken = _double(momentum).to(C), tl.where(fresh != 0, 1.0, 1 - _double(dampening)).to(C)
@@ -338,7 +329,7 @@ def _sgd_kernel(
     chi = tl.zeros((GROUPS,), tl.float64)
     square = tl.zeros((GROUPS,), tl.float64)
     for first in range(0, members_now, MEMBERS):
-        at, mask = member_at(first, begin, there, members, row_stride, run, MEMBERS)
+        at, mask = _at(first, begin, there, members, row_stride, run, MEMBERS)
         g = _gradient(grad, at, mask, grad_scale, _double(sign), norms)
         mask = mask & active[None, :]
         W = tl.load(weight + at, mask, 0.0).to(C)
@@ -347,10 +338,7 @@ def _sgd_kernel(
             # A fresh buffer may hold anything, NaNs too.
             b = share * tl.load(buffer + at, mask & held[None, :], 0.0).to(C) + taken * g
             tl.store(buffer + at, b.to(T), mask)
-            if NESTEROV:
-                g = g + share * b
-            else:
-                g = b
+            g = g + share * b if NESTEROV else b
         W = tl.where(mask, W - g * size, 0.0).to(T)
         tl.store(weight + at, W, mask)
         W = W.to(tl.float64)

@@ -34,7 +34,7 @@ def refusal(device: str, dtype: torch.dtype) -> str | None:
 
 
 @triton.jit
-def tile(outer_stride, in_part, run, GROUPS: tl.constexpr):
+def _tile(outer_stride, in_part, run, GROUPS: tl.constexpr):
     """Numbers of this program's groups, where each begins, and which are there."""
     tiles = tl.cdiv(in_part, GROUPS)
     program = tl.program_id(0).to(tl.int64)
@@ -44,7 +44,7 @@ def tile(outer_stride, in_part, run, GROUPS: tl.constexpr):
 
 
 @triton.jit
-def member_at(first, begin, there, members, row_stride, run, MEMBERS: tl.constexpr):
+def _at(first, begin, there, members, row_stride, run, MEMBERS: tl.constexpr):
     """Where some members of all groups are, and which are there: (MEMBERS, GROUPS)."""
     member = first + tl.arange(0, MEMBERS).to(tl.int64)
     offset = (member // run) * row_stride + member % run
@@ -55,7 +55,7 @@ def member_at(first, begin, there, members, row_stride, run, MEMBERS: tl.constex
 def _squares(weight, begin, there, members, row_stride, run, GROUPS: tl.constexpr, MEMBERS: tl.constexpr):
     total = tl.zeros((GROUPS,), tl.float64)
     for first in range(0, members, MEMBERS):
-        at, mask = member_at(first, begin, there, members, row_stride, run, MEMBERS)
+        at, mask = _at(first, begin, there, members, row_stride, run, MEMBERS)
         value = tl.load(weight + at, mask, 0.0).to(tl.float64)
         total += tl.sum(value * value, 0)
     return total
@@ -73,11 +73,11 @@ def _norms_kernel(
     weight, out, outer_stride, in_part, members, row_stride, run,
     ALIVE: tl.constexpr, GROUPS: tl.constexpr, MEMBERS: tl.constexpr,
 ):  # fmt: skip
-    number, begin, there = tile(outer_stride, in_part, run, GROUPS)
+    number, begin, there = _tile(outer_stride, in_part, run, GROUPS)
     if ALIVE:
         found = tl.zeros((GROUPS,), tl.int32)
         for first in range(0, members, MEMBERS):
-            at, mask = member_at(first, begin, there, members, row_stride, run, MEMBERS)
+            at, mask = _at(first, begin, there, members, row_stride, run, MEMBERS)
             # Neither equal to 0 nor a NaN's comparison: a NaN is not 0.
             value = tl.load(weight + at, mask, 0.0)
             found += tl.sum((value != 0.0).to(tl.int32), 0)
@@ -92,7 +92,7 @@ def _shrink_kernel(
     weight, metric, tau, start, out, theta_out, outer_stride, in_part, members, row_stride, run, tau_step, tolerance,
     METRIC: tl.constexpr, START: tl.constexpr, GROUPS: tl.constexpr, MEMBERS: tl.constexpr,
 ):  # fmt: skip
-    number, begin, there = tile(outer_stride, in_part, run, GROUPS)
+    number, begin, there = _tile(outer_stride, in_part, run, GROUPS)
     total = _squares(weight, begin, there, members, row_stride, run, GROUPS, MEMBERS)
     norm = tl.sqrt(total)
     threshold = tl.load(tau + number * tau_step, there, 1.0).to(tl.float64)
@@ -112,7 +112,7 @@ def _shrink_kernel(
             psi = tl.zeros((GROUPS,), tl.float64)
             chi = tl.zeros((GROUPS,), tl.float64)
             for first in range(0, members, MEMBERS):
-                at, mask = member_at(first, begin, there, members, row_stride, run, MEMBERS)
+                at, mask = _at(first, begin, there, members, row_stride, run, MEMBERS)
                 value = tl.load(weight + at, mask, 0.0).to(tl.float64)
                 D = tl.load(metric + at, mask, 1.0).to(tl.float64)
                 q = D / (theta[None, :] * D + threshold[None, :])
@@ -130,7 +130,7 @@ def _shrink_kernel(
             looks += 1
         tl.store(theta_out + number, theta.to(theta_out.dtype.element_ty), there)
         for first in range(0, members, MEMBERS):
-            at, mask = member_at(first, begin, there, members, row_stride, run, MEMBERS)
+            at, mask = _at(first, begin, there, members, row_stride, run, MEMBERS)
             value = tl.load(weight + at, mask, 0.0).to(tl.float64)
             D = tl.load(metric + at, mask, 1.0).to(tl.float64)
             kept = value * (theta[None, :] * (D / (theta[None, :] * D + threshold[None, :])))
@@ -140,7 +140,7 @@ def _shrink_kernel(
         factor = _factor(norm, threshold)
         tl.store(theta_out + number, (norm * factor).to(theta_out.dtype.element_ty), there)
         for first in range(0, members, MEMBERS):
-            at, mask = member_at(first, begin, there, members, row_stride, run, MEMBERS)
+            at, mask = _at(first, begin, there, members, row_stride, run, MEMBERS)
             value = tl.load(weight + at, mask, 0.0).to(tl.float64)
             kept = tl.where((factor == 0)[None, :], 0.0, value * factor[None, :])
             tl.store(out + at, kept.to(out.dtype.element_ty), mask)
@@ -152,7 +152,7 @@ def _backward_kernel(
     outer_stride, in_part, members, row_stride, run, tau_step,
     METRIC: tl.constexpr, GROUPS: tl.constexpr, MEMBERS: tl.constexpr,
 ):  # fmt: skip
-    number, begin, there = tile(outer_stride, in_part, run, GROUPS)
+    number, begin, there = _tile(outer_stride, in_part, run, GROUPS)
     threshold = tl.load(tau + number * tau_step, there, 1.0).to(tl.float64)
     if METRIC:
         theta = tl.load(theta_in + number, there, 0.0).to(tl.float64)
@@ -162,7 +162,7 @@ def _backward_kernel(
         pulls = tl.zeros((GROUPS,), tl.float64)
         slopes = tl.zeros((GROUPS,), tl.float64)
         for first in range(0, members, MEMBERS):
-            at, mask = member_at(first, begin, there, members, row_stride, run, MEMBERS)
+            at, mask = _at(first, begin, there, members, row_stride, run, MEMBERS)
             value = tl.load(weight + at, mask, 0.0).to(tl.float64)
             pull = tl.load(grad + at, mask, 0.0).to(tl.float64)
             D = tl.load(metric + at, mask, 1.0).to(tl.float64)
@@ -175,7 +175,7 @@ def _backward_kernel(
         to_tau = tl.where(dead, 0.0, -ratio * slopes - theta * pulls)
         tl.store(grad_tau + number, to_tau.to(grad_tau.dtype.element_ty), there)
         for first in range(0, members, MEMBERS):
-            at, mask = member_at(first, begin, there, members, row_stride, run, MEMBERS)
+            at, mask = _at(first, begin, there, members, row_stride, run, MEMBERS)
             value = tl.load(weight + at, mask, 0.0).to(tl.float64)
             pull = tl.load(grad + at, mask, 0.0).to(tl.float64)
             D = tl.load(metric + at, mask, 1.0).to(tl.float64)
@@ -190,7 +190,7 @@ def _backward_kernel(
         total = tl.zeros((GROUPS,), tl.float64)
         inner = tl.zeros((GROUPS,), tl.float64)
         for first in range(0, members, MEMBERS):
-            at, mask = member_at(first, begin, there, members, row_stride, run, MEMBERS)
+            at, mask = _at(first, begin, there, members, row_stride, run, MEMBERS)
             value = tl.load(weight + at, mask, 0.0).to(tl.float64)
             pull = tl.load(grad + at, mask, 0.0).to(tl.float64)
             total += tl.sum(value * value, 0)
@@ -202,7 +202,7 @@ def _backward_kernel(
         along = tl.where(dead, 0.0, threshold * inner / (norm * norm * norm))
         tl.store(grad_tau + number, tl.where(dead, 0.0, -inner / norm).to(grad_tau.dtype.element_ty), there)
         for first in range(0, members, MEMBERS):
-            at, mask = member_at(first, begin, there, members, row_stride, run, MEMBERS)
+            at, mask = _at(first, begin, there, members, row_stride, run, MEMBERS)
             value = tl.load(weight + at, mask, 0.0).to(tl.float64)
             pull = tl.load(grad + at, mask, 0.0).to(tl.float64)
             to_weight = tl.where(dead[None, :], 0.0, factor[None, :] * pull + along[None, :] * value)
