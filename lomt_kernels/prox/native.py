@@ -123,7 +123,8 @@ def run(
         found_inf: a scalar.
     """
     weights = kinds[0]
-    table, kept, back = array("q"), [], []
+    table, kept = array("q"), []
+    back: list[tuple[Tensor, Tensor]] = []
     row = [0] * PLACES
     for i, weight in enumerate(weights):
         strides = weight.stride()

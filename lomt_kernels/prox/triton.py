@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lomt_kernels.prox.layout import laid_out, place, place_of_copy
-from lomt_kernels.shrink.triton import LOOKS, _at, _tile, blocks, refusal
+from lomt_kernels.shrink.triton import LOOKS, _at, _tile, refusal
 
 try:
     import triton
@@ -103,7 +103,7 @@ def _spread(number, GROUPS: tl.constexpr):
 
 @triton.jit
 def _begin(norms, computed, found_inf, number, count, there, tau, curvature, GROUPS: tl.constexpr):
-    """Whether the step is made; which groups it is for; what they had; where their first look is.
+    """Whether the step is made; which groups it is for; where their first look is.
 
     A group without a guess, or a price, is looked at where psi is |W|²: at 1, without a rest.
     """
@@ -121,7 +121,7 @@ def _begin(norms, computed, found_inf, number, count, there, tau, curvature, GRO
     theta = tl.where((guess > 0) & (guess < float("inf")), guess, 0.0)
     theta = tl.where(blank, 1.0, theta)
     rest = tl.where(blank, 0.0, tau - curvature * theta)
-    return there, active, old, theta, rest, blank
+    return there, active, theta, rest, blank
 
 
 @triton.jit
@@ -144,7 +144,7 @@ def _gradient(grad, at, mask, grad_scale, sign, norms):
 
 @triton.jit
 def _settle(
-    weight, second, norms, number, count, begin, active, old, theta, rest, blank, psi, chi, square,
+    weight, second, norms, number, count, begin, active, theta, blank, psi, chi, square,
     tau, curvature, shift, members, row_stride, run,
     CONCAVE: tl.constexpr, GROUPS: tl.constexpr, MEMBERS: tl.constexpr,
 ):  # fmt: skip
@@ -152,8 +152,9 @@ def _settle(
     C: tl.constexpr = norms.dtype.element_ty
     accept = 1e-16 if norms.dtype.element_ty == tl.float64 else 1e-7
     end = _end(tau, curvature)
-    size = tl.sqrt(psi)
     kept = active & (tau == 0)
+    theta = tl.where(kept, tl.sqrt(psi), theta)
+    far = active & (tau != 0) & (end < float("inf")) & (square > end * end)
     open_ = active & (tau != 0)
     left = active & (tau != tau)  # none; nor is one outside
     outside = left
@@ -193,7 +194,7 @@ def _settle(
         first_theta = tl.where(root < end, root, end)
         first_theta = tl.where((first_theta > 0) & (first_theta < float("inf")), first_theta, 0.0)
         theta = tl.where(now, next_theta, tl.where(open_, first_theta, theta))
-        rest = tl.where(open_, tau - curvature * theta, rest)
+        rest = tau - curvature * theta
         open_ = open_ & ((now & (dead | lost | over | stays | beyond | done)) == 0)
         blank = blank & (blank == 0)
         looks += 1
@@ -208,11 +209,13 @@ def _settle(
             psi += more_psi
             chi += more_chi
 
-    norm = tl.where(kept, size, theta)
+    norm = theta
+    rest = tau - curvature * theta
     if CONCAVE:
         # Beyond the end W itself costs nothing more.
-        far = active & (kept == 0) & (theta == theta) & (end < float("inf")) & (square > end * end)
+        far = far & (theta == theta)
         kappa = tl.zeros((GROUPS,), tl.float64)
+        square = tl.zeros((GROUPS,), tl.float64)
         for first in range(0, tl.where(tl.max(far.to(tl.int32), 0) > 0, members, 0), MEMBERS):
             at, mask = _at(first, begin, far, members, row_stride, run, MEMBERS)
             W = tl.load(weight + at, mask, 0.0).to(tl.float64)
@@ -221,6 +224,7 @@ def _settle(
             q = D / tl.where(mask, theta[None, :] * D + rest[None, :], 1.0)
             missing = W * (1 - theta[None, :] * q)
             kappa += tl.sum(D * missing * missing, 0)
+            square += tl.sum(W * W, 0)
         cost = kappa / 2 + theta * (tau - theta * curvature / 2)
         free = far & (outside | (tau * tl.where(end < float("inf"), end, 0.0) / 2 < cost))
         kept = kept | free
@@ -237,6 +241,7 @@ def _settle(
         tl.store(weight + at, new, mask)
         found += tl.sum((mask & (new != 0)).to(tl.int32), 0)
     norm = tl.where(shrinks & (found == 0), 0.0, norm).to(C)
+    old = tl.load(norms + number, active, 0.0)
     tl.store(norms + number, norm, active)
     tl.store(norms + (count + number), tl.where(old != old, 0.0, norm - old).to(C), active)
 
@@ -263,9 +268,7 @@ def _adamw_kernel(
     tau, curvature = _spread(tau, GROUPS), tl.zeros((GROUPS,), tl.float64)
     if CONCAVE:
         curvature += rate * root / _double(gamma)
-    there, active, old, theta, rest, blank = _begin(
-        norms, computed, found_inf, number, count, there, tau, curvature, GROUPS
-    )
+    there, active, theta, rest, blank = _begin(norms, computed, found_inf, number, count, there, tau, curvature, GROUPS)
     members_now = tl.where(tl.max(there.to(tl.int32), 0) > 0, members, 0)
     psi = tl.zeros((GROUPS,), tl.float64)
     chi = tl.zeros((GROUPS,), tl.float64)
@@ -297,7 +300,7 @@ def _adamw_kernel(
     if greatest is not None:
         metric_of = greatest
     _settle(
-        weight, metric_of, norms, number, count, begin, active, old, theta, rest, blank, psi, chi, square,
+        weight, metric_of, norms, number, count, begin, active, theta, blank, psi, chi, square,
         tau, curvature, shift, members, row_stride, run, CONCAVE, GROUPS, MEMBERS,
     )  # fmt: skip
 
@@ -321,9 +324,7 @@ def _sgd_kernel(
     tau, curvature = _spread(tau, GROUPS), tl.zeros((GROUPS,), tl.float64)
     if CONCAVE:
         curvature += rate / _double(gamma)
-    there, active, old, theta, rest, blank = _begin(
-        norms, computed, found_inf, number, count, there, tau, curvature, GROUPS
-    )
+    there, active, theta, rest, blank = _begin(norms, computed, found_inf, number, count, there, tau, curvature, GROUPS)
     members_now = tl.where(tl.max(there.to(tl.int32), 0) > 0, members, 0)
     psi = tl.zeros((GROUPS,), tl.float64)
     chi = tl.zeros((GROUPS,), tl.float64)
@@ -348,7 +349,7 @@ def _sgd_kernel(
         if CONCAVE:
             square += tl.sum(W * W, 0)
     _settle(
-        weight, None, norms, number, count, begin, active, old, theta, rest, blank, psi, chi, square,
+        weight, None, norms, number, count, begin, active, theta, blank, psi, chi, square,
         tau, curvature, size, members, row_stride, run, CONCAVE, GROUPS, MEMBERS,
     )  # fmt: skip
 
@@ -382,11 +383,12 @@ def prox_adamw_(
     torch._foreach_add_(list(steps), 1 if found_inf is None else (found_inf.reshape(()) == 0).float())
     numbers = (-1.0 if maximize else 1.0, lr, beta1, beta2, eps, weight_decay, gamma)
     for i, weight in enumerate(weights):
-        moments = (exp_avgs[i], exp_avg_sqs[i], max_exp_avg_sqs[i] if max_exp_avg_sqs else None)
+        most = max_exp_avg_sqs[i] if max_exp_avg_sqs else None
+        others, mask = (grads[i], exp_avgs[i], exp_avg_sqs[i], most), computed[i] if computed else None
         _launch(
-            *(_adamw_kernel, weight, (grads[i], *moments), (steps[i],), norms[i], computed[i] if computed else None),
-            *((lr_tensor, grad_scale, found_inf), prices[i], numbers, (), axis, groups[i], block),
-        )
+            _adamw_kernel, weight, others, (steps[i],), norms[i], mask, (lr_tensor, grad_scale, found_inf),
+            prices[i], numbers, (), axis, groups[i], block,
+        )  # fmt: skip
 
 
 def prox_sgd_(
@@ -414,13 +416,17 @@ def prox_sgd_(
     """See :func:`lomt_kernels.prox_sgd_`."""
     numbers = (-1.0 if maximize else 1.0, lr, momentum, dampening, weight_decay, gamma)
     for i, weight in enumerate(weights):
-        buffer = momentum_buffers[i] if momentum_buffers else None
+        others = (grads[i], momentum_buffers[i] if momentum_buffers else None)
+        mask, first = computed[i] if computed else None, int(bool(fresh) and fresh[i])
         _launch(
-            *(_sgd_kernel, weight, (grads[i], buffer), (), norms[i], computed[i] if computed else None),
-            *((lr_tensor, grad_scale, found_inf), prices[i], numbers, (int(bool(fresh) and fresh[i]),)),
-            *(axis, groups[i], block),
-            NESTEROV=nesterov,
-        )
+            _sgd_kernel, weight, others, (), norms[i], mask, (lr_tensor, grad_scale, found_inf),
+            prices[i], numbers, (first,), axis, groups[i], block, NESTEROV=nesterov,
+        )  # fmt: skip
+
+
+def blocks(run: int) -> tuple[int, int]:
+    """How many groups a program owns, and how many of their members it reads at once."""
+    return (1, 512) if run >= 128 else (16, 32)
 
 
 def _launch(
