@@ -77,7 +77,8 @@ def triton_kernels() -> Iterator[dict[str, Any]]:
             cases.append((kernel, dtype, signature, {**nothing, **dict.fromkeys(flags, False), "CONCAVE": False}))
     for kernel, dtype, signature, constants in cases:
         for run in (9, 4608):
-            many, members = (prox if kernel in (prox._adamw_kernel, prox._sgd_kernel) else shrink).blocks(run)
+            of_a_step = "CONCAVE" in constants
+            many, members = prox.blocks(run, constants["CONCAVE"]) if of_a_step else shrink.blocks(run)
             sizes = constants | {"GROUPS": many, "MEMBERS": members}
             source = ASTSource(kernel, {**signature, **dict.fromkeys(sizes, "constexpr")}, sizes)
             for architecture in ARCHITECTURES:

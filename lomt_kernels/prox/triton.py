@@ -424,9 +424,12 @@ def prox_sgd_(
         )  # fmt: skip
 
 
-def blocks(run: int) -> tuple[int, int]:
-    """How many groups a program owns, and how many of their members it reads at once."""
-    return (1, 512) if run >= 128 else (16, 32)
+def blocks(run: int, concave: bool) -> tuple[int, int]:
+    """How many groups a program owns, and how many of their members it reads at once.
+
+    A concave price needs more registers; with fewer members, ptxas makes do with 64 and spills.
+    """
+    return (1, 512 if concave else 256) if run >= 128 else (16, 32)
 
 
 def _launch(
@@ -460,14 +463,15 @@ def _launch(
         computed = computed.to(device=weight.device, dtype=torch.bool).contiguous()
     outer, outer_stride, rows, row_stride, length, run = form or place_of_copy(weight.shape, axis, groups, block)
     in_part = length // run
-    many, members = blocks(run)
+    concave = numbers[-1] < math.inf and price > 0
+    many, members = blocks(run, concave)
     with torch.cuda.device_of(weight):
         kernel[(outer * triton.cdiv(in_part, many),)](
             *(*tensors, *steps, state, computed, *scalars),
             *(outer * in_part, outer_stride, in_part, rows * run, row_stride, run),
             *(float(price), *map(float, numbers), *more),
             **constants,
-            CONCAVE=numbers[-1] < math.inf and price > 0,
+            CONCAVE=concave,
             GROUPS=many,
             MEMBERS=members,
             enable_fp_fusion=True,
