@@ -33,6 +33,7 @@ def triton_kernels() -> Iterator[dict[str, Any]]:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
+    from lomt_kernels.prox import triton as prox
     from lomt_kernels.shrink import triton as shrink
 
     integers = {"outer_stride": "i64", "in_part": "i32", "members": "i32", "row_stride": "i32", "run": "i32"}
@@ -61,14 +62,30 @@ def triton_kernels() -> Iterator[dict[str, Any]]:
             }
             tensors |= {"out": f"*{dtype}", "grad_tau": "*fp32", "grad_metric": "*fp32"}
             cases.append((shrink._backward_kernel, dtype, tensors | integers | {"tau_step": "i32"}, {"METRIC": metric}))
+        everything = {"norms": "*fp32", "computed": "*i1", "lr_tensor": "*fp32", "grad_scale": "*fp32"}
+        everything |= {"found_inf": "*fp32", "count": "i32", **integers}
+        numbers = dict.fromkeys(("price", "sign", "lr", "weight_decay", "gamma"), "fp64")
+        for kernel, moments, own, flags in (
+            (prox._adamw_kernel, ("first_moment", "second", "greatest"), ("beta1", "beta2", "eps"), {}),
+            (prox._sgd_kernel, ("buffer",), ("momentum", "dampening"), {"NESTEROV": True}),
+        ):
+            signature = dict.fromkeys(("weight", "grad", *moments), f"*{dtype}") | {"steps": "*fp32", "fresh": "i32"}
+            signature |= everything | numbers | dict.fromkeys(own, "fp64")
+            signature = {name: signature[name] for name in kernel.arg_names if name in signature}
+            cases.append((kernel, dtype, signature, {**flags, "CONCAVE": True}))
+            # As it is used as a rule: nothing that need not be there.
+            nothing = dict.fromkeys(("greatest", "computed", "lr_tensor", "grad_scale", "found_inf"))
+            nothing = {name: None for name in nothing if name in signature}
+            cases.append((kernel, dtype, signature, {**nothing, **dict.fromkeys(flags, False), "CONCAVE": False}))
     for kernel, dtype, signature, constants in cases:
         for run in (9, 4608):
-            many, members = shrink.blocks(run)
+            of_a_step = "CONCAVE" in constants
+            many, members = prox.blocks(run, constants["CONCAVE"]) if of_a_step else shrink.blocks(run)
             sizes = constants | {"GROUPS": many, "MEMBERS": members}
             source = ASTSource(kernel, {**signature, **dict.fromkeys(sizes, "constexpr")}, sizes)
             for architecture in ARCHITECTURES:
                 done = triton.compile(source, GPUTarget("cuda", architecture, 32), {"enable_fp_fusion": True})
-                shape = ", ".join(f"{name}={value}" for name, value in sizes.items())
+                shape = ", ".join(f"{name}={value}" for name, value in sizes.items() if value is not None)
                 name = f"{kernel.__name__.strip('_')}({dtype}, {shape})"
                 row = {
                     "backend": "triton",

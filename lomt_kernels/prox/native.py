@@ -2,13 +2,13 @@
 
 from array import array
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from lomt_kernels import native
-from lomt_kernels.layout import FLOATS, Form, form_of, memory_format
+from lomt_kernels.layout import FLOATS
+from lomt_kernels.prox.layout import laid_out, place, place_of_copy
 
 PLACES = 15
 """Numbers of one tensor in the table that ``csrc/prox/call.h`` describes."""
@@ -125,28 +125,26 @@ def run(
         found_inf: a scalar.
     """
     weights = kinds[0]
-    table, kept, back = array("q"), [], []
+    table, kept = array("q"), []
+    back: list[tuple[Tensor, Tensor]] = []
     row = [0] * PLACES
     for i, weight in enumerate(weights):
         strides = weight.stride()
-        form = _form(weight.shape, strides, axis, groups[i], block)
+        form = place(weight.shape, strides, axis, groups[i], block)
         if form is None:  # groups without a member, or no group
             norms[i].zero_()
             if steps:
                 steps[i].add_(1 if found_inf is None else 1 - found_inf)
             continue
         dense = form != ()
-        for place, tensors in enumerate(kinds):
+        for kind, tensors in enumerate(kinds):
             if not tensors:
-                row[place] = 0
+                row[kind] = 0
                 continue
             tensor = tensors[i]
             if not dense or tensor.stride() != strides:
-                copy = tensor.contiguous(memory_format=torch.contiguous_format if not dense else memory_format(weight))
-                if copy is not tensor:
-                    back.append((tensor, copy))
-                tensor = copy
-            row[place] = tensor.data_ptr()
+                tensor = laid_out(tensor, weight, dense, back)
+            row[kind] = tensor.data_ptr()
         if steps:
             step = steps[i]
             if step.dtype != torch.float32:
@@ -162,7 +160,7 @@ def run(
             mask = mask.to(device=weight.device, dtype=torch.bool).contiguous()
             back.append((mask, mask))
         row[7] = 0 if mask is None else mask.data_ptr()
-        row[8:14] = form if dense else _form(weight.shape, _contiguous(weight.shape), axis, groups[i], block)
+        row[8:14] = form if dense else place_of_copy(weight.shape, axis, groups[i], block)
         row[14] = int(bool(fresh) and fresh[i])
         table.extend(row)
         kept.append(prices[i])
@@ -190,21 +188,3 @@ def run(
     for tensor, copy in back:
         if copy is not tensor:
             tensor.copy_(copy)
-
-
-@cache
-def _form(
-    shape: torch.Size, strides: tuple[int, ...], axis: int, groups: int, block: int
-) -> Form | tuple[()] | None:
-    """Where a weight's groups lie; an empty tuple where it is not laid out densely, None where there is nothing."""
-    weight = torch.empty_strided(shape, strides, device="meta")
-    if weight.numel() == 0:
-        return None
-    if not weight.is_contiguous(memory_format=memory_format(weight)):
-        return ()
-    return form_of(weight, axis, groups, block)
-
-
-@cache
-def _contiguous(shape: torch.Size) -> tuple[int, ...]:
-    return torch.empty(shape, device="meta").stride()

@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lomt_kernels import LiveList, group_alive, group_norms, group_shrink, info, library, registry
 from lomt_kernels.__main__ import lines, main
+from lomt_kernels.prox import new_norms, prox_adamw_, prox_sgd_
 from tests.kernels.weights import SHAPES, weight
 
 
@@ -39,6 +40,60 @@ def test_opcheck(name, shape, layout, groups, block, axis):
         (library.OPS.group_shrink_backward, (W.clone(), W, tau, D, theta_in_metric, *how)),
     ):
         torch.library.opcheck(op, arguments, test_utils=checks)
+
+
+@pytest.mark.parametrize("concave", [False, True])
+@pytest.mark.parametrize("name", ["native", "reference"])
+def test_opcheck_of_steps(name, concave):
+    """In place, on lists; one mask is missing, and one weight is laid out otherwise."""
+    Ws = [
+        weight(shape, layout, torch.float32) for shape, layout in (((6, 4, 3, 3), "channels_last"), ((5, 2), "sliced"))
+    ]
+    grads, first, second, most = ([torch.rand_like(W) for W in Ws] for _ in range(4))
+    steps, norms = [torch.zeros(()) for _ in Ws], [new_norms(W).fill_(1.0) for W in Ws]
+    masks, gamma = [torch.tensor([True, False, True, True]), None], 1.0 if concave else float("inf")
+    scale, found = torch.tensor(2.0), torch.tensor(0.0)
+    after = (gamma, 0, [1, 1], 1, scale, found, name)
+    adamw = (Ws, grads, first, second, most, steps, norms, masks, [0.1, 0.2], 1e-3, None, 0.9, 0.99, 1e-8, 0.1, False)
+    sgd = (
+        Ws,
+        grads,
+        first,
+        norms,
+        masks,
+        [False, True],
+        [0.1, 0.2],
+        1e-3,
+        torch.tensor(0.1),
+        0.9,
+        0.1,
+        0.1,
+        False,
+        True,
+    )
+    # What autograd is told is tested where the functions are: operations in place on lists know nothing of it.
+    checks = ("test_schema", "test_faketensor")
+    torch.library.opcheck(library.OPS.prox_adamw_, (*adamw, *after), test_utils=checks)
+    torch.library.opcheck(library.OPS.prox_sgd_, (*sgd, *after), test_utils=checks)
+
+
+def test_a_step_without_data():
+    with FakeTensorMode():
+        W = torch.empty(8, 6, 3, 3, device="cuda")
+        norms, step = new_norms(W, axis="out"), torch.empty((), device="cuda")
+        assert norms.shape == (2, 8)
+        assert norms.device.type == "cuda"
+        prox_adamw_([W], [W], [W], [W], [step], [norms], [1.0], axis="out", backend="reference")
+        prox_sgd_([W], [W], [], [norms], [1.0], axis="out", backend="reference")
+
+
+def test_a_step_is_seen_by_autograd():
+    """A backward pass that needs the old weight says so."""
+    W = torch.ones(3, 2, requires_grad=True)
+    loss = (W * W).sum()
+    prox_sgd_([W], [torch.ones(3, 2)], [], [new_norms(W)], [0.1])
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
 
 
 def test_without_data():
