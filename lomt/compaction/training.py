@@ -102,7 +102,7 @@ def _cut_state(state: Mapping[str, Any], old: Tensor, cut: Cut | None) -> dict[s
     for key, value in state.items():
         if cut is None or not isinstance(value, Tensor) or value.numel() == 1:
             kept[key] = value
-        elif value.shape == old.shape:
+        elif value.shape == old.shape and key != "norms":  # a number a group, that may look like a weight
             kept[key] = cut(value)
     return kept
 

@@ -8,16 +8,7 @@ from torch import Tensor
 from torch.optim.adamw import AdamW, adamw
 from torch.optim.optimizer import ParamsT
 
-from lomt.optim.proximal import (
-    COMPUTED,
-    Proximal,
-    block_of,
-    conv_groups_of,
-    gradient_of,
-    kinds,
-    laid_out,
-    with_keys,
-)
+from lomt.optim.proximal import Proximal, block_of, kinds, laid_out, with_keys
 from lomt.sparsity.groups import Axis
 from lomt.sparsity.penalty import Penalty
 from lomt_kernels.prox import adamw_step
@@ -116,33 +107,31 @@ class ProxAdamW(Proximal, AdamW):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if group["penalty"] is not None:
+                group["penalty"].check()
             with torch.set_grad_enabled(bool(group["differentiable"])):
-                self._step_group(group, weights)
+                for weights, gradients in kinds(group["params"]):
+                    self._step_alike(group, weights, gradients)
         return loss
 
-    def _step_group(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        penalty = group["penalty"]
+    def _step_alike(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        penalty, fused = group["penalty"], self._fused(group, weights[0])
+        states = [self._state_of(weight, group, fused) for weight in weights]
+        if penalty is not None and fused:
+            self._fused_step(group, weights, gradients, states)
+            return
+        self._gradient_step(group, weights, gradients, states, fused)
         if penalty is not None:
-            penalty.check()
-        fused = self._fused(group, weights)
-        for alike in kinds(weights):
-            states = [self._state_of(weight, group, fused) for weight in alike]
-            gradients = [gradient_of(weight) for weight in alike]
-            if penalty is not None and fused:
-                self._fused_step(group, alike, gradients, states)
-                continue
-            self._gradient_step(group, alike, gradients, states, fused and penalty is None)
-            if penalty is not None:
-                for weight, state in zip(alike, states, strict=True):
-                    self._proximal_step(group, weight, state)
+            for weight, state in zip(weights, states, strict=True):
+                self._proximal_step(group, weight, state)
 
     def _state_of(self, weight: Tensor, group: dict[str, Any], fused: bool) -> dict[str, Any]:
         state = self.state[weight]
-        moments = ["exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])]
-        for moment in moments:
-            if moment not in state:
+        if "exp_avg" not in state:
+            for moment in ("exp_avg", "exp_avg_sq"):
                 state[moment] = torch.zeros_like(weight, memory_format=torch.preserve_format)
+        if group["amsgrad"] and "max_exp_avg_sq" not in state:
+            state["max_exp_avg_sq"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
         step = state.get("step")
         on_device = fused or group["capturable"]
         if step is None:
@@ -154,7 +143,7 @@ class ProxAdamW(Proximal, AdamW):
     def _fused_step(
         self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor], states: list[dict[str, Any]]
     ) -> None:
-        norms = [self._norms(group, weight) for weight in weights]
+        norms, computed, prices, conv_groups = self._told(group, weights, states)
         adamw_step(
             weights,
             gradients,
@@ -163,8 +152,8 @@ class ProxAdamW(Proximal, AdamW):
             [state["max_exp_avg_sq"] for state in states] if group["amsgrad"] else [],
             [state["step"] for state in states],
             norms,
-            [getattr(weight, COMPUTED, None) for weight in weights],
-            [self._price(group, weight) for weight in weights],
+            computed,
+            prices,
             group["lr"],
             group["betas"],
             group["eps"],
@@ -172,7 +161,7 @@ class ProxAdamW(Proximal, AdamW):
             group["maximize"],
             group["penalty"].curve[1],
             group["axis"],
-            [conv_groups_of(group, state) for state in states],
+            conv_groups,
             block_of(group["penalty"]),
             **self._scaling(),
         )

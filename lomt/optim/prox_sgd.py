@@ -8,16 +8,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 from torch.optim.sgd import SGD, sgd
 
-from lomt.optim.proximal import (
-    COMPUTED,
-    Proximal,
-    block_of,
-    conv_groups_of,
-    gradient_of,
-    kinds,
-    laid_out,
-    with_keys,
-)
+from lomt.optim.proximal import Proximal, block_of, kinds, laid_out, with_keys
 from lomt.sparsity.groups import Axis
 from lomt.sparsity.penalty import Penalty
 from lomt_kernels.prox import sgd_step
@@ -104,25 +95,22 @@ class ProxSGD(Proximal, SGD):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if group["penalty"] is not None:
+                group["penalty"].check()
             with torch.set_grad_enabled(bool(group["differentiable"])):
-                self._step_group(group, weights)
+                for weights, gradients in kinds(group["params"]):
+                    self._step_alike(group, weights, gradients)
         return loss
 
-    def _step_group(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        penalty = group["penalty"]
+    def _step_alike(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        penalty, fused = group["penalty"], self._fused(group, weights[0])
+        if penalty is not None and fused:
+            self._fused_step(group, weights, gradients)
+            return
+        self._gradient_step(group, weights, gradients, fused)
         if penalty is not None:
-            penalty.check()
-        fused = self._fused(group, weights)
-        for alike in kinds(weights):
-            gradients = [gradient_of(weight) for weight in alike]
-            if penalty is not None and fused:
-                self._fused_step(group, alike, gradients)
-                continue
-            self._gradient_step(group, alike, gradients, fused and penalty is None)
-            if penalty is not None:
-                for weight in alike:
-                    self._shrink(group, weight, group["lr"], None)
+            for weight in weights:
+                self._shrink(group, weight, group["lr"], None)
 
     def _fused_step(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
         states = [self.state[weight] for weight in weights]
@@ -132,15 +120,15 @@ class ProxSGD(Proximal, SGD):
             for weight, state, new in zip(weights, states, fresh, strict=True):
                 if new:
                     state["momentum_buffer"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
-        norms = [self._norms(group, weight) for weight in weights]
+        norms, computed, prices, conv_groups = self._told(group, weights, states)
         sgd_step(
             weights,
             gradients,
             [state["momentum_buffer"] for state in states] if fresh else [],
             norms,
-            [getattr(weight, COMPUTED, None) for weight in weights],
+            computed,
             fresh,
-            [self._price(group, weight) for weight in weights],
+            prices,
             group["lr"],
             group["momentum"],
             group["dampening"],
@@ -149,7 +137,7 @@ class ProxSGD(Proximal, SGD):
             group["maximize"],
             group["penalty"].curve[1],
             group["axis"],
-            [conv_groups_of(group, state) for state in states],
+            conv_groups,
             block_of(group["penalty"]),
             **self._scaling(),
         )

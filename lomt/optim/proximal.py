@@ -89,46 +89,49 @@ class Proximal(Optimizer):
     @property
     def _step_supports_amp_scaling(self) -> bool:
         """Whether ``GradScaler`` may leave unscaling and skipping to the step, which then waits for no GPU."""
-        return all(self._fused(group, group["params"]) for group in self.param_groups)
+        return all(self._fused(group, weight) for group in self.param_groups for weight in group["params"])
 
     @_step_supports_amp_scaling.setter
     def _step_supports_amp_scaling(self, value: bool) -> None:
         """The parent class sets what the groups say by themselves."""
 
-    def _fused(self, group: Mapping[str, Any], weights: Sequence[Tensor]) -> bool:
-        """Whether a group's step is one call of a kernel."""
-        if group["fused"] is not None:
-            wanted = bool(group["fused"])
-        else:
+    def _fused(self, group: Mapping[str, Any], weight: Tensor) -> bool:
+        """Whether the step of a group's weights of one dtype and device is one call of a kernel."""
+        wanted = group["fused"]
+        if wanted is None:
             wanted = not group["foreach"] and not group.get("differentiable")
         penalty = group["penalty"]
-        return (
-            wanted
-            and (penalty is None or penalty.curve is not None)
-            and all(w.device.type in FUSED_DEVICES and w.dtype in FLOATS for w in weights)
-        )
+        known = penalty is None or penalty.curve is not None
+        return bool(wanted) and known and weight.device.type in FUSED_DEVICES and weight.dtype in FLOATS
 
     def _scaling(self) -> dict[str, Tensor | None]:
         """What ``GradScaler`` has left for this step."""
         return {name: getattr(self, name, None) for name in ("grad_scale", "found_inf")}
 
-    def _norms(self, group: Mapping[str, Any], weight: Tensor) -> Tensor:
-        """What the fused steps remember of a weight's groups."""
-        state = self.state[weight]
-        how = (group["axis"], conv_groups_of(group, state), block_of(group["penalty"]))
-        norms = state.get("norms")
-        count = group_count(weight, AXES.index(how[0]), *how[1:])
-        if norms is None or norms.shape != (2, count):
-            norms = state["norms"] = new_norms(weight.detach(), axis=how[0], groups=how[1], block=how[2])
-        return norms
+    def _told(
+        self, group: Mapping[str, Any], weights: Sequence[Tensor], states: Sequence[dict[str, Any]]
+    ) -> tuple[list[Tensor], list[Tensor | None], list[float], list[int]]:
+        """What the fused steps are told of each weight: norms, which groups were computed, price, conv groups.
 
-    def _price(self, group: Mapping[str, Any], weight: Tensor) -> float:
-        """λ sqrt(|g|), where a compacted group counts as large as it was at first."""
-        size = self.state[weight].get("group_size")
-        if size is None:
-            size = weight.numel() / max(1, self.state[weight]["norms"].shape[1])
-        price: float = group["penalty"].curve[0] * size**0.5
-        return price
+        The price is λ sqrt(|g|), where a compacted group counts as large as it was at first.
+        """
+        weight_of, conv_groups = group["penalty"].curve[0], group["conv_groups"]
+        norms, prices, divided = [], [], []
+        for weight, state in zip(weights, states, strict=True):
+            parts = state.get("conv_groups", conv_groups)
+            norm = state.get("norms")
+            if norm is None:
+                block = block_of(group["penalty"])
+                norm = state["norms"] = new_norms(weight.detach(), axis=group["axis"], groups=parts, block=block)
+            size = state.get("group_size") or weight.numel() / max(1, norm.shape[1])
+            norms.append(norm)
+            divided.append(parts)
+            prices.append(weight_of * size**0.5)
+        return norms, [getattr(weight, COMPUTED, None) for weight in weights], prices, divided
+
+    def _group_count(self, group: Mapping[str, Any], weight: Tensor) -> int:
+        parts = conv_groups_of(group, self.state[weight])
+        return group_count(weight, AXES.index(group["axis"]), parts, block_of(group["penalty"]))
 
     def _shrink(
         self, group: Mapping[str, Any], weight: Tensor, step: float | Tensor, metric: Callable[[], Tensor] | None
@@ -179,6 +182,8 @@ class Proximal(Optimizer):
                 norms = state_dict["state"].get(number, {}).get("norms")
                 if norms is not None:
                     self.state[weight]["norms"] = norms.detach().to(weight.device, copy=True)
+                    if group["penalty"] is None or norms.shape[1] != self._group_count(group, weight):
+                        del self.state[weight]["norms"]  # of other groups
 
 
 def with_keys(params: ParamsT, **keys: Any) -> Any:
@@ -201,27 +206,25 @@ def conv_groups_of(group: Mapping[str, Any], state: Mapping[str, Any]) -> int:
     return int(state.get("conv_groups", group["conv_groups"]))
 
 
-def kinds(weights: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Parameters that one call can work on: of one dtype and device."""
-    sorted_: dict[Any, list[Tensor]] = {}
-    for weight in weights:
-        sorted_.setdefault((weight.dtype, weight.device), []).append(weight)
-    yield from sorted_.values()
-
-
-def gradient_of(weight: Tensor) -> Tensor:
-    """The gradient.
+def kinds(weights: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+    """The parameters with a gradient, and the gradients, as one call can work on them: of one dtype and device.
 
     Raises:
-        RuntimeError: it's sparse.
+        RuntimeError: a gradient is sparse.
     """
-    gradient = weight.grad
-    assert gradient is not None
-    if gradient.layout != torch.strided:
-        raise RuntimeError(
-            f"a parameter of shape {tuple(weight.shape)} has a sparse gradient: make its layer with sparse=False"
-        )
-    return gradient
+    found: dict[Any, tuple[list[Tensor], list[Tensor]]] = {}
+    for weight in weights:
+        gradient = weight.grad
+        if gradient is None:
+            continue
+        if gradient.layout != torch.strided:
+            raise RuntimeError(
+                f"a parameter of shape {tuple(weight.shape)} has a sparse gradient: make its layer with sparse=False"
+            )
+        alike = found.setdefault((weight.dtype, weight.device), ([], []))
+        alike[0].append(weight)
+        alike[1].append(gradient)
+    yield from found.values()
 
 
 def laid_out(gradient: Tensor, weight: Tensor) -> Tensor:

@@ -300,7 +300,9 @@ def _check(
 
 def _check_alike(weights: Sequence[Tensor], **others: Sequence[Tensor]) -> None:
     for name, tensors in others.items():
-        if len(tensors) not in ((0, len(weights)) if name in ("max_exp_avg_sqs", "momentum_buffers") else (len(weights),)):
+        if len(tensors) not in (
+            (0, len(weights)) if name in ("max_exp_avg_sqs", "momentum_buffers") else (len(weights),)
+        ):
             raise ValueError(f"{len(tensors)} {name} for {len(weights)} weights: give one each")
         for weight, tensor in zip(weights, tensors):  # noqa: B905 – none is as good as all
             if tensor.shape != weight.shape or tensor.dtype != weight.dtype or tensor.device != weight.device:

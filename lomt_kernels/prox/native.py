@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -124,56 +125,45 @@ def run(
         grad_scale: a scalar.
         found_inf: a scalar.
     """
-    weights = kinds[0]
-    table, kept = array("q"), []
+    weights, count = kinds[0], len(kinds[0])
+    strides = [weight.stride() for weight in weights]
+    forms = [place(w.shape, s, axis, g, block) for w, s, g in zip(weights, strides, groups, strict=True)]
+    masks: list[Any] = list(computed) or [None] * count
     back: list[tuple[Tensor, Tensor]] = []
-    row = [0] * PLACES
-    for i, weight in enumerate(weights):
-        strides = weight.stride()
-        form = place(weight.shape, strides, axis, groups[i], block)
-        if form is None:  # groups without a member, or no group
-            norms[i].zero_()
-            if steps:
-                steps[i].add_(1 if found_inf is None else 1 - found_inf)
-            continue
-        dense = form != ()
-        for kind, tensors in enumerate(kinds):
-            if not tensors:
-                row[kind] = 0
-                continue
-            tensor = tensors[i]
-            if not dense or tensor.stride() != strides:
-                tensor = laid_out(tensor, weight, dense, back)
-            row[kind] = tensor.data_ptr()
-        if steps:
-            step = steps[i]
-            if step.dtype != torch.float32:
-                step = step.float()
-                back.append((steps[i], step))
-            row[5] = step.data_ptr()
-        norm = norms[i].contiguous()
-        if norm is not norms[i]:
-            back.append((norms[i], norm))
-        row[6] = norm.data_ptr()
-        mask = computed[i] if computed else None
-        if mask is not None:
-            mask = mask.to(device=weight.device, dtype=torch.bool).contiguous()
-            back.append((mask, mask))
-        row[7] = 0 if mask is None else mask.data_ptr()
-        row[8:14] = form if dense else place_of_copy(weight.shape, axis, groups[i], block)
-        row[14] = int(bool(fresh) and fresh[i])
-        table.extend(row)
-        kept.append(prices[i])
+    same = all(not kind or [tensor.stride() for tensor in kind] == strides for kind in kinds[1:])
+    if not (
+        same
+        and all(forms)
+        and all(step.dtype == torch.float32 for step in steps)
+        and all(norm.is_contiguous() for norm in norms)
+        and not any(mask is not None for mask in masks)
+    ):
+        kinds, forms, steps, norms, masks = _mended(
+            kinds, forms, steps, norms, masks, axis, groups, block, found_inf, back
+        )
+    empty = [0] * count
+    columns = [[tensor.data_ptr() for tensor in kind] if kind else empty for kind in kinds]
+    columns.append([step.data_ptr() for step in steps] if steps else empty)
+    columns.append([norm.data_ptr() for norm in norms])
+    columns.append([0 if mask is None else mask.data_ptr() for mask in masks])
+    table, kept = array("q"), array("d")
+    for row, form, new, price in zip(zip(*columns, strict=True), forms, fresh or empty, prices, strict=True):
+        if form:
+            table.extend((*row, *form, int(new)))
+            kept.append(price)
     if not kept:
         return
     device, stream = native.place(weights[0])
+    # Read where they lie when the step runs; as float32, or as it is where a step size is float64.
+    lr = lr if lr is None or lr.dtype in (torch.float32, torch.float64) else lr.float()
+    grad_scale, found_inf = (None if scalar is None else scalar.float() for scalar in (grad_scale, found_inf))
     size = WORKSPACE * len(kept)
     workspace = torch.empty(size, dtype=torch.int64, device=weights[0].device) if device >= 0 else None
     native.binary().prox_step(
         not steps,
         native.DTYPES[weights[0].dtype],
         table,
-        array("d", kept),
+        kept,
         numbers,
         maximize,
         nesterov,
@@ -186,5 +176,45 @@ def run(
         stream,
     )
     for tensor, copy in back:
-        if copy is not tensor:
-            tensor.copy_(copy)
+        tensor.copy_(copy)
+
+
+def _mended(
+    kinds: tuple[Sequence[Tensor], ...],
+    forms: list[Any],
+    steps: Sequence[Tensor],
+    norms: Sequence[Tensor],
+    masks: list[Any],
+    axis: int,
+    groups: Sequence[int],
+    block: int,
+    found_inf: Tensor | None,
+    back: list[tuple[Tensor, Tensor]],
+) -> tuple[Any, ...]:
+    """Copies of all that lies otherwise than the kernels take it, noted in ``back``; weights without members are done."""
+    mended: tuple[list[Tensor], ...] = tuple([] for _ in kinds)
+    steps, norms, masks, weights = list(steps), list(norms), list(masks), kinds[0]
+    for i, weight in enumerate(weights):
+        form = forms[i]
+        if form is None:  # groups without a member, or no group
+            norms[i].zero_()
+            if steps:
+                steps[i].add_(1 if found_inf is None else (found_inf == 0).to(steps[i].dtype))
+        for kind, out in zip(kinds, mended, strict=True):
+            if kind:
+                lies = form is None or (form and kind[i].stride() == weight.stride())
+                out.append(kind[i] if lies else laid_out(kind[i], weight, bool(form), back))
+        if form == ():
+            forms[i] = place_of_copy(weight.shape, axis, groups[i], block)
+        if steps and steps[i].dtype != torch.float32:
+            steps[i] = _noted(steps[i], steps[i].float(), back)
+        norms[i] = _noted(norms[i], norms[i].contiguous(), back)
+        if masks[i] is not None:
+            masks[i] = masks[i].to(device=weight.device, dtype=torch.bool).contiguous()
+    return mended, forms, steps, norms, masks
+
+
+def _noted(tensor: Tensor, copy: Tensor, back: list[tuple[Tensor, Tensor]]) -> Tensor:
+    if copy is not tensor:
+        back.append((tensor, copy))
+    return copy

@@ -60,9 +60,9 @@ def prox_adamw_(
             _set(max_exp_avg_sqs[i], v, there)
         metric = v.to(weight.dtype).to(dtype).sqrt() + (eps * root).to(dtype)
         old = weight.to(dtype)
-        moved = old * _number(1 - rate * weight_decay, dtype) - m * _number(
-            rate * root / (1 - beta1**step), dtype
-        ) / metric
+        moved = (
+            old * _number(1 - rate * weight_decay, dtype) - m * _number(rate * root / (1 - beta1**step), dtype) / metric
+        )
         _shrink(weight, moved, metric, norms[i], prices[i], rate * root, gamma, there, go, how)
 
 

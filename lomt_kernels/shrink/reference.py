@@ -132,14 +132,15 @@ def solve(
         step = (psi.sqrt() - 1) * psi / chi
         new = torch.where(psi == 0, 0.0, theta + step)
         dead = (theta == 0) & (psi <= 1)
-        falls = (psi > 0) & (chi <= 0) & ~dead & (curvature > 0)
+        falls = (psi > 0) & (chi <= 0) & psi.isfinite() & ~dead & (curvature > 0)
         # A step back from the left of the root is rounding.
         stays = dead | (left & (step <= 0) & ~falls)
         beyond = ~stays & ((falls & (left | (theta == 0))) | (~falls & (new > end)))
         outside |= open_ & beyond
         settled = stays | beyond | (~falls & (new.isnan() | ((new > 0) & (step.abs() <= 1e-8 * new))))
         new = torch.where(falls, 0.0, new)
-        theta = torch.where(open_ & ~stays & ~beyond, torch.where(new > 0, new, torch.where(new.isnan(), new, 0.0)), theta)
+        moved = torch.where((new > 0) | new.isnan(), new, 0.0)
+        theta = torch.where(open_ & ~stays & ~beyond, moved, theta)
         # After a long step, rounding may have carried it past the root.
         left, open_ = falls | (step.abs() <= 1e3 * new), open_ & ~settled
         if not open_.any():
