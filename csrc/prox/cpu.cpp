@@ -18,9 +18,9 @@ namespace {
 // Rows of float32 terms that are summed before they go into float64.
 constexpr int64_t kRows = 32;
 // Columns that are worked on at once: what is kept of each stays in the second cache.
-constexpr int64_t kColumns = 4096;
-// Numbers ahead that are asked for.
-constexpr int64_t kAhead = 64;
+constexpr int64_t kColumns = 8192;
+// Numbers, and rows of single vectors, that are asked for ahead.
+constexpr int64_t kAhead = 64, kRowsAhead = 8;
 // The second pass goes backwards in blocks, since the last rows are still near; forward within one, for the prefetcher.
 constexpr int64_t kBlockBytes = 256 * 1024;
 // Numbers that are worth a thread.
@@ -93,6 +93,10 @@ struct AdamWStep {
     __builtin_prefetch(first + i);
     __builtin_prefetch(second + i);
   }
+  void ahead_again(int64_t i) const {
+    __builtin_prefetch(weight + i);
+    __builtin_prefetch(metric_of() + i);
+  }
 
  private:
   const T* metric_of() const { return kGeneral && greatest != nullptr ? greatest : second; }
@@ -146,6 +150,7 @@ struct SGDStep {
     __builtin_prefetch(weight + i);
     if (buffer != nullptr) __builtin_prefetch(buffer + i);
   }
+  void ahead_again(int64_t i) const { __builtin_prefetch(weight + i); }
 };
 
 // Vectors of sums.
@@ -201,10 +206,10 @@ struct Where {
   Vector<C> operator()(Vector<C> now, Vector<C> old) const { return there != 0 ? now : old; }
 };
 
-// One column's vector: what its groups have, and its sums.
+// One column's vector: where its groups are looked at, and its sums.
 template <class C, bool kConcave>
 struct Cell {
-  Vector<C> theta, rest;
+  Vector<C> theta;
   Partial<C, kConcave> sums;
 };
 
@@ -213,7 +218,9 @@ template <class C, bool kConcave>
 struct Scratch {
   std::vector<Group> groups;
   std::vector<Cell<C, kConcave>> cells;
+  std::vector<Vector<C>> rests;  // beside the cells: with a straight price all groups' are alike but in a first step
   std::vector<Vector<C>> there;
+  std::vector<char> dead;        // vectors with no living group
   std::vector<double> columns;   // sums of each
   std::vector<int64_t> visited;  // vectors with an open group
   std::vector<double> members;
@@ -236,7 +243,9 @@ struct Worker {
   Scratch<C, kConcave>& scratch;
   std::vector<Group>& groups = scratch.groups;
   std::vector<Cell<C, kConcave>>& cells = scratch.cells;
+  std::vector<Vector<C>>& rests = scratch.rests;
   std::vector<Vector<C>>& there = scratch.there;
+  std::vector<char>& dead = scratch.dead;
   std::vector<double>& columns = scratch.columns;
   std::vector<int64_t>& visited = scratch.visited;
   std::vector<double>& members = scratch.members;
@@ -360,6 +369,7 @@ struct Worker {
   // One look at a run; the first one makes the plain step.
   template <bool kStep>
   Sums pass(int64_t at, int64_t run, const Group& g) const {
+    const Step step = this->step;
     const Vector<C> theta = all_of<C>(static_cast<C>(g.theta)), rest = all_of<C>(static_cast<C>(g.rest));
     const C curvature = static_cast<C>(price.curvature);
     const Everywhere all{};
@@ -428,6 +438,7 @@ struct Worker {
     const int64_t vectors = (width + L - 1) / L;
     groups.resize(count);
     cells.assign(vectors, Cell<C, kConcave>{});
+    rests.resize(vectors);
     columns.assign(N * vectors * L, 0.0);
     for (int64_t g = 0; g < count; ++g) groups[g] = begin(offset + first + g);
     const bool masked = tensor.computed != nullptr;
@@ -435,11 +446,13 @@ struct Worker {
       there.assign(vectors, Vector<C>{});
       for (int64_t j = 0; j < width; ++j) there[j / L][j % L] = active(offset + first + j / form.run);
     }
-    spread(width);
+    const bool alike = spread(width);
     if (masked) {
-      walk(base, width, [&](int64_t v) { return Where<C>{there[v]}; });
+      walk<true>(base, width, [&](int64_t v) { return Where<C>{there[v]}; });
+    } else if (!alike) {
+      walk<true>(base, width, [](int64_t) { return Everywhere{}; });
     } else {
-      walk(base, width, [](int64_t) { return Everywhere{}; });
+      walk<false>(base, width, [](int64_t) { return Everywhere{}; });
     }
     if (masked) {
       for (int64_t g = 0; g < count; ++g) {
@@ -458,37 +471,42 @@ struct Worker {
         gather(base + g * form.run, groups[g]);
       }
     }
-    spread(width);
-    write(base, width);
+    write(base, width, spread(width));
     for (int64_t g = 0; g < count; ++g) {
       if (active(offset + first + g)) done(offset + first + g, groups[g]);
     }  }
 
-  // What each group has goes to its columns.
-  void spread(int64_t width) {
+  // What each group has goes to its columns. Returns whether all have the same rest, that of a straight price.
+  bool spread(int64_t width) {
     const int64_t run = tensor.form.run;
-    if (run == 1) {
-      for (int64_t j = 0; j < width; ++j) {
-        cells[j / L].theta[j % L] = static_cast<C>(groups[j].theta);
-        cells[j / L].rest[j % L] = static_cast<C>(groups[j].rest);
-      }
-    } else {
-      int64_t j = 0;
-      for (const Group& g : groups) {
-        for (int64_t end = j + run; j < end; ++j) {
-          cells[j / L].theta[j % L] = static_cast<C>(g.theta);
-          cells[j / L].rest[j % L] = static_cast<C>(g.rest);
-        }
+    bool alike = !kConcave;
+    int64_t j = 0;
+    for (const Group& g : groups) {
+      alike &= g.rest == price.tau;
+      const C theta = static_cast<C>(g.theta), rest = static_cast<C>(g.rest);
+      for (int64_t end = j + run; j < end; ++j) {
+        cells[j / L].theta[j % L] = theta;
+        rests[j / L][j % L] = rest;
       }
     }
+    for (; j % L != 0; ++j) {  // lanes beyond the last column
+      cells[width / L].theta[j % L] = 0;
+      rests[width / L][j % L] = 1;
+    }
+    return alike;
   }
 
   // The plain step and the first look.
-  template <class M>
+  template <bool kRests, class M>
   void walk(int64_t base, int64_t width, M mask) {
-    const Form& form = tensor.form;
+    // A copy: stores to weights might change what is behind a reference, for all that the compiler knows.
+    const Step step = this->step;
+    const Form form = tensor.form;
     const int64_t whole = width / L * L;
     const C curvature = static_cast<C>(price.curvature);
+    const Vector<C> straight = all_of<C>(static_cast<C>(price.tau));
+    const Vector<C>* all_rests = rests.data();
+    const auto rest = [&](int64_t v) { return kRests ? all_rests[v] : straight; };
     for (int64_t r = 0; r < form.rows; ++r) {
       const int64_t at = base + r * form.row_stride;
       Cell<C, kConcave>* cell = cells.data();
@@ -501,13 +519,13 @@ struct Worker {
           next = step.begin(at + j + L, AllLanes<C>{}, mask(j / L + 1));
         }
         const Vector<C> w = step.finish(at + j, AllLanes<C>{}, begun, mask(j / L));
-        cell->sums.add(w, begun.metric, cell->theta, cell->rest, curvature);
+        cell->sums.add(w, begun.metric, cell->theta, rest(j / L), curvature);
       }
       if (whole < width) {
         const int lanes = static_cast<int>(width - whole);
         const Begun<C> begun = step.begin(at + whole, lanes, mask(whole / L));
         const Vector<C> w = step.finish(at + whole, lanes, begun, mask(whole / L));
-        cell->sums.add(w, begun.metric, cell->theta, cell->rest, curvature);
+        cell->sums.add(w, begun.metric, cell->theta, rest(whole / L), curvature);
       }
       if (r % kRows == kRows - 1 || r == form.rows - 1) flush(static_cast<int64_t>(cells.size()), nullptr);
     }
@@ -515,15 +533,17 @@ struct Worker {
 
   // Another look, at vectors that have an open group.
   void walk_again(int64_t base, int64_t width) {
-    const Form& form = tensor.form;
+    const Step step = this->step;
+    const Form form = tensor.form;
     const C curvature = static_cast<C>(price.curvature);
     for (int64_t r = 0; r < form.rows; ++r) {
       const int64_t at = base + r * form.row_stride;
       for (const int64_t v : visited) {
         Cell<C, kConcave>& cell = cells[v];
+        step.ahead_again(at + kRowsAhead * form.row_stride + v * L);
         const auto visit = [&](auto lanes) {
           const Vector<C> w = load_vector<C>(step.weight + at + v * L, lanes);
-          cell.sums.add(w, step.metric(at + v * L, lanes), cell.theta, cell.rest, curvature);
+          cell.sums.add(w, step.metric(at + v * L, lanes), cell.theta, rests[v], curvature);
         };
         (v + 1) * L <= width ? visit(AllLanes<C>{}) : visit(static_cast<int>(width - v * L));
       }
@@ -593,26 +613,41 @@ struct Worker {
     solve(g, [&](auto write) { each([&](int64_t place, int64_t i) { write(step.weight + place, i); }); });
   }
 
-  void write(int64_t base, int64_t width) {
+  void write(int64_t base, int64_t width, bool alike) {
     size_t kept = 0;
     for (const Group& g : groups) kept += g.rest == 0;
     if (kept == groups.size()) return;
-    kept > 0 ? write_rows<true>(base, width) : write_rows<false>(base, width);
+    dead.resize(cells.size());
+    for (size_t v = 0; v < cells.size(); ++v) {
+      bool all = true;
+      for (int k = 0; k < L; ++k) all &= cells[v].theta[k] == 0;
+      dead[v] = all;
+    }
+    kept > 0 ? write_rows<true, true>(base, width)
+             : alike ? write_rows<false, false>(base, width) : write_rows<false, true>(base, width);
   }
 
-  template <bool kKeep>
+  template <bool kKeep, bool kRests>
   void write_rows(int64_t base, int64_t width) {
-    const Form& form = tensor.form;
+    const Step step = this->step;
+    const Form form = tensor.form;
+    const Vector<C> straight = all_of<C>(static_cast<C>(price.tau));
+    const Cell<C, kConcave>* all_cells = cells.data();
+    const Vector<C>* all_rests = rests.data();
+    const char* all_dead = dead.data();
     const int64_t block = std::max<int64_t>(1, kBlockBytes / (width * static_cast<int64_t>(sizeof(*step.weight))));
     for (int64_t end = form.rows; end > 0; end -= std::min(block, end)) {
       for (int64_t r = std::max<int64_t>(0, end - block); r < end; ++r) {
         const int64_t at = base + r * form.row_stride;
-        const Cell<C, kConcave>* cell = cells.data();
+        int64_t v = 0;
         for_vectors<C>(width, [&](int64_t j, auto lanes) {
-          const Vector<C> w = load_vector<C>(step.weight + at + j, lanes);
-          const Vector<C> D = step.metric(at + j, lanes);
-          store_vector<C>(step.weight + at + j, shrunk<kKeep, C>(w, D, cell->theta, cell->rest), lanes);
-          ++cell;
+          Vector<C> u = {};
+          if (!all_dead[v]) {
+            const Vector<C> w = load_vector<C>(step.weight + at + j, lanes), D = step.metric(at + j, lanes);
+            u = shrunk<kKeep, C>(w, D, all_cells[v].theta, kRests ? all_rests[v] : straight);
+          }
+          store_vector<C>(step.weight + at + j, u, lanes);
+          ++v;
         });
       }
     }

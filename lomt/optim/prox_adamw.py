@@ -85,7 +85,7 @@ class ProxAdamW(Proximal, AdamW):
         )
         self.defaults |= keys
 
-    @overload  # type: ignore[override]
+    @overload
     def step(self, closure: None = None) -> None: ...
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
@@ -163,7 +163,7 @@ class ProxAdamW(Proximal, AdamW):
             group["axis"],
             conv_groups,
             block_of(group["penalty"]),
-            **self._scaling(),
+            *self._scaling(),
         )
 
     def _gradient_step(
@@ -176,6 +176,7 @@ class ProxAdamW(Proximal, AdamW):
     ) -> None:
         # torch's fused kernels walk memory, whatever the strides: what is not dense goes another way.
         dense = fused and all(s["exp_avg"].stride() == w.stride() for w, s in zip(weights, states, strict=True))
+        grad_scale, found_inf = self._scaling() if dense else (None, None)
         if dense:
             gradients = [laid_out(g, w) for g, w in zip(gradients, weights, strict=True)]
         beta1, beta2 = group["betas"]
@@ -198,7 +199,8 @@ class ProxAdamW(Proximal, AdamW):
             weight_decay=group["weight_decay"],
             eps=group["eps"],
             maximize=group["maximize"],
-            **(self._scaling() if dense else {}),
+            grad_scale=grad_scale,
+            found_inf=found_inf,
         )
 
     def _proximal_step(self, group: dict[str, Any], weight: Tensor, state: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ class ProxSGD(Proximal, SGD):
         )
         self.defaults |= keys
 
-    @overload  # type: ignore[override]
+    @overload
     def step(self, closure: None = None) -> None: ...
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
@@ -139,7 +139,7 @@ class ProxSGD(Proximal, SGD):
             group["axis"],
             conv_groups,
             block_of(group["penalty"]),
-            **self._scaling(),
+            *self._scaling(),
         )
 
     def _gradient_step(
@@ -152,6 +152,7 @@ class ProxSGD(Proximal, SGD):
             and (buffer is None or buffer.stride() == weight.stride())
             for weight, buffer in zip(weights, buffers, strict=True)
         )
+        grad_scale, found_inf = self._scaling() if dense else (None, None)
         if dense:
             gradients = [laid_out(g, w) for g, w in zip(gradients, weights, strict=True)]
         sgd(
@@ -167,7 +168,8 @@ class ProxSGD(Proximal, SGD):
             dampening=group["dampening"],
             nesterov=group["nesterov"],
             maximize=group["maximize"],
-            **(self._scaling() if dense else {}),
+            grad_scale=grad_scale,
+            found_inf=found_inf,
         )
         if group["momentum"] != 0:
             for weight, buffer in zip(weights, buffers, strict=True):

@@ -1,4 +1,4 @@
-"""What makes an optimizer proximal: its groups' keys, what it remembers, and the step of penalties that have no kernel."""
+"""What makes an optimizer proximal: its groups' keys, what it remembers, and the step of penalties without a kernel."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -104,9 +104,9 @@ class Proximal(Optimizer):
         known = penalty is None or penalty.curve is not None
         return bool(wanted) and known and weight.device.type in FUSED_DEVICES and weight.dtype in FLOATS
 
-    def _scaling(self) -> dict[str, Tensor | None]:
-        """What ``GradScaler`` has left for this step."""
-        return {name: getattr(self, name, None) for name in ("grad_scale", "found_inf")}
+    def _scaling(self) -> tuple[Tensor | None, Tensor | None]:
+        """What ``GradScaler`` has left for this step: the gradients' scale, and whether one is infinite."""
+        return getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
 
     def _told(
         self, group: Mapping[str, Any], weights: Sequence[Tensor], states: Sequence[dict[str, Any]]
@@ -190,7 +190,7 @@ def with_keys(params: ParamsT, **keys: Any) -> Any:
     """Parameter groups that have these keys, if not of their own."""
     if isinstance(params, Tensor):
         return params  # which torch refuses
-    listed = list(params)
+    listed: list[Any] = list(params)
     if not listed or not isinstance(listed[0], dict):
         return [{"params": listed, **keys}] if listed else listed
     return [{**keys, **group} for group in listed]

@@ -67,11 +67,8 @@ class GroupMCP(Penalty):
         D = torch.ones_like(W) if metric is None else metric.double().reshape(W.shape)
         scale = torch.as_tensor(step, dtype=torch.float64, device=W.device)
         price = (scale * self.weight * root_size(weights)).expand(len(W))
-        return (
-            minimizer(W, D, price, scale / self.gamma if self.weight else 0 * scale)[0]
-            .to(weights.dtype)
-            .view(weights.shape)
-        )
+        curvature = scale / self.gamma if self.weight else 0 * scale
+        return minimizer(W, D, price, curvature)[0].to(weights.dtype).view(weights.shape)
 
     def distance(self, weights: Tensor, gradient: Tensor) -> Tensor:
         """‖∇ + p'(‖W‖) W / ‖W‖‖ of a live group, max(‖∇‖ − λ sqrt(|g|), 0) of a dead one."""

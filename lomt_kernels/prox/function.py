@@ -127,7 +127,7 @@ def adamw_step(
     found_inf: Tensor | None,
     backend: str | None = None,
 ) -> None:
-    """:func:`prox_adamw_` for optimizers, which have checked all of it once; with a number of groups for each weight."""
+    """:func:`prox_adamw_` for optimizers, which have checked all of it once; conv groups are one a weight."""
     rate, lr_tensor = _split(lr)
     _run(
         "prox_adamw_", weights, backend, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps, norms, computed, prices,
@@ -224,7 +224,7 @@ def sgd_step(
     found_inf: Tensor | None,
     backend: str | None = None,
 ) -> None:
-    """:func:`prox_sgd_` for optimizers, which have checked all of it once; with a number of groups for each weight."""
+    """:func:`prox_sgd_` for optimizers, which have checked all of it once; conv groups are one a weight."""
     rate, lr_tensor = _split(lr)
     _run(
         "prox_sgd_", weights, backend, grads, momentum_buffers, norms, computed, fresh, prices, rate, lr_tensor,
@@ -234,7 +234,7 @@ def sgd_step(
 
 
 def _run(operation: str, weights: Sequence[Tensor], backend: str | None, *arguments: Any) -> None:
-    """Call the backend: by way of the dispatcher where someone traces, which costs a third of the call for many tensors."""
+    """Call the backend: by way of the dispatcher where someone traces, which costs much for many tensors."""
     chosen = registry.choose(operation, weights[0].device, weights[0].dtype, backend)
     plain = not torch.compiler.is_compiling() and type(weights[0]) in (Tensor, torch.nn.Parameter)
     call = _DIRECT[operation] if plain else getattr(library.OPS, operation)
@@ -293,20 +293,20 @@ def _check(
             raise ValueError(f"norms of shape {tuple(norm.shape)} of {norm.dtype} do not fit: make them by new_norms")
         if not 0 <= price < math.inf:
             raise ValueError(f"a price of {price}: prices are finite numbers of 0 or more")
-        if computed and computed[i] is not None and computed[i].shape != norm.shape[1:]:
-            raise ValueError(f"a mask of shape {tuple(computed[i].shape)} for {norm.shape[1]} groups: give one a group")
+        mask = computed[i] if computed else None
+        if mask is not None and mask.shape != norm.shape[1:]:
+            raise ValueError(f"a mask of shape {tuple(mask.shape)} for {norm.shape[1]} groups: give one a group")
     return each
 
 
 def _check_alike(weights: Sequence[Tensor], **others: Sequence[Tensor]) -> None:
     for name, tensors in others.items():
-        if len(tensors) not in (
-            (0, len(weights)) if name in ("max_exp_avg_sqs", "momentum_buffers") else (len(weights),)
-        ):
+        may_be_none = name in ("max_exp_avg_sqs", "momentum_buffers")
+        if len(tensors) != len(weights) and not (may_be_none and not tensors):
             raise ValueError(f"{len(tensors)} {name} for {len(weights)} weights: give one each")
         for weight, tensor in zip(weights, tensors):  # noqa: B905 – none is as good as all
             if tensor.shape != weight.shape or tensor.dtype != weight.dtype or tensor.device != weight.device:
                 raise ValueError(
-                    f"{name} has a tensor of {tuple(tensor.shape)} of {tensor.dtype} on {tensor.device} for a weight of "
-                    f"{tuple(weight.shape)} of {weight.dtype} on {weight.device}"
+                    f"{name} has a tensor of {tuple(tensor.shape)} of {tensor.dtype} on {tensor.device} for a weight "
+                    f"of {tuple(weight.shape)} of {weight.dtype} on {weight.device}"
                 )

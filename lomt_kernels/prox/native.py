@@ -191,7 +191,7 @@ def _mended(
     found_inf: Tensor | None,
     back: list[tuple[Tensor, Tensor]],
 ) -> tuple[Any, ...]:
-    """Copies of all that lies otherwise than the kernels take it, noted in ``back``; weights without members are done."""
+    """Copies of all that lies otherwise than the kernels take it, noted in ``back``; empty weights are done."""
     mended: tuple[list[Tensor], ...] = tuple([] for _ in kinds)
     steps, norms, masks, weights = list(steps), list(norms), list(masks), kinds[0]
     for i, weight in enumerate(weights):

@@ -337,7 +337,7 @@ def test_grad_scaler_leaves_it_to_the_step(penalty):
 
 def test_a_foreign_penalty_leaves_the_scaler_its_work():
     class Own(GroupLasso):
-        def prox(self, weights, step, metric=None):
+        def prox(self, weights, step, metric=None):  # noqa: ARG002
             return weights.clamp(max=0.1)
 
     assert not prox(network(), Own(0.1))._step_supports_amp_scaling

@@ -118,7 +118,7 @@ def test_blocks_have_one_channel_or_more(kind):
 
 def test_who_has_an_own_proximal_operator_gets_it_called():
     class Own(GroupLasso):
-        def prox(self, weights, step, metric=None):
+        def prox(self, weights, step, metric=None):  # noqa: ARG002
             return weights
 
     class Same(GroupLasso):
