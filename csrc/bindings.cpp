@@ -5,6 +5,7 @@
 #include <array>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "common/cuda_calls.h"
 #include "prox/call.h"
@@ -85,20 +86,33 @@ void shrink(int operation, int dtype, std::array<int64_t, 6> form, uintptr_t wei
   lomt::cuda_shrink(operation, call, static_cast<int>(device), writable(stream));
 }
 
-// One step of many tensors. `table` holds a ProxTensor of each, as 64-bit numbers, `prices` a float64 of each;
-// `workspace` is memory on the GPU for the table there (prox/block.h).
-void prox_step(bool sgd, int dtype, const py::buffer& table, const py::buffer& prices, std::array<double, 8> numbers,
-               bool maximize, bool nesterov, uintptr_t lr, int lr_dtype, uintptr_t grad_scale, uintptr_t found_inf,
-               uintptr_t workspace, int64_t device, uintptr_t stream) {
-  const py::buffer_info rows = table.request(true), each = prices.request();
+// One step of many tensors. `addresses` holds eight columns of a number each: weight, gradient, first, second and greatest
+// moment, step count, state, mask. `forms` holds six numbers of each, `prices` a float64, and `fresh` says whether its
+// momentum buffer is. `workspace` is memory on the GPU.
+void prox_step(bool sgd, int dtype, const py::buffer& addresses, const py::buffer& forms, const py::buffer& fresh,
+               const py::buffer& prices, std::array<double, 8> numbers, bool maximize, bool nesterov, uintptr_t lr,
+               int lr_dtype, uintptr_t grad_scale, uintptr_t found_inf, uintptr_t workspace, int64_t device,
+               uintptr_t stream) {
+  const py::buffer_info columns = addresses.request(), shapes = forms.request(), first = fresh.request();
+  const py::buffer_info each = prices.request();
   const int64_t count = each.size;
-  if (rows.size * rows.itemsize != count * static_cast<int64_t>(sizeof(lomt::ProxTensor)))
-    throw std::invalid_argument("the table is not as long as there are prices");
+  if (columns.size != 8 * count || shapes.size != 6 * count || first.size != count)
+    throw std::invalid_argument("the columns are not as long as there are prices");
+  const auto at = [&](int column, int64_t i) {
+    return writable(static_cast<const uintptr_t*>(columns.ptr)[column * count + i]);
+  };
+  std::vector<lomt::ProxTensor> tensors(count);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t* form = static_cast<const int64_t*>(shapes.ptr) + 6 * i;
+    tensors[i] = {at(0, i), at(1, i), at(2, i), at(3, i), at(4, i), static_cast<float*>(at(5, i)), at(6, i),
+                  static_cast<const bool*>(at(7, i)), {form[0], form[1], form[2], form[3], form[4], form[5]},
+                  static_cast<const int64_t*>(first.ptr)[i]};
+  }
   const lomt::ProxCall call{
       sgd,
       static_cast<lomt::DType>(dtype),
       count,
-      static_cast<lomt::ProxTensor*>(rows.ptr),
+      tensors.data(),
       static_cast<const double*>(each.ptr),
       {numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6], numbers[7], maximize,
        nesterov},
@@ -164,7 +178,7 @@ PYBIND11_MODULE(_C, m) {
         py::arg("tau_step"), py::arg("start"), py::arg("grad"), py::arg("out"), py::arg("theta"), py::arg("grad_tau"),
         py::arg("grad_metric"), py::arg("device"), py::arg("stream"), py::call_guard<py::gil_scoped_release>());
   m.def("prox_step", &prox_step, "One step of AdamW, or of SGD, and its proximal operator, on many tensors.",
-        py::arg("sgd"), py::arg("dtype"), py::arg("table"), py::arg("prices"), py::arg("numbers"), py::arg("maximize"),
-        py::arg("nesterov"), py::arg("lr"), py::arg("lr_dtype"), py::arg("grad_scale"), py::arg("found_inf"),
+        py::arg("sgd"), py::arg("dtype"), py::arg("addresses"), py::arg("forms"), py::arg("fresh"), py::arg("prices"),
+        py::arg("numbers"), py::arg("maximize"), py::arg("nesterov"), py::arg("lr"), py::arg("lr_dtype"), py::arg("grad_scale"), py::arg("found_inf"),
         py::arg("workspace"), py::arg("device"), py::arg("stream"));
 }

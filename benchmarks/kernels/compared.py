@@ -12,6 +12,7 @@ def compare(
     others: dict[str, Callable[[], object]],
     *,
     check: Callable[[], None],
+    before: Callable[[str], None] | None = None,
     rounds: int = 21,
     floor: str | None = None,
     moved: int = 0,
@@ -24,6 +25,7 @@ def compare(
         ours: what is measured.
         others: by name, what it is measured against.
         check: raises where ours computes something else than the reference; nothing is measured then.
+        before: called before each call, with its name, or "ours", and not measured.
         rounds: how many times all of them run.
         floor: the name of the one that the memory sets as a limit.
         moved: bytes that have to be read and written at least.
@@ -34,9 +36,13 @@ def compare(
 
     def others_first() -> None:
         for name, call in others.items():
+            if before is not None:
+                before(name)
             begin = time.perf_counter()
             call()
             times[name].append(time.perf_counter() - begin)
+        if before is not None:
+            before("ours")
 
     benchmark.pedantic(ours, setup=others_first, rounds=rounds, warmup_rounds=2)
     kept = {name: sorted(values[-rounds:]) for name, values in times.items()}

@@ -23,7 +23,6 @@ struct ProxTensor {
   Form form;
   int64_t fresh;  // SGD: its momentum buffer holds nothing yet
 };
-static_assert(sizeof(ProxTensor) == 15 * 8, "bindings.cpp and native.py fill it with 64-bit numbers");
 
 struct ProxCall {
   bool sgd;

@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Sequence
+from itertools import chain, compress
 from typing import Any
 
 import torch
@@ -11,8 +12,6 @@ from lomt_kernels import native
 from lomt_kernels.layout import FLOATS
 from lomt_kernels.prox.layout import laid_out, place, place_of_copy
 
-PLACES = 15
-"""Numbers of one tensor in the table that ``csrc/prox/call.h`` describes."""
 WORKSPACE = 27
 """Numbers of one tensor in the table that ``csrc/prox/cuda.cu`` keeps on the GPU: ``Entry``, and its first tile."""
 
@@ -125,10 +124,10 @@ def run(
         grad_scale: a scalar.
         found_inf: a scalar.
     """
-    weights, count = kinds[0], len(kinds[0])
+    weights, sgd = kinds[0], not steps
     strides = [weight.stride() for weight in weights]
     forms = [place(w.shape, s, axis, g, block) for w, s, g in zip(weights, strides, groups, strict=True)]
-    masks: list[Any] = list(computed) or [None] * count
+    masks: list[Any] = list(computed) or [None] * len(weights)
     back: list[tuple[Tensor, Tensor]] = []
     same = all(not kind or [tensor.stride() for tensor in kind] == strides for kind in kinds[1:])
     if not (
@@ -141,29 +140,34 @@ def run(
         kinds, forms, steps, norms, masks = _mended(
             kinds, forms, steps, norms, masks, axis, groups, block, found_inf, back
         )
-    empty = [0] * count
-    columns = [[tensor.data_ptr() for tensor in kind] if kind else empty for kind in kinds]
-    columns.append([step.data_ptr() for step in steps] if steps else empty)
-    columns.append([norm.data_ptr() for norm in norms])
-    columns.append([0 if mask is None else mask.data_ptr() for mask in masks])
-    table, kept = array("q"), array("d")
-    for row, form, new, price in zip(zip(*columns, strict=True), forms, fresh or empty, prices, strict=True):
-        if form:
-            table.extend((*row, *form, int(new)))
-            kept.append(price)
-    if not kept:
+    if not all(forms):
+        # What has no members is done.
+        full = [form is not None for form in forms]
+        kinds = tuple(list(compress(kind, full)) for kind in kinds)
+        forms, norms, masks, prices = (list(compress(each, full)) for each in (forms, norms, masks, prices))
+        steps, fresh = list(compress(steps, full)), list(compress(fresh, full))
+    empty = [0] * len(forms)
+    addresses = array("Q")
+    for kind in kinds:
+        addresses.extend([tensor.data_ptr() for tensor in kind] if kind else empty)
+    addresses.extend([step.data_ptr() for step in steps] if steps else empty)
+    addresses.extend([norm.data_ptr() for norm in norms])
+    addresses.extend([0 if mask is None else mask.data_ptr() for mask in masks])
+    if not forms:
         return
     device, stream = native.place(weights[0])
     # Read where they lie when the step runs; as float32, or as it is where a step size is float64.
     lr = lr if lr is None or lr.dtype in (torch.float32, torch.float64) else lr.float()
     grad_scale, found_inf = (None if scalar is None else scalar.float() for scalar in (grad_scale, found_inf))
-    size = WORKSPACE * len(kept)
+    size = WORKSPACE * len(forms)
     workspace = torch.empty(size, dtype=torch.int64, device=weights[0].device) if device >= 0 else None
     native.binary().prox_step(
-        not steps,
+        sgd,
         native.DTYPES[weights[0].dtype],
-        table,
-        kept,
+        addresses,
+        array("q", chain.from_iterable(forms)),
+        array("q", fresh or empty),
+        array("d", prices),
         numbers,
         maximize,
         nesterov,
