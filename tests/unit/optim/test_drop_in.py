@@ -219,6 +219,15 @@ def test_complex_weights_are_refused_with_a_penalty_only():
     assert ours.imag.any()
 
 
+def test_distributed_weights_are_refused_with_a_message():
+    class Distributed(torch.Tensor):
+        placements = ()
+
+    weight = torch.ones(3, 3).as_subclass(Distributed).requires_grad_()
+    with pytest.raises(TypeError, match="use its local tensor"):
+        ProxAdamW([weight], penalty=GroupLasso(0.1))
+
+
 def test_integer_weights_are_refused():
     with pytest.raises(TypeError, match="int64"):
         ProxAdamW([torch.ones(3, 3, dtype=torch.int64)], penalty=GroupLasso(0.1))
