@@ -7,6 +7,7 @@
 #include "call.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <vector>
 
@@ -23,8 +24,10 @@ constexpr int64_t kColumns = 8192;
 constexpr int64_t kAhead = 64, kRowsAhead = 8;
 // The second pass goes backwards in blocks, since the last rows are still near; forward within one, for the prefetcher.
 constexpr int64_t kBlockBytes = 256 * 1024;
-// Numbers that are worth a thread.
-constexpr int64_t kGrain = 1 << 15;
+// Numbers of a line of the cache.
+constexpr int64_t kLine = 16;
+// Numbers that are worth a thread, and pieces of the work that each has.
+constexpr int64_t kGrain = 1 << 15, kPieces = 2;
 
 // What an optimizer's plain step does, a vector at a time: `begin` what takes long, `finish` the rest, so that a loop can
 // begin the next vector before it finishes one.
@@ -187,10 +190,10 @@ struct Partial<C, true> {
 // U from W: 0 where theta is 0, and, if some groups are to stay as they are, W where rest is 0.
 template <bool kKeep, class C>
 Vector<C> shrunk(Vector<C> w, Vector<C> D, Vector<C> theta, Vector<C> rest) {
-  const Vector<C> t = theta * D, u = w * (t * reciprocal(t + rest));
-  const Vector<C> dead = theta == 0 ? Vector<C>{} : u;
-  if constexpr (kKeep) return rest == 0 ? w : dead;
-  return dead;
+  // Where theta is 0 this is a zero of either sign, which adding one makes +0.
+  const Vector<C> t = theta * D, u = w * (t * reciprocal(t + rest)) + Vector<C>{};
+  if constexpr (kKeep) return rest == 0 ? w : u;
+  return u;
 }
 
 // Masks of groups whose gradient was computed: none, or a vector of them.
@@ -461,8 +464,6 @@ struct Worker {
     }
     take();
     for (int looks = 0; looks < kLooks && find_open(); ++looks) {
-      spread(width);
-      std::fill(columns.begin(), columns.end(), 0.0);
       walk_again(base, width);
       take();
     }
@@ -586,13 +587,22 @@ struct Worker {
     }
   }
 
+  // Lists the vectors with an open group, and makes them ready for another look.
   bool find_open() {
-    const int64_t run = tensor.form.run;
+    const int64_t run = tensor.form.run, plane = static_cast<int64_t>(cells.size()) * L;
     visited.clear();
     for (size_t g = 0; g < groups.size(); ++g) {
       if (!groups[g].open()) continue;
-      const int64_t begin = g * run / L, end = (g * run + run - 1) / L;
-      for (int64_t v = std::max(begin, visited.empty() ? begin : visited.back() + 1); v <= end; ++v) visited.push_back(v);
+      const int64_t first = g * run;
+      const C theta = static_cast<C>(groups[g].theta), rest = static_cast<C>(groups[g].rest);
+      for (int64_t j = first; j < first + run; ++j) {
+        cells[j / L].theta[j % L] = theta;
+        rests[j / L][j % L] = rest;
+        if (visited.empty() || visited.back() < j / L) visited.push_back(j / L);
+      }
+    }
+    for (const int64_t v : visited) {
+      for (int n = 0; n < N; ++n) std::fill_n(columns.begin() + n * plane + v * L, L, 0.0);
     }
     return !visited.empty();
   }
@@ -722,8 +732,8 @@ void one(const ProxCall& call, int64_t i, int64_t first, int64_t last) {
 
 void prox_step(const ProxCall& call) {
   if (call.found_inf != nullptr && *call.found_inf != 0) return;
-  // Groups of all tensors in one row, cut into as many pieces of as many weights as there are threads. What becomes of
-  // a group does not depend on where the cuts are.
+  // Groups of all tensors in one row, cut into pieces of as many weights, which threads take as they come: one that
+  // wakes up late finds less to do. What becomes of a group does not depend on where the cuts are.
   std::vector<int64_t> before(call.count + 1, 0);
   for (int64_t i = 0; i < call.count; ++i) {
     Form& form = call.tensors[i].form;
@@ -735,15 +745,20 @@ void prox_step(const ProxCall& call) {
     before[i + 1] = before[i] + form.groups() * form.rows * form.run;
   }
   const int64_t total = before[call.count];
-  const int64_t pieces = std::clamp<int64_t>(total / kGrain, 1, std::max<int64_t>(1, call.threads));
-  auto body = [&](int64_t begin, int64_t end) {
-    const int64_t from = total / pieces * begin, to = end == pieces ? total : total / pieces * end;
+  const int64_t threads = std::max<int64_t>(1, call.threads);
+  const int64_t pieces = threads == 1 ? 1 : std::clamp<int64_t>(total / kGrain, 1, kPieces * threads);
+  const auto piece = [&](int64_t number) {
+    const int64_t from = total / pieces * number, to = number + 1 == pieces ? total : total / pieces * (number + 1);
     int64_t i = std::upper_bound(before.begin(), before.end(), from) - before.begin() - 1;
     for (; i < call.count && before[i] < to; ++i) {
       const Form& form = call.tensors[i].form;
-      const int64_t size = form.rows * form.run, groups = form.groups();
-      const int64_t first = std::max<int64_t>(0, (from - before[i] + size - 1) / size);
-      const int64_t last = std::min(groups, (to - before[i] + size - 1) / size);
+      // Cuts between columns are between lines of the cache, too, which two threads must not write to in turn.
+      const int64_t size = form.rows * form.run, whole = form.rows == 1 ? 1 : kLine;
+      const auto cut = [&](int64_t place) {
+        const int64_t group = (std::max<int64_t>(0, place - before[i]) + size - 1) / size;
+        return std::min(form.groups(), (group + whole - 1) / whole * whole);
+      };
+      const int64_t first = cut(from), last = cut(to);
       if (first >= last) continue;
       switch (call.dtype) {
         case DType::float32:
@@ -761,7 +776,11 @@ void prox_step(const ProxCall& call) {
       }
     }
   };
-  parallel(call.pool, pieces, 1, body);
+  std::atomic<int64_t> next{0};
+  auto body = [&](int64_t, int64_t) {
+    for (int64_t number = next++; number < pieces; number = next++) piece(number);
+  };
+  parallel(call.pool, std::min(threads, pieces), 1, body);
 }
 
 }  // namespace lomt::LOMT_ISA
