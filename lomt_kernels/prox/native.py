@@ -126,7 +126,7 @@ def run(
     """
     weights, sgd = kinds[0], not steps
     strides = [weight.stride() for weight in weights]
-    forms = [place(w.shape, s, axis, g, block) for w, s, g in zip(weights, strides, groups, strict=True)]
+    forms: list[Any] = [place(w.shape, s, axis, g, block) for w, s, g in zip(weights, strides, groups, strict=True)]
     masks: list[Any] = list(computed) or [None] * len(weights)
     back: list[tuple[Tensor, Tensor]] = []
     same = all(not kind or [tensor.stride() for tensor in kind] == strides for kind in kinds[1:])
