@@ -78,7 +78,7 @@ def plot(results: dict[str, Any], file: Path) -> None:
     axes.set_xticks(ticks, [f"{tick}×" for tick in ticks])
     axes.set_xlabel(f"time over that of one pass; {results['device']}, one thread unless said, {results['date']}")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="center right")
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=8)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file)
 
