@@ -1,5 +1,6 @@
 """The report as a reader meets it: in a real browser, on a phone and on a desk, by day and by night."""
 
+import contextlib
 import os
 import runpy
 import shutil
@@ -86,8 +87,12 @@ def test_every_section_is_to_be_seen(visit, report, width):
         section = page.locator(f"#{name}")
         assert section.locator("h2").is_visible()
         assert section.bounding_box()["height"] > 100
-        page.locator(f'nav a[href="#{name}"]').click()
-        page.wait_for_function("hash => location.hash === hash", arg=f"#{name}")  # a busy browser takes its time
+        for _ in range(3):  # on a busy machine a click may come to nothing, as it may for a person
+            page.locator(f'nav a[href="#{name}"]').click()
+            with contextlib.suppress(playwright.TimeoutError):
+                page.wait_for_function("hash => location.hash === hash", arg=f"#{name}", timeout=15_000)
+                break
+        assert page.evaluate("location.hash") == f"#{name}"
 
 
 def test_the_table_has_its_rows_and_a_phone_shows_all_methods(visit, report):
