@@ -16,6 +16,13 @@ struct Form {
 
   LOMT_HD int64_t groups_of_part() const { return run > 0 ? length / run : 0; }
   LOMT_HD int64_t groups() const { return outer * groups_of_part(); }
+
+  // Parts of one row that lie together are one.
+  LOMT_HD void merge() {
+    if (rows != 1 || (outer != 1 && outer_stride != length)) return;
+    length *= outer;
+    outer = 1;
+  }
 };
 
 }  // namespace lomt

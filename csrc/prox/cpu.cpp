@@ -78,12 +78,6 @@ struct AdamWStep {
     return as_stored<T, C>(w);
   }
 
-  // A gradient that takes no part is divided by grad_scale all the same.
-  void unscale_only(int64_t at, int64_t count) const {
-    if (!unscale) return;
-    for (int64_t i = at; i < at + count; ++i) store(grad + i, read(grad + i) * std::fabs(n.sign));
-  }
-
   template <class N>
   Vector<C> metric(int64_t i, N lanes) const {
     return square_root(load_vector<C>(metric_of() + i, lanes)) + n.eps;
@@ -135,11 +129,6 @@ struct SGDStep {
     const Vector<C> old = load_vector<C>(weight + i, lanes), w = mask(old - begun.along, old);
     store_vector<C>(weight + i, w, lanes);
     return as_stored<T, C>(w);
-  }
-
-  void unscale_only(int64_t at, int64_t count) const {
-    if (!unscale) return;
-    for (int64_t i = at; i < at + count; ++i) store(grad + i, read(grad + i) * std::fabs(n.sign));
   }
 
   template <class N>
@@ -343,7 +332,10 @@ struct Worker {
     for (int64_t k = first; k < last; ++k) {
       const int64_t at = k * run;
       if (!active(k)) {
-        step.unscale_only(at, run);
+        // A gradient that takes no part is divided by grad_scale all the same.
+        for (int64_t i = at; step.unscale && i < at + run; ++i) {
+          store(step.grad + i, read(step.grad + i) * std::fabs(step.n.sign));
+        }
         continue;
       }
       Group g = begin(k);
@@ -737,10 +729,7 @@ void prox_step(const ProxCall& call) {
   std::vector<int64_t> before(call.count + 1, 0);
   for (int64_t i = 0; i < call.count; ++i) {
     Form& form = call.tensors[i].form;
-    if (form.rows == 1 && (form.outer == 1 || form.outer_stride == form.length)) {
-      form.length *= form.outer;
-      form.outer = 1;
-    }
+    form.merge();
     if (!call.sgd) *call.tensors[i].step += 1;
     before[i + 1] = before[i] + form.groups() * form.rows * form.run;
   }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "../common/cuda_calls.h"
+#include "../common/on_device.h"
 #include "block.h"
 
 namespace lomt {
@@ -160,23 +161,6 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   if (leads) Norms<C>(entry.tensor).done(shared.tile.first + led, shared.groups[led].group.norm, alive[0]);
 }
 
-void check(cudaError_t status) {
-  if (status != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(status));
-}
-
-// Makes a device the current one for a while.
-struct OnDevice {
-  explicit OnDevice(int device) {
-    check(cudaGetDevice(&before));
-    if (before != device) check(cudaSetDevice(device));
-    now = device;
-  }
-  ~OnDevice() {
-    if (before != now) cudaSetDevice(before);
-  }
-  int before = 0, now = 0;
-};
-
 // Bytes on chip for a block's members, if a multiprocessor is to have its blocks. Asked for once.
 template <class One>
 int budget_of(int device) {
@@ -205,10 +189,7 @@ void launch(const ProxCall& call, const StepFacts& facts, void* workspace, int d
   for (int64_t i = 0; i < call.count; ++i) {
     ProxTensor tensor = call.tensors[i];
     Form& form = tensor.form;
-    if (form.rows == 1 && (form.outer == 1 || form.outer_stride == form.length)) {
-      form.length *= form.outer;
-      form.outer = 1;
-    }
+    form.merge();
     const int groups = groups_of_tile(form, sizeof(typename One::Number));
     plan[i] = {tensor, call.prices[i], tiles, groups};
     tiles += tiles_of(form, groups);

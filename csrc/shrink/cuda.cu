@@ -8,6 +8,7 @@
 #include <string>
 
 #include "../common/cuda_calls.h"
+#include "../common/on_device.h"
 #include "shrink.h"
 
 namespace lomt {
@@ -264,23 +265,6 @@ __global__ void __launch_bounds__(kThreads, kBlocks) metric_backward_kernel(Shri
     g_metric[i] = static_cast<W>(theta == 0 ? 0.0 : tau / (d * d) * along * (theta * pull + s * x * q));
   });
 }
-
-void check(cudaError_t status) {
-  if (status != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(status));
-}
-
-// Makes a device the current one for a while.
-struct OnDevice {
-  explicit OnDevice(int device) {
-    check(cudaGetDevice(&before));
-    if (before != device) check(cudaSetDevice(device));
-    now = device;
-  }
-  ~OnDevice() {
-    if (before != now) cudaSetDevice(before);
-  }
-  int before = 0, now = 0;
-};
 
 template <class T>
 void launch(int operation, const ShrinkCall& call, cudaStream_t stream) {

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 from torch.optim.sgd import SGD, sgd
 
-from lomt.optim.proximal import Proximal, block_of, kinds, laid_out, with_keys
+from lomt.optim.proximal import Proximal, block_of, is_dense, kinds, laid_out, with_keys
 from lomt.sparsity.groups import Axis
 from lomt.sparsity.penalty import Penalty
 from lomt_kernels.prox import sgd_step
@@ -148,8 +148,7 @@ class ProxSGD(Proximal, SGD):
         buffers = [self.state[weight].get("momentum_buffer") for weight in weights]
         # torch's fused kernels walk memory, whatever the strides: what is not dense goes another way.
         dense = fused and all(
-            torch.empty_like(weight, device="meta").stride() == weight.stride()
-            and (buffer is None or buffer.stride() == weight.stride())
+            is_dense(weight) and (buffer is None or buffer.stride() == weight.stride())
             for weight, buffer in zip(weights, buffers, strict=True)
         )
         grad_scale, found_inf = self._scaling() if dense else (None, None)

@@ -102,7 +102,9 @@ class Proximal(Optimizer):
             wanted = not group["foreach"] and not group.get("differentiable")
         penalty = group["penalty"]
         known = penalty is None or penalty.curve is not None
-        return bool(wanted) and known and weight.device.type in FUSED_DEVICES and weight.dtype in FLOATS
+        # Where there is no penalty it is torch's kernel, which walks memory whatever the strides.
+        able = penalty is not None or is_dense(weight)
+        return bool(wanted) and known and able and weight.device.type in FUSED_DEVICES and weight.dtype in FLOATS
 
     def _scaling(self) -> tuple[Tensor | None, Tensor | None]:
         """What ``GradScaler`` has left for this step: the gradients' scale, and whether one is infinite."""
@@ -225,6 +227,11 @@ def kinds(weights: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], list[Tensor
         alike[0].append(weight)
         alike[1].append(gradient)
     yield from found.values()
+
+
+def is_dense(weight: Tensor) -> bool:
+    """Whether a parameter fills its memory, in whatever order of dimensions."""
+    return torch.empty_like(weight, device="meta").stride() == weight.stride()
 
 
 def laid_out(gradient: Tensor, weight: Tensor) -> Tensor:

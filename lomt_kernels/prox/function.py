@@ -96,8 +96,8 @@ def prox_adamw_(
         raise ValueError(f"eps={eps}, betas={betas}: eps is 0 or more, and each beta at least 0 and less than 1")
     each = _check(weights, norms, prices, computed, weight_decay, gamma, axis, groups, block)
     _check_alike(weights, grads=grads, exp_avgs=exp_avgs, exp_avg_sqs=exp_avg_sqs, max_exp_avg_sqs=max_exp_avg_sqs)
-    if len(steps) != len(weights):
-        raise ValueError(f"{len(steps)} steps for {len(weights)} weights: give one each")
+    if len(steps) != len(weights) or any(s.numel() != 1 or s.device != weights[0].device for s in steps):
+        raise ValueError(f"{len(steps)} steps for {len(weights)} weights: give each a scalar on {weights[0].device}")
     adamw_step(
         weights, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps, norms, computed, prices, lr, betas, eps,
         weight_decay, maximize, gamma, axis, each, block, grad_scale, found_inf, backend,
@@ -131,8 +131,8 @@ def adamw_step(
     rate, lr_tensor = _split(lr)
     _run(
         "prox_adamw_", weights, backend, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps, norms, computed, prices,
-        rate, lr_tensor, *betas, eps, weight_decay, maximize, gamma, AXES.index(axis), groups, block, grad_scale,
-        found_inf,
+        rate, lr_tensor, *betas, eps, weight_decay, maximize, gamma, AXES.index(axis), groups, block,
+        _beside(grad_scale, weights[0]), _beside(found_inf, weights[0]),
     )  # fmt: skip
 
 
@@ -228,8 +228,8 @@ def sgd_step(
     rate, lr_tensor = _split(lr)
     _run(
         "prox_sgd_", weights, backend, grads, momentum_buffers, norms, computed, fresh, prices, rate, lr_tensor,
-        momentum, dampening, weight_decay, nesterov, maximize, gamma, AXES.index(axis), groups, block, grad_scale,
-        found_inf,
+        momentum, dampening, weight_decay, nesterov, maximize, gamma, AXES.index(axis), groups, block,
+        _beside(grad_scale, weights[0]), _beside(found_inf, weights[0]),
     )  # fmt: skip
 
 
@@ -248,6 +248,11 @@ def _split(lr: float | Tensor) -> tuple[float, Tensor | None]:
     if isinstance(lr, Tensor) and lr.device.type != "cpu":
         return 0.0, lr
     return float(lr), None
+
+
+def _beside(scalar: Tensor | None, weight: Tensor) -> Tensor | None:
+    """A scalar as kernels read it: float32, on the weights' device. ``GradScaler``'s may be on another one."""
+    return None if scalar is None else scalar.to(weight.device, torch.float32)
 
 
 def _check_lr(lr: float | Tensor, weight: Tensor) -> None:
@@ -289,7 +294,11 @@ def _check(
                 f"weights of {dtype} on {device} and of {weight.dtype} on {weight.device}: make one call for each kind"
             )
         check_groups(weight, axis, each[i], block)
-        if norm.shape != (2, group_count(weight, place, each[i], block)) or norm.dtype != wide(dtype):
+        if (
+            norm.shape != (2, group_count(weight, place, each[i], block))
+            or norm.dtype != wide(dtype)
+            or norm.device != device
+        ):
             raise ValueError(f"norms of shape {tuple(norm.shape)} of {norm.dtype} do not fit: make them by new_norms")
         if not 0 <= price < math.inf:
             raise ValueError(f"a price of {price}: prices are finite numbers of 0 or more")

@@ -26,16 +26,20 @@ def place_of_copy(shape: torch.Size, axis: int, groups: int, block: int) -> Form
     return form
 
 
-def laid_out(tensor: Tensor, weight: Tensor, dense: bool, back: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """A tensor as its weight lies in memory, or contiguous where the weight is not dense; ``back`` notes a copy.
+def laid_out(tensor: Tensor, weight: Tensor, dense: bool, back: list[tuple[Tensor, Tensor]] | None) -> Tensor:
+    """A tensor as its weight lies in memory, or contiguous where the weight is not dense.
+
+    ``back`` notes a copy; None for what is only read.
 
     Raises:
         ValueError: it is expanded, so that what is written to it overlaps.
     """
-    if any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)):
+    if back is not None and any(
+        stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)
+    ):
         raise ValueError(f"a tensor of shape {tuple(tensor.shape)} is expanded: what is written to it would overlap")
     copy = tensor.contiguous(memory_format=memory_format(weight) if dense else torch.contiguous_format)
-    if copy is not tensor:
+    if back is not None and copy is not tensor:
         back.append((tensor, copy))
     return copy
 

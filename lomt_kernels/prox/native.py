@@ -138,7 +138,7 @@ def run(
         and not any(mask is not None for mask in masks)
     ):
         kinds, forms, steps, norms, masks = _mended(
-            kinds, forms, steps, norms, masks, axis, groups, block, found_inf, back
+            kinds, forms, steps, norms, masks, axis, groups, block, grad_scale, found_inf, back
         )
     if not all(forms):
         # What has no members is done.
@@ -158,7 +158,6 @@ def run(
     device, stream = native.place(weights[0])
     # Read where they lie when the step runs; as float32, or as it is where a step size is float64.
     lr = lr if lr is None or lr.dtype in (torch.float32, torch.float64) else lr.float()
-    grad_scale, found_inf = (None if scalar is None else scalar.float() for scalar in (grad_scale, found_inf))
     size = WORKSPACE * len(forms)
     workspace = torch.empty(size, dtype=torch.int64, device=weights[0].device) if device >= 0 else None
     native.binary().prox_step(
@@ -192,6 +191,7 @@ def _mended(
     axis: int,
     groups: Sequence[int],
     block: int,
+    grad_scale: Tensor | None,
     found_inf: Tensor | None,
     back: list[tuple[Tensor, Tensor]],
 ) -> tuple[Any, ...]:
@@ -203,11 +203,13 @@ def _mended(
         if form is None:  # groups without a member, or no group
             norms[i].zero_()
             if steps:
-                steps[i].add_(1 if found_inf is None else (found_inf == 0).to(steps[i].dtype))
-        for kind, out in zip(kinds, mended, strict=True):
+                steps[i].add_(1 if found_inf is None else (found_inf.reshape(()) == 0).to(steps[i].dtype))
+        for number, (kind, out) in enumerate(zip(kinds, mended, strict=True)):
             if kind:
                 lies = form is None or (form and kind[i].stride() == weight.stride())
-                out.append(kind[i] if lies else laid_out(kind[i], weight, bool(form), back))
+                # Gradients are only read, unless they are unscaled.
+                written = None if number == 1 and grad_scale is None else back
+                out.append(kind[i] if lies else laid_out(kind[i], weight, bool(form), written))
         if form == ():
             forms[i] = place_of_copy(weight.shape, axis, groups[i], block)
         if steps and steps[i].dtype != torch.float32:

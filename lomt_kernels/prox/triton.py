@@ -455,7 +455,11 @@ def _launch(
         return
     dense = form != ()
     back: list[tuple[Tensor, Tensor]] = []
-    tensors = [None if x is None else laid_out(x, weight, dense, back) for x in (weight, *others)]
+    # Gradients are only read, unless they are unscaled.
+    tensors = [
+        None if x is None else laid_out(x, weight, dense, None if i == 1 and scalars[1] is None else back)
+        for i, x in enumerate((weight, *others))
+    ]
     state = norms.contiguous()
     if state is not norms:
         back.append((norms, state))

@@ -201,6 +201,34 @@ def test_parameters_that_are_not_dense():
             assert (whole[:, 3:] == 1).all()
 
 
+@pytest.mark.parametrize("penalty", [None, GroupLasso(0.01)], ids=repr)
+@pytest.mark.parametrize("kind", [ProxAdamW, ProxSGD])
+def test_parameters_that_are_not_dense_under_a_scaler(kind, penalty):
+    part = torch.ones(8, 6, 3, 3)[:, :3].requires_grad_()
+    alone = torch.ones(8, 3, 3, 3, requires_grad=True)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    scaled, plain = (kind([weight], lr=0.1, penalty=penalty) for weight in (part, alone))
+    for _ in range(3):
+        scaler.scale(part.sum()).backward()
+        scaler.step(scaled)
+        scaler.update()
+        alone.sum().backward()
+        plain.step()
+        scaled.zero_grad()
+        plain.zero_grad()
+    torch.testing.assert_close(part, alone, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [ProxAdamW, ProxSGD])
+def test_an_expanded_gradient_is_only_read(kind):
+    weights = [torch.ones(4, 6, requires_grad=True) for _ in range(2)]
+    for weight, gradient in zip(weights, (torch.ones(1).expand(4, 6), torch.ones(4, 6)), strict=True):
+        optimizer = kind([weight], lr=0.1, penalty=GroupLasso(0.01))
+        weight.grad = gradient
+        optimizer.step()
+    assert torch.equal(*weights)
+
+
 def test_expanded_parameters_are_refused():
     weight = torch.ones(8, 1, 3, 3).expand(8, 6, 3, 3).requires_grad_()
     with pytest.raises(ValueError, match="is expanded"):
