@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lomt_kernels.conv import gather_channels, masked_conv2d, masked_conv2d_readers, shrunk_conv2d
     from lomt_kernels.facts import info
     from lomt_kernels.live import LiveList
     from lomt_kernels.prox import prox_adamw_, prox_sgd_
@@ -17,15 +18,31 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "LiveList": "live",
+    "gather_channels": "conv",
     "group_alive": "shrink",
     "group_norms": "shrink",
     "group_shrink": "shrink",
     "info": "facts",
+    "masked_conv2d": "conv",
+    "masked_conv2d_readers": "conv",
     "prox_adamw_": "prox",
     "prox_sgd_": "prox",
+    "shrunk_conv2d": "conv",
 }
 
-__all__ = ["LiveList", "group_alive", "group_norms", "group_shrink", "info", "prox_adamw_", "prox_sgd_"]
+__all__ = [
+    "LiveList",
+    "gather_channels",
+    "group_alive",
+    "group_norms",
+    "group_shrink",
+    "info",
+    "masked_conv2d",
+    "masked_conv2d_readers",
+    "prox_adamw_",
+    "prox_sgd_",
+    "shrunk_conv2d",
+]
 
 
 def __getattr__(name: str) -> Any:

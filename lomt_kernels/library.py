@@ -9,10 +9,14 @@ Thresholds are read in float64, so that rounding them decides nothing.
 Autocast: weights, thresholds and metrics are not cast; operations compute in float32 at least whatever they are given.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
-from lomt_kernels import registry
+from lomt_kernels import registry, window
 from lomt_kernels.layout import group_count, new_like, wide
 
 _LIBRARY = torch.library.Library("lomt_kernels", "DEF")
@@ -40,8 +44,22 @@ SCHEMAS = {
         " float dampening, float weight_decay, bool nesterov, bool maximize, float gamma, int axis, int[] groups,"
         " int block, Tensor? grad_scale, Tensor? found_inf, str backend) -> ()"
     ),
+    "masked_conv2d": (
+        "(Tensor x, Tensor[] weights, Tensor?[] biases, Tensor?[] live, Tensor?[] scales, int[] stride, int[] padding,"
+        " int[] dilation, int groups, bool dead_zero, str backend) -> Tensor[]"
+    ),
+    "masked_conv2d_backward": (
+        "(Tensor[] grads, Tensor x, Tensor[] weights, Tensor?[] live, Tensor?[] scales, int[] stride, int[] padding,"
+        " int[] dilation, int groups, bool dead_zero, bool revive, bool of_x, bool of_weights, bool of_biases,"
+        " bool of_scales, str backend) -> (Tensor, Tensor[], Tensor[], Tensor[])"
+    ),
+    "gather_channels": (
+        "(Tensor x, Tensor indices, Tensor? scale, Tensor? shift, bool rectify, str backend) -> Tensor"
+    ),
+    "scatter_channels": "(Tensor narrow, Tensor indices, Tensor? scale, int channels, str backend) -> Tensor",
 }
-"""Operation → schema. ``axis`` is 0 for groups of input channels, 1 for groups of output channels."""
+"""Operation → schema. ``axis`` is 0 for groups of input channels, 1 for groups of output channels. ``live`` holds four
+tensors a reader: indices and count of its live input channels, and of its live output channels; None: all are alive."""
 
 for _name, _schema in SCHEMAS.items():
     _LIBRARY.define(_name + _schema)
@@ -57,6 +75,10 @@ class Ops:
     group_shrink_backward = torch.ops.lomt_kernels.group_shrink_backward.default
     prox_adamw_ = torch.ops.lomt_kernels.prox_adamw_.default
     prox_sgd_ = torch.ops.lomt_kernels.prox_sgd_.default
+    masked_conv2d = torch.ops.lomt_kernels.masked_conv2d.default
+    masked_conv2d_backward = torch.ops.lomt_kernels.masked_conv2d_backward.default
+    gather_channels = torch.ops.lomt_kernels.gather_channels.default
+    scatter_channels = torch.ops.lomt_kernels.scatter_channels.default
 
 
 OPS = Ops()
@@ -110,3 +132,105 @@ def _(*arguments: object) -> None:  # noqa: ARG001 – in place
 @torch.library.register_fake("lomt_kernels::prox_sgd_", lib=_LIBRARY)
 def _(*arguments: object) -> None:  # noqa: ARG001 – in place
     return None
+
+
+@torch.library.register_fake("lomt_kernels::masked_conv2d", lib=_LIBRARY)
+def _(
+    x: Tensor,
+    weights: list[Tensor],
+    biases: list[Tensor | None],  # noqa: ARG001
+    live: list[Tensor | None],  # noqa: ARG001
+    scales: list[Tensor | None],  # noqa: ARG001
+    stride: window.Pair,
+    padding: window.Pair,
+    dilation: window.Pair,
+    groups: int,  # noqa: ARG001
+    dead_zero: bool,  # noqa: ARG001
+    backend: str,  # noqa: ARG001
+) -> list[Tensor]:
+    return [
+        x.new_empty(
+            (x.shape[0], weight.shape[0], *window.output_size(x.shape[2:], weight.shape[2:], stride, padding, dilation))
+        ).contiguous(memory_format=window.memory_format(x, weight))
+        for weight in weights
+    ]
+
+
+@torch.library.register_fake("lomt_kernels::masked_conv2d_backward", lib=_LIBRARY)
+def _(
+    grads: list[Tensor],  # noqa: ARG001
+    x: Tensor,
+    weights: list[Tensor],
+    live: list[Tensor | None],  # noqa: ARG001
+    scales: list[Tensor | None],  # noqa: ARG001
+    stride: window.Pair,  # noqa: ARG001
+    padding: window.Pair,  # noqa: ARG001
+    dilation: window.Pair,  # noqa: ARG001
+    groups: int,
+    dead_zero: bool,  # noqa: ARG001
+    revive: bool,  # noqa: ARG001
+    of_x: bool,
+    of_weights: bool,
+    of_biases: bool,
+    of_scales: bool,
+    backend: str,  # noqa: ARG001
+) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
+    return (
+        torch.empty_like(x, memory_format=window.memory_format(x, weights[0])) if of_x else x.new_empty(0),
+        [new_like(weight) for weight in weights] if of_weights else [],
+        [weight.new_empty(weight.shape[0]) for weight in weights] if of_biases else [],
+        [weight.new_empty(weight.shape[1] * groups, dtype=wide(weight.dtype)) for weight in weights]
+        if of_scales
+        else [],
+    )
+
+
+@torch.library.register_fake("lomt_kernels::gather_channels", lib=_LIBRARY)
+def _(
+    x: Tensor,
+    indices: Tensor,
+    scale: Tensor | None,  # noqa: ARG001
+    shift: Tensor | None,  # noqa: ARG001
+    rectify: bool,  # noqa: ARG001
+    backend: str,  # noqa: ARG001
+) -> Tensor:
+    return window.new_map(x, indices.shape[0])
+
+
+@torch.library.register_fake("lomt_kernels::scatter_channels", lib=_LIBRARY)
+def _(narrow: Tensor, indices: Tensor, scale: Tensor | None, channels: int, backend: str) -> Tensor:  # noqa: ARG001
+    return window.new_map(narrow, channels)
+
+
+@register_flop_formula(torch.ops.lomt_kernels.masked_conv2d, get_raw=True)
+def _(*arguments: Any, out_val: list[Tensor], **_: Any) -> int:
+    weights, live, groups = arguments[1], arguments[3], arguments[8]
+    return sum(
+        2 * y.numel() // y.shape[1] * _live_weights(weight, live[4 * i : 4 * i + 4], groups)
+        for i, (y, weight) in enumerate(zip(out_val, weights, strict=True))
+    )
+
+
+@register_flop_formula(torch.ops.lomt_kernels.masked_conv2d_backward, get_raw=True)
+def _(*arguments: Any, **_: Any) -> int:
+    grads, weights, live = arguments[0], arguments[2], arguments[3]
+    groups, dead_zero, revive, of_x, of_weights, _, of_scales = arguments[8:15]
+    total = 0
+    for i, (grad, weight) in enumerate(zip(grads, weights, strict=True)):
+        used = live[4 * i : 4 * i + 4]
+        revived = [None, None, *(used[2:] if dead_zero else (None, None))]
+        parts = [used] * of_x + [revived if revive else used] * (of_weights or of_scales)
+        total += sum(2 * grad.numel() // grad.shape[1] * _live_weights(weight, part, groups) for part in parts)
+    return total
+
+
+def _live_weights(weight: Tensor, live: Sequence[Tensor | None], groups: int) -> int:
+    """How many of a weight's numbers are used; all of them where lists have no data."""
+    pairs = torch.ones(groups, dtype=torch.int64)
+    for which, each in ((live[:2], weight.shape[1]), (live[2:], weight.shape[0] // groups)):
+        indices, count = which
+        if indices is None or count is None or type(count) is not Tensor or count.is_meta:
+            pairs *= each
+        else:
+            pairs *= (indices[: int(count)].long().cpu() // each).bincount(minlength=groups)
+    return int(pairs.sum()) * weight.shape[2] * weight.shape[3]

@@ -62,7 +62,7 @@ def _mask_of(indices: Tensor, channels: int) -> Tensor:
         raise TypeError(
             f"live channels of shape {tuple(indices.shape)} and {indices.dtype}: give a bool mask or a list of indices"
         )
-    if not indices.is_cuda:
+    if indices.device.type == "cpu" and not torch.compiler.is_compiling():
         wrong = indices[(indices < 0) | (indices >= channels)]
         if wrong.numel():
             raise ValueError(f"live channel {int(wrong[0])} of {channels}: indices are from 0 to {channels - 1}")

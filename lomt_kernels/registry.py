@@ -23,10 +23,14 @@ FOLDERS = {
     "group_shrink_backward": "shrink",
     "prox_adamw_": "prox",
     "prox_sgd_": "prox",
+    "masked_conv2d": "conv",
+    "masked_conv2d_backward": "conv",
+    "gather_channels": "conv",
+    "scatter_channels": "conv",
 }
 """Operation → the folder where its backends are."""
 
-PUBLIC = ("group_norms", "group_alive", "group_shrink", "prox_adamw_", "prox_sgd_")
+PUBLIC = ("group_norms", "group_alive", "group_shrink", "prox_adamw_", "prox_sgd_", "masked_conv2d", "gather_channels")
 """What users call."""
 
 PROVEN: dict[tuple[str, str], str] = {
@@ -34,6 +38,8 @@ PROVEN: dict[tuple[str, str], str] = {
     ("shrink", "reference"): "the tests of every commit",
     ("prox", "native"): "the tests of every commit",
     ("prox", "reference"): "the tests of every commit",
+    ("conv", "native"): "the tests of every commit",
+    ("conv", "reference"): "the tests of every commit",
 }
 """(Folder, backend) → where it passed its tests. GPU backends stand here by device and versions once ``pytest -m gpu``
 has passed there; before that, they are only taken when asked for by name."""

@@ -92,7 +92,7 @@ def group_shrink(
     """
     place = check_groups(weight, axis, groups, block)
     count = group_count(weight, place, groups, block)
-    tau = _checked_tau(tau, weight, count)
+    tau = checked_tau(tau, weight, count)
     if metric is not None:
         _check_metric(metric, weight)
     chosen = registry.choose("group_shrink", weight.device, weight.dtype, backend)
@@ -172,7 +172,8 @@ def _call(operation: str, weight: Tensor, axis: Axis, groups: int, block: int, b
     return found
 
 
-def _checked_tau(tau: float | Tensor, weight: Tensor, count: int) -> Tensor:
+def checked_tau(tau: float | Tensor, weight: Tensor, count: int) -> Tensor:
+    """τ as a tensor, if it is one for all groups or one each, and not negative where that can be seen."""
     if not isinstance(tau, Tensor):
         if not tau >= 0:
             raise ValueError(f"tau={tau}: a threshold is 0 or more")
