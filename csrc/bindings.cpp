@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/cuda_calls.h"
+#include "conv/call.h"
 #include "prox/call.h"
 #include "shrink/call.h"
 
@@ -44,6 +45,8 @@ int64_t threads() {
 
 using ShrinkKernel = void (*)(const lomt::ShrinkCall&);
 using ProxKernel = void (*)(const lomt::ProxCall&);
+using ConvKernel = void (*)(const lomt::ConvCall&);
+using CopyKernel = void (*)(const lomt::CopyCall&);
 
 #ifdef LOMT_X86
 #define LOMT_VARIANTS(name) {lomt::baseline::name, lomt::avx2::name, lomt::avx512::name}
@@ -55,6 +58,9 @@ enum Operation { kNorms, kAlive, kShrink, kBackward };
 const ShrinkKernel kShrinkKernels[4][3] = {LOMT_VARIANTS(group_norms), LOMT_VARIANTS(group_alive),
                                      LOMT_VARIANTS(group_shrink), LOMT_VARIANTS(group_shrink_backward)};
 const ProxKernel kProxKernels[3] = LOMT_VARIANTS(prox_step);
+const ConvKernel kConvKernels[3][3] = {LOMT_VARIANTS(conv_forward), LOMT_VARIANTS(conv_grad_input),
+                                       LOMT_VARIANTS(conv_grad_weight)};
+const CopyKernel kCopyKernels[2][3] = {LOMT_VARIANTS(conv_gather), LOMT_VARIANTS(conv_scatter)};
 
 const void* address(uintptr_t number) { return reinterpret_cast<const void*>(number); }
 void* writable(uintptr_t number) { return reinterpret_cast<void*>(number); }
@@ -131,6 +137,66 @@ void prox_step(bool sgd, int dtype, const py::buffer& addresses, const py::buffe
   lomt::cuda_prox(call, writable(workspace), static_cast<int>(device), writable(stream));
 }
 
+lomt::Strided strided(uintptr_t data, const int64_t* stride) {
+  return {writable(data), {stride[0], stride[1], stride[2], stride[3]}};
+}
+
+// A convolution (0), or the gradient of its input (1) or of its weights (2). `window` holds batch, input and output
+// height and width, kernel, stride, padding, dilation; `readers`, for each reader: weight, bias, scale, live inputs and
+// their number, live outputs and their number, outputs, map, gradient of the weight; strides of weight, map and gradient.
+void conv(int operation, int dtype, std::array<int64_t, 13> window, uintptr_t input, std::array<int64_t, 4> stride,
+          int64_t channels, const std::vector<std::array<int64_t, 22>>& readers, bool zero) {
+  std::vector<lomt::Reader> each;
+  for (const auto& r : readers) {
+    const auto at = [&](int i) { return static_cast<uintptr_t>(r[i]); };
+    each.push_back({strided(at(0), &r[10]),
+                    address(at(1)),
+                    address(at(2)),
+                    {static_cast<const int32_t*>(address(at(3))), r[4], channels},
+                    {static_cast<const int32_t*>(address(at(5))), r[6], r[7]},
+                    strided(at(8), &r[14]),
+                    strided(at(9), &r[18])});
+  }
+  const lomt::ConvCall call{
+      static_cast<lomt::DType>(dtype),
+      pool,
+      threads(),
+      window[0],
+      {window[1], window[3]},
+      {window[2], window[4]},
+      {window[5], window[6]},
+      {window[7], window[8]},
+      {window[9], window[10]},
+      {window[11], window[12]},
+      strided(input, stride.data()),
+      each.data(),
+      static_cast<int64_t>(each.size()),
+      zero,
+  };
+  const py::gil_scoped_release release;
+  kConvKernels[operation][isa](call);
+}
+
+// Channels of a wide map to a narrow one (0), or back (1). `size` holds batch, height and width.
+void copy_channels(int operation, int dtype, std::array<int64_t, 3> size, uintptr_t wide,
+                   std::array<int64_t, 4> wide_stride, uintptr_t narrow, std::array<int64_t, 4> narrow_stride,
+                   uintptr_t channels, int64_t count, int64_t all, uintptr_t scale, uintptr_t shift, bool rectify) {
+  const lomt::CopyCall call{
+      static_cast<lomt::DType>(dtype),
+      pool,
+      size[0],
+      size[1],
+      size[2],
+      strided(wide, wide_stride.data()),
+      strided(narrow, narrow_stride.data()),
+      {static_cast<const int32_t*>(address(channels)), count, all},
+      address(scale),
+      address(shift),
+      rectify,
+  };
+  kCopyKernels[operation][isa](call);
+}
+
 py::dict facts() {
   py::dict facts;
   facts["version"] = LOMT_STRING(LOMT_VERSION);
@@ -181,4 +247,11 @@ PYBIND11_MODULE(_C, m) {
         py::arg("sgd"), py::arg("dtype"), py::arg("addresses"), py::arg("forms"), py::arg("fresh"), py::arg("prices"),
         py::arg("numbers"), py::arg("maximize"), py::arg("nesterov"), py::arg("lr"), py::arg("lr_dtype"), py::arg("grad_scale"), py::arg("found_inf"),
         py::arg("workspace"), py::arg("device"), py::arg("stream"));
+  m.def("conv", &conv, "A channel-masked convolution (0), or the gradient of its input (1) or of its weights (2).",
+        py::arg("operation"), py::arg("dtype"), py::arg("window"), py::arg("input"), py::arg("stride"),
+        py::arg("channels"), py::arg("readers"), py::arg("zero"));
+  m.def("copy_channels", &copy_channels, "Channels of a wide map to a narrow one (0), or back (1).",
+        py::arg("operation"), py::arg("dtype"), py::arg("size"), py::arg("wide"), py::arg("wide_stride"),
+        py::arg("narrow"), py::arg("narrow_stride"), py::arg("channels"), py::arg("count"), py::arg("all"),
+        py::arg("scale"), py::arg("shift"), py::arg("rectify"), py::call_guard<py::gil_scoped_release>());
 }

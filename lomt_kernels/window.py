@@ -38,7 +38,9 @@ def padded(x: Tensor, above: Pair, more: Pair, mode: str) -> Tensor:
     return F.pad(x, sides, mode="constant" if mode == "zeros" else mode)
 
 
-def output_size(size: Sequence[int], kernel: Sequence[int], stride: Pair, padding: Pair, dilation: Pair) -> list[int]:
+def output_size(
+    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> list[int]:
     """Height and width of the output."""
     return [
         (n + 2 * p - d * (k - 1) - 1) // s + 1

@@ -37,7 +37,7 @@ def masked_conv2d(
     """Each reader's output."""
     found = []
     for i, (weight, bias, scale) in enumerate(zip(weights, biases, scales, strict=True)):
-        shape = (x.shape[0], weight.shape[0], *output_size(x.shape[2:], weight.shape[2:], stride, padding, dilation))  # type: ignore[arg-type]
+        shape = (x.shape[0], weight.shape[0], *output_size(x.shape[2:], weight.shape[2:], stride, padding, dilation))
         ins, outs = _numbers(live[4 * i : 4 * i + 2]), _numbers(live[4 * i + 2 : 4 * i + 4])
         used = scaled(weight, scale, groups)
         if groups > 1:

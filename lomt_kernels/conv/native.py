@@ -1,0 +1,341 @@
+"""The channel-masked convolution in ``_C``: ``csrc/conv/cpu.cpp``.
+
+Convolutions of which every channel is alive are torch's, and so are grouped ones, of the groups that are needed.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lomt_kernels import native
+from lomt_kernels.conv import reference
+from lomt_kernels.layout import FLOATS, new_like, wide
+from lomt_kernels.layout import memory_format as own_format
+from lomt_kernels.window import memory_format, new_map, output_size
+
+Live = Sequence[Tensor | None]
+Window = tuple[list[int], list[int], list[int]]
+"""Stride, padding, dilation."""
+
+FORWARD, GRAD_INPUT, GRAD_WEIGHT = range(3)
+GATHER, SCATTER = range(2)
+
+MANY = 0.75
+"""Share of conv groups that are needed from which on all are computed."""
+
+
+def refusal(device: str, dtype: torch.dtype) -> str | None:
+    """Why native code can't be used on tensors like these; None where it can."""
+    if device != "cpu":
+        return f"native code is for processors, and the tensor is on {device}"
+    if dtype not in FLOATS:
+        return f"native code has no {dtype}"
+    return native.why_not()
+
+
+def masked_conv2d(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None],
+    live: Live,
+    scales: Sequence[Tensor | None],
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    dead_zero: bool,
+) -> list[Tensor]:
+    """Each reader's output."""
+    window = (stride, padding, dilation)
+    readers = _readers(weights, biases, live, scales)
+    outputs: list[Tensor] = []
+    ours = []
+    for reader in readers:
+        if groups > 1:
+            y = _grouped(x, reader, window, groups, dead_zero)
+        elif reader.dense and _fast_in_torch(x.dtype):
+            y = torch.conv2d(x, reference.scaled(reader.weight, reader.scale, groups), reader.bias, *window)
+        else:
+            y = x.new_empty(
+                (x.shape[0], reader.weight.shape[0], *output_size(x.shape[2:], reader.weight.shape[2:], *window))
+            )
+            ours.append(len(outputs))
+        outputs.append(y.contiguous(memory_format=memory_format(x, reader.weight)))
+    if ours:
+        _run(FORWARD, _strided(x), [readers[i] for i in ours], [outputs[i] for i in ours], None, window, dead_zero)
+    return outputs
+
+
+def masked_conv2d_backward(
+    grads: Sequence[Tensor],
+    x: Tensor,
+    weights: Sequence[Tensor],
+    live: Live,
+    scales: Sequence[Tensor | None],
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    dead_zero: bool,
+    revive: bool,
+    of_x: bool,
+    of_weights: bool,
+    of_biases: bool,
+    of_scales: bool,
+) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
+    """Gradients of the input (summed over readers), and each reader's of weight, bias and scale; empty if unwanted."""
+    window = (stride, padding, dilation)
+    readers = _readers(weights, [None] * len(weights), live, scales)
+    grads = [_strided(grad) for grad in grads]
+    to_x = torch.empty_like(x, memory_format=memory_format(x, weights[0])) if of_x else x.new_empty(0)
+    to_weights, to_biases, to_scales = [], [], []
+    dense = len(readers) == 1 and readers[0].dense and _fast_in_torch(x.dtype)
+    if of_x and groups == 1 and not dense:
+        _run(GRAD_INPUT, to_x, readers, grads, None, window, True)
+    elif of_x:
+        for i, (reader, grad) in enumerate(zip(readers, grads, strict=True)):
+            part = _grouped_grad_input(grad, x, reader, window, groups)
+            to_x = to_x.add_(part) if i else to_x.copy_(part)
+    for reader, grad in zip(readers, grads, strict=True):
+        if of_weights or of_scales:
+            # A revived weight has the gradient that it would have if every channel were alive.
+            revived = reader._replace(ins=None, outs=reader.outs if dead_zero else None) if revive else reader
+            raw = _raw_grad_weight(grad, x, revived, window, groups)
+            if of_scales:
+                products = raw.to(wide(raw.dtype)) * reader.weight
+                to_scales.append(products.reshape(groups, -1, *raw.shape[1:]).sum((1, 3, 4)).reshape(-1))
+            if of_weights:
+                to_weights.append(reference.scaled(raw, reader.scale, groups))
+        if of_biases:
+            to_bias = grad.sum((0, 2, 3))
+            to_biases.append(torch.where(_mask(reader.outs, to_bias.shape[0]), to_bias, 0) if dead_zero else to_bias)
+    return to_x, to_weights, to_biases, to_scales
+
+
+def gather_channels(x: Tensor, indices: Tensor, scale: Tensor | None, shift: Tensor | None, rectify: bool) -> Tensor:
+    """See :func:`lomt_kernels.gather_channels`."""
+    narrow = new_map(x, indices.shape[0])
+    _copy(GATHER, x.contiguous(memory_format=_layout(narrow)), narrow, indices, scale, shift, rectify)
+    return narrow
+
+
+def scatter_channels(narrow: Tensor, indices: Tensor, scale: Tensor | None, channels: int) -> Tensor:
+    """What a gather becomes backward."""
+    found = new_map(narrow, channels)
+    _copy(SCATTER, found, narrow.contiguous(memory_format=_layout(found)), indices, scale, None, False)
+    return found
+
+
+def _layout(tensor: Tensor) -> torch.memory_format:
+    return torch.contiguous_format if tensor.is_contiguous() else torch.channels_last
+
+
+class _Reader(NamedTuple):
+    """One convolution of a map: its weight, bias and scale, and which channels are alive; None: all."""
+
+    weight: Tensor
+    bias: Tensor | None
+    scale: Tensor | None
+    ins: Tensor | None
+    outs: Tensor | None
+
+    @property
+    def dense(self) -> bool:
+        return self.ins is None and self.outs is None
+
+
+def _readers(
+    weights: Sequence[Tensor], biases: Sequence[Tensor | None], live: Live, scales: Sequence[Tensor | None]
+) -> list[_Reader]:
+    return [
+        _Reader(weight, bias, scale, _some(*live[4 * i : 4 * i + 2]), _some(*live[4 * i + 2 : 4 * i + 4]))
+        for i, (weight, bias, scale) in enumerate(zip(weights, biases, scales, strict=True))
+    ]
+
+
+def _some(indices: Tensor | None, count: Tensor | None) -> Tensor | None:
+    """The numbers of the live channels, unless all are alive."""
+    if indices is None or count is None:
+        return None
+    alive = int(count)
+    return None if alive == indices.shape[0] else indices[:alive].contiguous()
+
+
+def _mask(numbers: Tensor | None, channels: int) -> Tensor:
+    if numbers is None:
+        return torch.ones(channels, dtype=torch.bool)
+    return torch.zeros(channels, dtype=torch.bool).index_fill_(0, numbers.long(), True)
+
+
+@cache
+def _fast_in_torch(dtype: torch.dtype) -> bool:
+    """Whether torch's convolutions are fast here: in halves, they need a processor that knows them."""
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype != torch.float16 or bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+
+
+def _strided(tensor: Tensor) -> Tensor:
+    """A map whose channels or columns are adjacent."""
+    return tensor if tensor.stride(1) == 1 or tensor.stride(3) == 1 else tensor.contiguous()
+
+
+def _raw_grad_weight(grad: Tensor, x: Tensor, reader: _Reader, window: Window, groups: int) -> Tensor:
+    """The weight's gradient without the scale, 0 in dead channels."""
+    weight = reader.weight
+    pointwise = weight.shape[2] == weight.shape[3] == 1
+    # Of dense ones, oneDNN's are the faster for one tap, ours for several.
+    if groups > 1 or (reader.dense and pointwise and _fast_in_torch(x.dtype)):
+        raw = torch.ops.aten.convolution_backward(
+            *(grad, x, weight, None, *window, False, [0, 0], groups, [False, True, False])
+        )[1]
+        if not reader.dense:
+            raw = torch.where(_live_weights(reader, groups), raw, 0)
+        return raw.contiguous(memory_format=own_format(weight))
+    raw = new_like(weight)
+    if not reader.dense:
+        raw.zero_()
+    _run(GRAD_WEIGHT, _strided(x), [reader], [grad], [raw], window, True)
+    return raw
+
+
+def _live_weights(reader: _Reader, groups: int) -> Tensor:
+    """Which weights of a grouped convolution are used, ``(out, in / groups, 1, 1)``."""
+    out, inner = reader.weight.shape[:2]
+    ins = reference.over_inputs(_mask(reader.ins, inner * groups), reader.weight, groups)
+    return ins & _mask(reader.outs, out)[:, None, None, None]
+
+
+def _needed(reader: _Reader, groups: int) -> tuple[Tensor, list[Tensor | None]]:
+    """The weight, 0 where something is dead, of the conv groups that are needed, and if these are few, their channels."""
+    weight = reference.scaled(reader.weight, reader.scale, groups)
+    if reader.dense:
+        return weight, [None, None]
+    out, inner = weight.shape[:2]
+    weight = torch.where(_live_weights(reader, groups), weight, 0)
+    alive = _mask(reader.ins, inner * groups).view(groups, -1).any(1) & _mask(reader.outs, out).view(groups, -1).any(1)
+    numbers = alive.nonzero().flatten()
+    if len(numbers) > MANY * groups:
+        return weight, [None, None]
+    channels = [
+        (numbers[:, None] * each + torch.arange(each)).flatten().to(torch.int32) for each in (inner, out // groups)
+    ]
+    return weight.index_select(0, channels[1]), list(channels)
+
+
+def _grouped(x: Tensor, reader: _Reader, window: Window, groups: int, dead_zero: bool) -> Tensor:
+    weight, (ins, outs) = _needed(reader, groups)
+    channels, bias = reader.weight.shape[0], reader.bias
+    if ins is not None and outs is not None:
+        groups = weight.shape[0] * groups // channels
+        x = gather_channels(x, ins, None, None, False)
+    if weight.shape[0] == 0:
+        y = x.new_zeros((x.shape[0], channels, *output_size(x.shape[2:], weight.shape[2:], *window)))
+    else:
+        y = torch.conv2d(x, weight, None, *window, groups)
+        y = y if outs is None else scatter_channels(y, outs, None, channels)
+    if bias is None:
+        return y
+    return y.add_((torch.where(_mask(reader.outs, channels), bias, 0) if dead_zero else bias)[None, :, None, None])
+
+
+def _grouped_grad_input(grad: Tensor, x: Tensor, reader: _Reader, window: Window, groups: int) -> Tensor:
+    weight, (ins, outs) = _needed(reader, groups)
+    channels = x.shape[1]
+    if ins is not None and outs is not None:
+        groups = weight.shape[0] * groups // reader.weight.shape[0]
+        grad = gather_channels(grad, outs, None, None, False)
+        x = x[:, : len(ins)]  # of it, only the shape is looked at
+    if weight.shape[0] == 0:
+        return x.new_zeros((x.shape[0], channels, *x.shape[2:]))
+    part: Tensor = torch.ops.aten.convolution_backward(
+        *(grad, x, weight, None, *window, False, [0, 0], groups, [True, False, False])
+    )[0]
+    return part if ins is None else scatter_channels(part, ins, None, channels)
+
+
+def _run(
+    operation: int,
+    image: Tensor,
+    readers: Sequence[_Reader],
+    maps: Sequence[Tensor],
+    grad_weights: Sequence[Tensor] | None,
+    window: Window,
+    zero: bool,
+) -> None:
+    """Call ``_C``. What is converted for it lives until then."""
+    kept: list[Tensor] = []
+
+    def at(tensor: Tensor | None) -> int:
+        if tensor is None:
+            return 0
+        kept.append(tensor)
+        return tensor.data_ptr()
+
+    def listed(numbers: Tensor | None, channels: int) -> tuple[int, int]:
+        numbers = torch.arange(channels, dtype=torch.int32) if numbers is None else numbers
+        return at(numbers), numbers.shape[0]
+
+    rows = []
+    for i, (reader, each) in enumerate(zip(readers, maps, strict=True)):
+        weight, scale, bias = reader.weight, reader.scale, reader.bias
+        grad = weight if grad_weights is None else grad_weights[i]
+        rows.append(
+            [
+                weight.data_ptr(),
+                0 if bias is None else at(bias.contiguous()),
+                0 if scale is None else at(scale.to(wide(weight.dtype)).contiguous()),
+                *listed(reader.ins, weight.shape[1]),
+                *listed(reader.outs, weight.shape[0]),
+                weight.shape[0],
+                each.data_ptr(),
+                grad.data_ptr(),
+                *weight.stride(),
+                *each.stride(),
+                *grad.stride(),
+            ]
+        )
+    sizes = (*image.shape[2:], *maps[0].shape[2:], *readers[0].weight.shape[2:])
+    native.binary().conv(
+        operation,
+        native.DTYPES[image.dtype],
+        (image.shape[0], *sizes, *window[0], *window[1], *window[2]),
+        image.data_ptr(),
+        image.stride(),
+        image.shape[1],
+        rows,
+        zero,
+    )
+
+
+def _copy(
+    operation: int,
+    many: Tensor,
+    few: Tensor,
+    indices: Tensor,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    rectify: bool,
+) -> None:
+    dtype = wide(many.dtype)
+    indices = indices.to(torch.int32).contiguous()
+    scale = None if scale is None else scale.to(dtype).contiguous()
+    shift = None if shift is None else shift.to(dtype).contiguous()
+    native.binary().copy_channels(
+        operation,
+        native.DTYPES[many.dtype],
+        (many.shape[0], *many.shape[2:]),
+        many.data_ptr(),
+        many.stride(),
+        few.data_ptr(),
+        few.stride(),
+        indices.data_ptr(),
+        indices.shape[0],
+        many.shape[1],
+        0 if scale is None else scale.data_ptr(),
+        0 if shift is None else shift.data_ptr(),
+        rectify,
+    )
