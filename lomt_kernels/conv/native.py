@@ -54,16 +54,17 @@ def masked_conv2d(
     outputs: list[Tensor] = []
     ours = []
     for reader in readers:
+        layout = memory_format(x, reader.weight)
         if groups > 1:
-            y = _grouped(x, reader, window, groups, dead_zero)
+            y = _grouped(x, reader, window, groups, dead_zero).contiguous(memory_format=layout)
         elif reader.dense and _fast_in_torch(x.dtype):
-            y = torch.conv2d(x, reference.scaled(reader.weight, reader.scale, groups), reader.bias, *window)
+            weight = reference.scaled(reader.weight, reader.scale, groups)
+            y = torch.conv2d(x, weight, reader.bias, *window).contiguous(memory_format=layout)
         else:
-            y = x.new_empty(
-                (x.shape[0], reader.weight.shape[0], *output_size(x.shape[2:], reader.weight.shape[2:], *window))
-            )
+            size = output_size(x.shape[2:], reader.weight.shape[2:], *window)
+            y = torch.empty((x.shape[0], reader.weight.shape[0], *size), dtype=x.dtype, memory_format=layout)
             ours.append(len(outputs))
-        outputs.append(y.contiguous(memory_format=memory_format(x, reader.weight)))
+        outputs.append(y)
     if ours:
         _run(FORWARD, _strided(x), [readers[i] for i in ours], [outputs[i] for i in ours], None, window, dead_zero)
     return outputs
@@ -210,7 +211,7 @@ def _live_weights(reader: _Reader, groups: int) -> Tensor:
 
 
 def _needed(reader: _Reader, groups: int) -> tuple[Tensor, list[Tensor | None]]:
-    """The weight, 0 where something is dead, of the conv groups that are needed, and if these are few, their channels."""
+    """The weight, 0 where something is dead, of the conv groups that are needed; if these are few, their channels."""
     weight = reference.scaled(reader.weight, reader.scale, groups)
     if reader.dense:
         return weight, [None, None]
