@@ -98,6 +98,8 @@ def _chosen(folder: str, device: str, dtype: torch.dtype, asked: str, by_argumen
 def _refusal(folder: str, backend: str, device: str, dtype: torch.dtype) -> str | None:
     try:
         module = _module(folder, backend)
+    except ModuleNotFoundError as error:
+        return f"it has no {backend} code" if error.name == f"lomt_kernels.{folder}.{backend}" else f"{error}"
     except ImportError as error:
         return f"{error}"
     reason: str | None = module.refusal(device, dtype)

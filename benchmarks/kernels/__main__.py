@@ -1,7 +1,7 @@
 """The microbenchmarks of the kernels on this machine's processor: python -m benchmarks.kernels [pytest's options].
 
 Minutes on two cores. Ours and others run in turn in one process, one thread. Writes the results to
-benchmarks/results/kernels/cpu.json, prints the table and draws the plot. A benchmark whose operation computes something
+benchmarks/results/kernels (cpu.json, and conv.json for convolutions), prints tables and draws plots. A benchmark whose operation computes something
 else than the reference fails and measures nothing.
 """
 
@@ -12,7 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.kernels.table import RESULTS, condensed, plot, table
+from benchmarks.kernels.table import RESULTS, condensed
+from benchmarks.kernels.table import main as tables
 from lomt.evaluation.environment import environment
 
 # The allocator keeps what is freed, as it does for tensors of a training's size; with fresh pages at each call, the
@@ -39,11 +40,13 @@ def main() -> int:
         status = subprocess.run(list(map(str, command)), env=os.environ | KEEP).returncode
         if status:
             return status
-        results = condensed(json.loads(raw.read_text()), str(environment()["processor"]), versions())
+        found = condensed(json.loads(raw.read_text()), str(environment()["processor"]), versions())
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "cpu.json").write_text(json.dumps(results, indent=1) + "\n")
-    plot(results, RESULTS / "cpu.svg")
-    print(table(results))
+    for name, of_layers in (("cpu", False), ("conv", True)):
+        rows = [row for row in found["rows"] if ("layer" in row) == of_layers]
+        if rows:
+            (RESULTS / f"{name}.json").write_text(json.dumps(found | {"rows": rows}, indent=1) + "\n")
+    tables()
     return 0
 
 

@@ -1,6 +1,7 @@
-"""Results of the microbenchmarks as a table and a plot: python -m benchmarks.kernels.table [FILE.json]."""
+"""Results of the microbenchmarks as tables and plots: python -m benchmarks.kernels.table."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -83,16 +84,94 @@ def plot(results: dict[str, Any], file: Path) -> None:
     figure.savefig(file)
 
 
+def convolutions(results: dict[str, Any]) -> str:
+    """The channel-masked convolution against each other way: geometric means over layers, and the worst one."""
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    lines = [
+        f"{results['device']}, {results['date']}, {versions}; one thread; time over the other's, in turn: geometric "
+        "mean over layers (worst layer)",
+        "",
+        "| what | layout | live | over dense | over compacted | over index_select | 1×1 over compacted by oneDNN |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for (what, layout, live), rows in _grouped(results["rows"], "masked_conv2d").items():
+        found = [ratios(rows, name) for name in ("dense", "compacted", "index_select", "compacted, oneDNN")]
+        cells = [f"{geometric(values):.2f} ({max(values):.2f})" if values else "" for values in found]
+        lines.append(f"| {what} | {layout} | {live} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "| four readers of one map, a quarter alive each | layout | what | over four calls | over four dense |",
+        "|---|---|---|--:|--:|",
+    ]
+    for row in results["rows"]:
+        if row["operation"] == "four readers":
+            four, dense = (row["median_us"] / row["others_us"][name] for name in ("four calls", "four dense"))
+            lines.append(f"| {row['layer']} | {row['layout']} | {row['mode']} | {four:.2f} | {dense:.2f} |")
+    return "\n".join(lines)
+
+
+def ratios(rows: list[dict[str, Any]], name: str) -> list[float]:
+    """Ours over another one, for every layer where that was measured."""
+    return [row["median_us"] / row["others_us"][name] for row in rows if name in row["others_us"]]
+
+
+def geometric(values: list[float]) -> float:
+    """The geometric mean."""
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def plot_convolutions(results: dict[str, Any], file: Path) -> None:
+    """Time against the live share, dense being 1: ours, the compacted shape, index_select."""
+    from matplotlib.figure import Figure
+
+    groups = _grouped(results["rows"], "masked_conv2d")
+    shown = [("forward", "channels_last"), ("forward", "contiguous"), ("both", "channels_last")]
+    titles = ["forward, channels_last", "forward, contiguous", "forward and backward, channels_last"]
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    for axes, kind, title in zip(figure.subplots(1, 3, sharey=True), shown, titles, strict=True):
+        rows = sorted((live, found) for (what, layout, live), found in groups.items() if (what, layout) == kind)
+        shares = [live for live, _ in rows]
+        dense = [geometric([1 / ratio for ratio in ratios(found, "dense")]) for _, found in rows]
+        axes.axhline(1, color="black", linewidth=1, label="dense")
+        for name, label, color in (
+            ("index_select", "index_select, then the compacted shape", "#c9c9c9"),
+            ("compacted", "the compacted shape", "#e0903a"),
+        ):
+            others = [geometric([1 / ratio for ratio in ratios(found, name)]) for _, found in rows]
+            axes.plot(
+                shares, [other / d for other, d in zip(others, dense, strict=True)], "o-", color=color, label=label
+            )
+        axes.plot(shares, [1 / d for d in dense], "o-", color="#1b6ca8", label="masked_conv2d")
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("live input channels")
+        axes.set_xlim(0, 1.03)
+        axes.set_ylim(0, None)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("time over dense")
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure.suptitle(f"ResNet-50's convolutions and DeepLab's, batch 8; {results['device']}, one thread", fontsize=10)
+    figure.savefig(file)
+
+
+def _grouped(rows: list[dict[str, Any]], operation: str) -> dict[tuple[str, str, float], list[dict[str, Any]]]:
+    found: dict[tuple[str, str, float], list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["operation"] == operation:
+            found.setdefault((row["mode"], row["layout"], row["live"]), []).append(row)
+    return found
+
+
 def _time(microseconds: float) -> str:
     return f"{microseconds / 1000:.1f} ms" if microseconds >= 1000 else f"{microseconds:.1f} µs"
 
 
 def main() -> None:
-    """Print the table of a result file and draw its plot beside it."""
-    file = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS / "cpu.json"
-    results = json.loads(file.read_text())
-    print(table(results))
-    plot(results, file.with_suffix(".svg"))
+    """Print the tables of the result files and draw their plots beside them."""
+    for name, said, drawn in (("cpu", table, plot), ("conv", convolutions, plot_convolutions)):
+        file = RESULTS / f"{name}.json"
+        results = json.loads(file.read_text())
+        print(said(results), end="\n\n")
+        drawn(results, file.with_suffix(".svg"))
 
 
 if __name__ == "__main__":
