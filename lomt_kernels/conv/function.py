@@ -11,7 +11,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 from lomt_kernels import library, registry
 from lomt_kernels.conv import reference
 from lomt_kernels.layout import FLOATS
-from lomt_kernels.live import LiveList
+from lomt_kernels.live import LiveList, numbers_of
 from lomt_kernels.window import Pair, output_size, padded, pair, same
 
 Live = LiveList | Tensor | Sequence[int] | None
@@ -273,6 +273,10 @@ def _check(
         if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATS or tensor.layout != torch.strided:
             said = f"{tensor.dtype}, {tensor.layout}" if isinstance(tensor, Tensor) else type(tensor).__name__
             raise TypeError(f"{name} is a dense tensor of floating-point numbers, not {said}")
+        if hasattr(tensor, "placements"):
+            raise TypeError(f"{name} is a DTensor, whose channels may lie on several devices: use its to_local()")
+    if not isinstance(groups, int):
+        raise TypeError(f"groups={groups!r}: give a whole number")
     dims = weights[0].ndim - 2
     if dims not in (1, 2):
         raise ValueError(f"a weight of shape {tuple(weights[0].shape)}: give (out, in / groups, height, width)")
@@ -280,6 +284,9 @@ def _check(
         raise ValueError(f"an input of shape {tuple(x.shape)} for a weight of {tuple(weights[0].shape)}")
     channels = x.shape[-dims - 1]
     for weight, bias, scale in zip(weights, biases, scales, strict=True):
+        for other, name in ((bias, "a bias"), (scale, "a scale")):
+            if not (other is None or isinstance(other, Tensor)):
+                raise TypeError(f"{name} is a tensor or None, not {type(other).__name__}")
         if weight.shape[2:] != weights[0].shape[2:]:
             raise ValueError(
                 f"kernels of {tuple(weights[0].shape[2:])} and {tuple(weight.shape[2:])} read no map together"
@@ -340,9 +347,12 @@ def _window(
 def _listed(live: Live, channels: int, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
     if live is None:
         return None, None
-    if not isinstance(live, LiveList | Tensor):
-        live = torch.tensor(live, dtype=torch.int64, device=device)
-    found = LiveList.of(live, channels)
+    if isinstance(live, LiveList | Tensor):
+        found = LiveList.of(live, channels)
+    else:
+        numbers = numbers_of(live, channels)
+        order = numbers + sorted(set(range(channels)).difference(numbers))
+        found = LiveList(*(torch.tensor(each, dtype=torch.int32, device=device) for each in (order, len(numbers))))
     for tensor in found:
         if tensor.device != device:
             raise ValueError(f"live channels are listed on {tensor.device}, and the input is on {device}")
