@@ -77,6 +77,8 @@ def numbers_of(live: Iterable[int], channels: int) -> list[int]:
         TypeError: something is no whole number.
         ValueError: a number is repeated, negative or too large.
     """
+    if isinstance(live, str) or not isinstance(live, Iterable):
+        raise TypeError(f"{live!r} tells no live channels: give a bool mask, indices or a LiveList")
     numbers = list(live)
     for number in numbers:
         if isinstance(number, bool) or not hasattr(number, "__index__"):

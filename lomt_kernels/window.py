@@ -16,8 +16,8 @@ def pair(value: int | Sequence[int], name: str, dims: int, least: int) -> Pair:
         TypeError: something else.
         ValueError: too many, or below the least that there can be.
     """
-    numbers = (value,) * dims if isinstance(value, int) else tuple(value)
-    if not all(isinstance(number, int | torch.SymInt) for number in numbers):
+    numbers = tuple(value) if isinstance(value, Sequence) else (value,) * dims
+    if isinstance(value, str) or not all(isinstance(number, int | torch.SymInt) for number in numbers):
         raise TypeError(f"{name}={value!r}: give whole numbers")
     if len(numbers) == 1:
         numbers *= dims

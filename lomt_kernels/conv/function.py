@@ -146,6 +146,8 @@ def masked_conv2d_readers(
     Returns:
         Each reader's output. Errors are those of :func:`masked_conv2d`.
     """
+    if isinstance(weights, Tensor):
+        raise TypeError("weights are a list of one tensor a reader, not one tensor")
     readers = len(weights)
     biases, live_in, live_out, scales = (
         _each(given, readers, name)
@@ -280,6 +282,8 @@ def _check(
     dims = weights[0].ndim - 2
     if dims not in (1, 2):
         raise ValueError(f"a weight of shape {tuple(weights[0].shape)}: give (out, in / groups, height, width)")
+    if 0 in weights[0].shape[2:]:
+        raise ValueError(f"a kernel of {tuple(weights[0].shape[2:])} has no numbers")
     if x.ndim not in (dims + 1, dims + 2):
         raise ValueError(f"an input of shape {tuple(x.shape)} for a weight of {tuple(weights[0].shape)}")
     channels = x.shape[-dims - 1]

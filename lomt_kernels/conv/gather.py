@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lomt_kernels import library, registry
-from lomt_kernels.layout import FLOATS
+from lomt_kernels.layout import FLOATS, wide
 from lomt_kernels.live import LiveList
 
 _OPS = library.OPS
@@ -56,6 +56,8 @@ def gather_channels(
     for values, name in ((scale, "scale"), (shift, "shift")):
         if values is not None and (values.shape != (channels,) or values.device != x.device):
             raise ValueError(f"a {name} of {tuple(values.shape)} on {values.device}: give ({channels},) on {x.device}")
+        if values is not None and not values.is_floating_point():
+            raise TypeError(f"a {name} of {values.dtype}: give floating-point numbers")
     indices = _indices(live, channels)
     if indices.device != x.device:
         raise ValueError(f"live channels are listed on {indices.device}, and the map is on {x.device}")
@@ -92,10 +94,12 @@ class _Gather(torch.autograd.Function):
         if wanted[0]:
             to_x = _Scatter.apply(grad, indices, scale, ctx.channels, ctx.backend)
         if wanted[2]:
-            inner = (grad * _Gather.apply(x, indices, None, None, False, ctx.backend)).sum((0, 2, 3))
+            inner = (grad * _Gather.apply(x, indices, None, None, False, ctx.backend)).sum(
+                (0, 2, 3), dtype=wide(grad.dtype)
+            )
             to_scale = inner.new_zeros(ctx.channels).index_copy(0, indices.long(), inner).to(ctx.kinds[0])
         if wanted[3]:
-            inner = grad.sum((0, 2, 3))
+            inner = grad.sum((0, 2, 3), dtype=wide(grad.dtype))
             to_shift = inner.new_zeros(ctx.channels).index_copy(0, indices.long(), inner).to(ctx.kinds[1])
         return to_x, None, to_scale, to_shift, None, None
 

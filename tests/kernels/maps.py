@@ -141,6 +141,7 @@ def dense(x, weight, bias, scale, case, ins, outs, dead_out):
     pairs = (inner.reshape(case.weight[:2]) & outs[:, None]).reshape(*case.weight[:2], *[1] * case.dims)
     weight = torch.where(pairs, weight, 0)
     if scale is not None:
+        scale = torch.where(ins, scale, 0)
         each = scale.reshape(case.groups, 1, case.weight[1]).expand(-1, case.weight[0] // case.groups, -1)
         weight = weight * each.reshape(pairs.shape).to(weight.dtype)
     y = convolution(torch.where(over, x, 0), weight, bias, case)
@@ -232,6 +233,7 @@ def problem(case, setting, dtype, seed=0):
         poison = torch.tensor([torch.nan, torch.inf, -torch.inf]).repeat(case.channels)[: case.channels].double()
         over = ins.reshape(-1, *[1] * case.dims)
         x = torch.where(over, x, poison.reshape(over.shape))
+        made = made._replace(scale=None if scale is None else scale.masked_fill(~ins, torch.nan))
         weight = weight.masked_fill(~made.pairs().reshape(*case.weight[:2], *[1] * case.dims), torch.nan)
     x, weight, grad = (tensor.to(dtype) for tensor in (x, weight, made.grad))
     dims = case.dims
