@@ -54,7 +54,7 @@ def turns(every):
 FOR_THE_INTERPRETER = set(turns((len(SETTINGS), 6 * len(SETTINGS))))
 
 
-@pytest.mark.parametrize(("case", "setting", "dtype"), turns((1, 3)), ids=lambda value: str(value))
+@pytest.mark.parametrize(("case", "setting", "dtype"), list(turns((1, 3))), ids=str)
 def test_output_and_gradients(backend, case, setting, dtype):
     available(backend, dtype=dtype, operation="masked_conv2d")
     if backend == "triton" and (case, setting, dtype) not in FOR_THE_INTERPRETER:
