@@ -148,6 +148,19 @@ def masked_conv2d_readers(
     """
     if isinstance(weights, Tensor):
         raise TypeError("weights are a list of one tensor a reader, not one tensor")
+    if has_torch_function((x, *weights)):
+        several: dict[str, Any] = {
+            "live_in": live_in,
+            "live_out": live_out,
+            "dead_out": dead_out,
+            "scales": scales,
+            "revive": revive,
+            "padding_mode": padding_mode,
+            "backend": backend,
+        }
+        arguments = (x, weights, biases, stride, padding, dilation, groups)
+        outputs: list[Tensor] = handle_torch_function(masked_conv2d_readers, (x, *weights), *arguments, **several)
+        return outputs
     readers = len(weights)
     biases, live_in, live_out, scales = (
         _each(given, readers, name)
@@ -157,7 +170,7 @@ def masked_conv2d_readers(
     if dead_out not in ("bias", "zero"):
         raise ValueError(f"unknown dead_out {dead_out!r}: a dead output is its 'bias' or 'zero'")
     kind = x.device.type
-    if torch.is_autocast_enabled(kind):
+    if kind != "meta" and torch.is_autocast_enabled(kind):
         x, weights, biases = _cast(x, weights, biases, torch.get_autocast_dtype(kind))
     _check_dtypes(x, weights, biases)
 
@@ -171,7 +184,7 @@ def masked_conv2d_readers(
     if torch.onnx.is_in_onnx_export():
         from lomt_kernels.conv import onnx
 
-        outputs = onnx.masked_conv2d(x, weights, biases, live_in, live_out, scales, *window, groups, dead_out == "zero")
+        found = onnx.masked_conv2d(x, weights, biases, live_in, live_out, scales, *window, groups, dead_out == "zero")
     else:
         live: list[Tensor | None] = []
         for weight, some_in, some_out in zip(weights, live_in, live_out, strict=True):
@@ -181,10 +194,9 @@ def masked_conv2d_readers(
         if torch.is_grad_enabled() and any(
             tensor is not None and tensor.requires_grad for tensor in (x, *weights, *biases, *scales)
         ):
-            outputs = _MaskedConv2d.apply(how, readers, x, *weights, *biases, *scales, *live)
+            found = list(_MaskedConv2d.apply(how, readers, x, *weights, *biases, *scales, *live))
         else:
-            outputs = _OPS.masked_conv2d(x, weights, biases, live, scales, *window, groups, how.dead_zero, chosen)
-    found = list(outputs)
+            found = _OPS.masked_conv2d(x, weights, biases, live, scales, *window, groups, how.dead_zero, chosen)
     if dims == 1:
         found = [y.squeeze(2) for y in found]
     return [y.squeeze(0) for y in found] if alone else found

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from lomt_kernels import library, registry
 from lomt_kernels.layout import FLOATS, wide
@@ -48,6 +49,10 @@ def gather_channels(
         >>> gather_channels(x, torch.tensor([1, 2]), rectify=True).flatten()
         tensor([0., 3.])
     """
+    if has_torch_function((x,)):
+        settings = {"scale": scale, "shift": shift, "rectify": rectify, "backend": backend}
+        found: Tensor = handle_torch_function(gather_channels, (x,), x, live, **settings)
+        return found
     if not isinstance(x, Tensor) or x.dtype not in FLOATS:
         raise TypeError(f"a map is a tensor of floating-point numbers, not {getattr(x, 'dtype', type(x).__name__)}")
     if x.ndim != 4:

@@ -16,6 +16,7 @@ from torch import Tensor
 from lomt_kernels import library
 from lomt_kernels.conv import reference
 from lomt_kernels.live import LiveList, numbers_of
+from lomt_kernels.shrink import reference as shrink
 
 
 def masked_conv2d(
@@ -83,8 +84,16 @@ def _narrow(
 
 
 def decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """A program of ``torch.export`` whose masked convolutions are dense ones with zeros, for ``torch.onnx.export``."""
-    return program.run_decompositions({library.OPS.masked_conv2d: _dense})
+    """A program of ``torch.export`` whose masked convolutions are dense ones with zeros, for ``torch.onnx.export``.
+
+    Masks and thresholds that are made of weights become plain operations, too.
+    """
+    table = {
+        library.OPS.masked_conv2d: _dense,
+        library.OPS.group_alive: lambda *arguments: shrink.group_alive(*arguments[:-1]),
+        library.OPS.group_norms: lambda *arguments: shrink.group_norms(*arguments[:-1]),
+    }
+    return program.run_decompositions(table)
 
 
 def _dense(
