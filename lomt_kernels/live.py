@@ -70,7 +70,7 @@ class LiveList(NamedTuple):
         return torch.zeros_like(rank, dtype=torch.bool).scatter(0, self.indices.long(), rank < self.count)
 
 
-def numbers_of(live: Iterable[int], channels: int) -> list[int]:
+def numbers_of(live: Any, channels: int) -> list[int]:
     """Live channels that are given as Python's numbers, in ascending order.
 
     Raises:

@@ -17,7 +17,7 @@ def pair(value: int | Sequence[int], name: str, dims: int, least: int) -> Pair:
         ValueError: too many, or below the least that there can be.
     """
     numbers = tuple(value) if isinstance(value, Sequence) else (value,) * dims
-    if isinstance(value, str) or not all(isinstance(number, int | torch.SymInt) for number in numbers):
+    if not all(isinstance(number, int | torch.SymInt) for number in numbers):
         raise TypeError(f"{name}={value!r}: give whole numbers")
     if len(numbers) == 1:
         numbers *= dims

@@ -146,7 +146,8 @@ def masked_conv2d_readers(
     Returns:
         Each reader's output. Errors are those of :func:`masked_conv2d`.
     """
-    if isinstance(weights, Tensor):
+    given: Any = weights
+    if isinstance(given, Tensor):
         raise TypeError("weights are a list of one tensor a reader, not one tensor")
     if has_torch_function((x, *weights)):
         several: dict[str, Any] = {

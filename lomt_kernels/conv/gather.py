@@ -50,7 +50,7 @@ def gather_channels(
         tensor([0., 3.])
     """
     if has_torch_function((x,)):
-        settings = {"scale": scale, "shift": shift, "rectify": rectify, "backend": backend}
+        settings: dict[str, Any] = {"scale": scale, "shift": shift, "rectify": rectify, "backend": backend}
         found: Tensor = handle_torch_function(gather_channels, (x,), x, live, **settings)
         return found
     if not isinstance(x, Tensor) or x.dtype not in FLOATS:

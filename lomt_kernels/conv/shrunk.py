@@ -58,7 +58,7 @@ def shrunk_conv2d(
         ValueError: likewise; or τ is negative or NaN (on a GPU, values are not looked at).
     """
     if has_torch_function((x, weight)):
-        settings = {"tau": tau, "block": block, "padding_mode": padding_mode, "backend": backend}
+        settings: dict[str, Any] = {"tau": tau, "block": block, "padding_mode": padding_mode, "backend": backend}
         arguments = (x, weight, bias, stride, padding, dilation, groups)
         found: Tensor = handle_torch_function(shrunk_conv2d, (x, weight), *arguments, **settings)
         return found

@@ -272,6 +272,7 @@ def test_two_runs_are_equal_and_threads_agree(backend, case, setting):
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_all_dtypes_of_scale(backend, layout):
     """A gate may be of another dtype than the weights, and its gradient has the gate's."""
+    slow(backend, layout == "contiguous")
     for dtype, gate in (
         (torch.float32, torch.float64),
         (torch.bfloat16, torch.bfloat16),
@@ -329,7 +330,7 @@ def test_a_revived_channel_has_the_gradient_that_brings_it_back(backend):
 
 @pytest.mark.parametrize("needs", range(1, 16))
 def test_only_what_is_asked_for(backend, needs):
-    slow(backend, needs in (1, 2, 12))
+    slow(backend, needs == 12)
     made = problem(WINDOW, Setting(outs="half", scaled=True), torch.float32)
     everything = run(made, backend)
     inputs = [
@@ -374,6 +375,7 @@ GRADCHECKS = [
 @pytest.mark.parametrize("dead_out", ["bias", "zero"])
 def test_finite_differences(backend, case, layout, dead_out):
     available(backend, dtype=torch.float64, operation="masked_conv2d")
+    slow(backend, False)
     made = problem(
         case, Setting(layout, layout, outs="half", scaled=True, dead_out=dead_out, revive=True), torch.float64
     )
@@ -429,7 +431,7 @@ def shrinking(case, block, scalar, layout="contiguous", dtype=torch.float64):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_shrunk_is_the_convolution_of_the_shrunk_weight(backend, case, block, scalar, layout, dtype):
     available(backend, dtype=dtype, operation="masked_conv2d")
-    slow(backend, block > 1 and layout == "channels_last")
+    slow(backend, (block, layout, dtype) == (2, "channels_last", torch.float32))
     made, tau = shrinking(case, block, scalar, layout, dtype)
     results = []
     for fused in (True, False):
