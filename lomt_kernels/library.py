@@ -149,9 +149,16 @@ def _(
     backend: str,  # noqa: ARG001
 ) -> list[Tensor]:
     return [
-        x.new_empty(
-            (x.shape[0], weight.shape[0], *window.output_size(x.shape[2:], weight.shape[2:], stride, padding, dilation))
-        ).contiguous(memory_format=window.memory_format(x, weight))
+        torch.empty(
+            (
+                x.shape[0],
+                weight.shape[0],
+                *window.output_size(x.shape[2:], weight.shape[2:], stride, padding, dilation),
+            ),
+            dtype=x.dtype,
+            device=x.device,
+            memory_format=window.memory_format(x, weight),
+        )
         for weight in weights
     ]
 
@@ -206,7 +213,7 @@ def _(narrow: Tensor, indices: Tensor, scale: Tensor | None, channels: int, back
 def _(*arguments: Any, out_val: list[Tensor], **_: Any) -> int:
     weights, live, groups = arguments[1], arguments[3], arguments[8]
     return sum(
-        2 * y.numel() // y.shape[1] * _live_weights(weight, live[4 * i : 4 * i + 4], groups)
+        2 * y.shape[0] * y.shape[2] * y.shape[3] * _live_weights(weight, live[4 * i : 4 * i + 4], groups)
         for i, (y, weight) in enumerate(zip(out_val, weights, strict=True))
     )
 
@@ -220,7 +227,8 @@ def _(*arguments: Any, **_: Any) -> int:
         used = live[4 * i : 4 * i + 4]
         revived = [None, None, *(used[2:] if dead_zero else (None, None))]
         parts = [used] * of_x + [revived if revive else used] * (of_weights or of_scales)
-        total += sum(2 * grad.numel() // grad.shape[1] * _live_weights(weight, part, groups) for part in parts)
+        positions = grad.shape[0] * grad.shape[2] * grad.shape[3]
+        total += sum(2 * positions * _live_weights(weight, part, groups) for part in parts)
     return total
 
 

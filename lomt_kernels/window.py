@@ -16,7 +16,7 @@ def pair(value: int | Sequence[int], name: str, dims: int, least: int) -> Pair:
         TypeError: something else.
         ValueError: too many, or below the least that there can be.
     """
-    numbers = (value,) * dims if isinstance(value, int) else tuple(value)
+    numbers = tuple(value) if isinstance(value, Sequence) else (value,) * dims
     if not all(isinstance(number, int | torch.SymInt) for number in numbers):
         raise TypeError(f"{name}={value!r}: give whole numbers")
     if len(numbers) == 1:
@@ -55,7 +55,15 @@ def memory_format(x: Tensor, weight: Tensor) -> torch.memory_format:
 
 
 def _channels_last(tensor: Tensor) -> bool:
-    return tensor.stride(1) == 1 and tensor.shape[1] > 1 and not tensor.is_contiguous()
+    """Whether torch takes these strides for channels_last: a slice of a 1×1 kernel's inputs has channels at 1, too."""
+    least = 0
+    for dim in (1, 3, 2, 0):
+        stride, size = tensor.stride(dim), tensor.shape[dim]
+        # Where all strides are one, it is contiguous as well.
+        if not size or (dim == 1 and not stride) or stride < least or (dim == 0 and least == tensor.stride(1)):
+            return False
+        least = stride * size if size > 1 else stride
+    return True
 
 
 def new_map(x: Tensor, channels: int) -> Tensor:

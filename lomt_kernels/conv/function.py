@@ -11,7 +11,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 from lomt_kernels import library, registry
 from lomt_kernels.conv import reference
 from lomt_kernels.layout import FLOATS
-from lomt_kernels.live import LiveList
+from lomt_kernels.live import LiveList, numbers_of
 from lomt_kernels.window import Pair, output_size, padded, pair, same
 
 Live = LiveList | Tensor | Sequence[int] | None
@@ -146,6 +146,22 @@ def masked_conv2d_readers(
     Returns:
         Each reader's output. Errors are those of :func:`masked_conv2d`.
     """
+    given: Any = weights
+    if isinstance(given, Tensor):
+        raise TypeError("weights are a list of one tensor a reader, not one tensor")
+    if has_torch_function((x, *weights)):
+        several: dict[str, Any] = {
+            "live_in": live_in,
+            "live_out": live_out,
+            "dead_out": dead_out,
+            "scales": scales,
+            "revive": revive,
+            "padding_mode": padding_mode,
+            "backend": backend,
+        }
+        arguments = (x, weights, biases, stride, padding, dilation, groups)
+        outputs: list[Tensor] = handle_torch_function(masked_conv2d_readers, (x, *weights), *arguments, **several)
+        return outputs
     readers = len(weights)
     biases, live_in, live_out, scales = (
         _each(given, readers, name)
@@ -155,7 +171,7 @@ def masked_conv2d_readers(
     if dead_out not in ("bias", "zero"):
         raise ValueError(f"unknown dead_out {dead_out!r}: a dead output is its 'bias' or 'zero'")
     kind = x.device.type
-    if torch.is_autocast_enabled(kind):
+    if kind != "meta" and torch.is_autocast_enabled(kind):
         x, weights, biases = _cast(x, weights, biases, torch.get_autocast_dtype(kind))
     _check_dtypes(x, weights, biases)
 
@@ -169,7 +185,7 @@ def masked_conv2d_readers(
     if torch.onnx.is_in_onnx_export():
         from lomt_kernels.conv import onnx
 
-        outputs = onnx.masked_conv2d(x, weights, biases, live_in, live_out, scales, *window, groups, dead_out == "zero")
+        found = onnx.masked_conv2d(x, weights, biases, live_in, live_out, scales, *window, groups, dead_out == "zero")
     else:
         live: list[Tensor | None] = []
         for weight, some_in, some_out in zip(weights, live_in, live_out, strict=True):
@@ -179,10 +195,9 @@ def masked_conv2d_readers(
         if torch.is_grad_enabled() and any(
             tensor is not None and tensor.requires_grad for tensor in (x, *weights, *biases, *scales)
         ):
-            outputs = _MaskedConv2d.apply(how, readers, x, *weights, *biases, *scales, *live)
+            found = list(_MaskedConv2d.apply(how, readers, x, *weights, *biases, *scales, *live))
         else:
-            outputs = _OPS.masked_conv2d(x, weights, biases, live, scales, *window, groups, how.dead_zero, chosen)
-    found = list(outputs)
+            found = _OPS.masked_conv2d(x, weights, biases, live, scales, *window, groups, how.dead_zero, chosen)
     if dims == 1:
         found = [y.squeeze(2) for y in found]
     return [y.squeeze(0) for y in found] if alone else found
@@ -273,13 +288,22 @@ def _check(
         if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATS or tensor.layout != torch.strided:
             said = f"{tensor.dtype}, {tensor.layout}" if isinstance(tensor, Tensor) else type(tensor).__name__
             raise TypeError(f"{name} is a dense tensor of floating-point numbers, not {said}")
+        if hasattr(tensor, "placements"):
+            raise TypeError(f"{name} is a DTensor, whose channels may lie on several devices: use its to_local()")
+    if not isinstance(groups, int):
+        raise TypeError(f"groups={groups!r}: give a whole number")
     dims = weights[0].ndim - 2
     if dims not in (1, 2):
         raise ValueError(f"a weight of shape {tuple(weights[0].shape)}: give (out, in / groups, height, width)")
+    if 0 in weights[0].shape[2:]:
+        raise ValueError(f"a kernel of {tuple(weights[0].shape[2:])} has no numbers")
     if x.ndim not in (dims + 1, dims + 2):
         raise ValueError(f"an input of shape {tuple(x.shape)} for a weight of {tuple(weights[0].shape)}")
     channels = x.shape[-dims - 1]
     for weight, bias, scale in zip(weights, biases, scales, strict=True):
+        for other, name in ((bias, "a bias"), (scale, "a scale")):
+            if not (other is None or isinstance(other, Tensor)):
+                raise TypeError(f"{name} is a tensor or None, not {type(other).__name__}")
         if weight.shape[2:] != weights[0].shape[2:]:
             raise ValueError(
                 f"kernels of {tuple(weights[0].shape[2:])} and {tuple(weight.shape[2:])} read no map together"
@@ -340,9 +364,12 @@ def _window(
 def _listed(live: Live, channels: int, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
     if live is None:
         return None, None
-    if not isinstance(live, LiveList | Tensor):
-        live = torch.tensor(live, dtype=torch.int64, device=device)
-    found = LiveList.of(live, channels)
+    if isinstance(live, LiveList | Tensor):
+        found = LiveList.of(live, channels)
+    else:
+        numbers = numbers_of(live, channels)
+        order = numbers + sorted(set(range(channels)).difference(numbers))
+        found = LiveList(*(torch.tensor(each, dtype=torch.int32, device=device) for each in (order, len(numbers))))
     for tensor in found:
         if tensor.device != device:
             raise ValueError(f"live channels are listed on {tensor.device}, and the input is on {device}")

@@ -4,9 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from lomt_kernels import library, registry
-from lomt_kernels.layout import FLOATS
+from lomt_kernels.layout import FLOATS, wide
 from lomt_kernels.live import LiveList
 
 _OPS = library.OPS
@@ -48,6 +49,10 @@ def gather_channels(
         >>> gather_channels(x, torch.tensor([1, 2]), rectify=True).flatten()
         tensor([0., 3.])
     """
+    if has_torch_function((x,)):
+        settings: dict[str, Any] = {"scale": scale, "shift": shift, "rectify": rectify, "backend": backend}
+        found: Tensor = handle_torch_function(gather_channels, (x,), x, live, **settings)
+        return found
     if not isinstance(x, Tensor) or x.dtype not in FLOATS:
         raise TypeError(f"a map is a tensor of floating-point numbers, not {getattr(x, 'dtype', type(x).__name__)}")
     if x.ndim != 4:
@@ -56,6 +61,8 @@ def gather_channels(
     for values, name in ((scale, "scale"), (shift, "shift")):
         if values is not None and (values.shape != (channels,) or values.device != x.device):
             raise ValueError(f"a {name} of {tuple(values.shape)} on {values.device}: give ({channels},) on {x.device}")
+        if values is not None and not values.is_floating_point():
+            raise TypeError(f"a {name} of {values.dtype}: give floating-point numbers")
     indices = _indices(live, channels)
     if indices.device != x.device:
         raise ValueError(f"live channels are listed on {indices.device}, and the map is on {x.device}")
@@ -92,10 +99,12 @@ class _Gather(torch.autograd.Function):
         if wanted[0]:
             to_x = _Scatter.apply(grad, indices, scale, ctx.channels, ctx.backend)
         if wanted[2]:
-            inner = (grad * _Gather.apply(x, indices, None, None, False, ctx.backend)).sum((0, 2, 3))
+            inner = (grad * _Gather.apply(x, indices, None, None, False, ctx.backend)).sum(
+                (0, 2, 3), dtype=wide(grad.dtype)
+            )
             to_scale = inner.new_zeros(ctx.channels).index_copy(0, indices.long(), inner).to(ctx.kinds[0])
         if wanted[3]:
-            inner = grad.sum((0, 2, 3))
+            inner = grad.sum((0, 2, 3), dtype=wide(grad.dtype))
             to_shift = inner.new_zeros(ctx.channels).index_copy(0, indices.long(), inner).to(ctx.kinds[1])
         return to_x, None, to_scale, to_shift, None, None
 

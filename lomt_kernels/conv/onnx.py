@@ -1,16 +1,22 @@
 """The channel-masked convolution for ONNX, which has no such operator: a narrow convolution, or a dense one with zeros.
 
-Where live channels are known while exporting (a list of numbers, or tensors with data), and half of them at most are
-alive, they are gathered; else masks multiply the weight, which the exporter folds into it.
+Where live channels are known while exporting (they are Python's numbers), and half of the weight at most is alive, they
+are gathered; else masks multiply the weight, which the exporter folds into it.
+
+``torch.onnx.export`` of a module comes here by itself; a program of ``torch.export`` holds the operation until
+:func:`decomposed` takes it out.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lomt_kernels import library
 from lomt_kernels.conv import reference
-from lomt_kernels.live import LiveList
+from lomt_kernels.live import LiveList, numbers_of
+from lomt_kernels.shrink import reference as shrink
 
 
 def masked_conv2d(
@@ -37,11 +43,12 @@ def masked_conv2d(
             found.append(_narrow(x, weight, bias, ins, outs, window, dead_zero))
             continue
         if some_in is not None:
-            weight = weight * reference.over_inputs(_mask(some_in, inner), weight, groups)
+            alive = reference.over_inputs(_mask(some_in, inner, x.device), weight, groups)
+            weight = torch.where(alive, weight, 0)
         if some_out is not None:
-            alive = _mask(some_out, out)
-            weight = weight * alive[:, None, None, None]
-            bias = bias * alive if bias is not None and dead_zero else bias
+            alive = _mask(some_out, out, x.device)
+            weight = torch.where(alive[:, None, None, None], weight, 0)
+            bias = torch.where(alive, bias, 0) if bias is not None and dead_zero else bias
         found.append(torch.conv2d(x, weight, bias, *window))
     return found
 
@@ -65,29 +72,55 @@ def _narrow(
     numbers = torch.tensor(outs, device=x.device)
     y = torch.conv2d(x, weight.index_select(0, numbers), None, *window)
     # Channel 0 of what is read is a zero.
-    places = torch.zeros(out, dtype=torch.int64, device=x.device).index_copy(0, numbers, torch.arange(1, len(outs) + 1))
-    y = torch.cat([torch.zeros_like(y[:, :1]), y], 1).index_select(1, places)
+    places = [0] * out
+    for place, number in enumerate(outs, 1):
+        places[number] = place
+    y = torch.cat([torch.zeros_like(y[:, :1]), y], 1).index_select(1, torch.tensor(places, device=x.device))
     if bias is None:
         return y
-    return y + (bias * (places > 0) if dead_zero else bias)[None, :, None, None]
+    if dead_zero:
+        bias = bias * torch.tensor([place > 0 for place in places], device=x.device)
+    return y + bias[None, :, None, None]
+
+
+def decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """A program of ``torch.export`` whose masked convolutions are dense ones with zeros, for ``torch.onnx.export``.
+
+    Masks and thresholds that are made of weights become plain operations, too.
+    """
+    table = {
+        library.OPS.masked_conv2d: _dense,
+        library.OPS.group_alive: lambda *arguments: shrink.group_alive(*arguments[:-1]),
+        library.OPS.group_norms: lambda *arguments: shrink.group_norms(*arguments[:-1]),
+    }
+    return program.run_decompositions(table)
+
+
+def _dense(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None],
+    live: Sequence[Tensor | None],
+    scales: Sequence[Tensor | None],
+    *how: Any,
+) -> list[Tensor]:
+    """The operation by its own arguments."""
+    lists = [
+        None if indices is None or count is None else LiveList(indices, count)
+        for indices, count in zip(live[::2], live[1::2], strict=True)
+    ]
+    return masked_conv2d(x, weights, biases, lists[::2], lists[1::2], scales, *how[:-1])
 
 
 def _known(live: LiveList | Tensor | Sequence[int] | None, channels: int) -> list[int] | None:
     """The live channels' numbers, if they can be seen."""
     if live is None:
         return list(range(channels))
-    if not isinstance(live, LiveList | Tensor):
-        return sorted(live)
-    tensors = live if isinstance(live, LiveList) else (live,)
-    if any(type(tensor) is not Tensor or torch.compiler.is_compiling() for tensor in tensors):
-        return None
-    numbers: list[int] = LiveList.of(live, channels).mask.nonzero().flatten().tolist()
-    return numbers
+    return None if isinstance(live, LiveList | Tensor) else numbers_of(live, channels)
 
 
-def _mask(live: LiveList | Tensor | Sequence[int], channels: int) -> Tensor:
-    if isinstance(live, Tensor) and live.dtype == torch.bool:
-        return live
-    if not isinstance(live, LiveList | Tensor):
-        live = torch.tensor(live)
-    return LiveList.of(live, channels).mask
+def _mask(live: LiveList | Tensor | Sequence[int], channels: int, device: torch.device) -> Tensor:
+    if isinstance(live, LiveList | Tensor):
+        return LiveList.of(live, channels).mask
+    numbers = set(numbers_of(live, channels))
+    return torch.tensor([number in numbers for number in range(channels)], device=device)

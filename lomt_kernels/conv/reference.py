@@ -41,7 +41,7 @@ def masked_conv2d(
         ins, outs = _numbers(live[4 * i : 4 * i + 2]), _numbers(live[4 * i + 2 : 4 * i + 4])
         used = scaled(weight, scale, groups)
         if groups > 1:
-            narrow = (_kept(x, ins, 1), _kept(_kept_inputs(used, ins, groups), outs, 0))
+            narrow = (_kept(x, ins, 1), _used(used, ins, outs, groups))
         else:
             narrow = (_selected(x, ins, 1), _selected(_selected(used, ins, 1), outs, 0))
         if 0 in narrow[0].shape or 0 in narrow[1].shape:
@@ -83,7 +83,7 @@ def masked_conv2d_backward(
         if of_x:
             used = scaled(weight, scale, groups)
             if groups > 1:
-                narrow = (_kept(grad, outs, 1), x, _kept(_kept_inputs(used, ins, groups), outs, 0))
+                narrow = (_kept(grad, outs, 1), x, _used(used, ins, outs, groups))
             else:
                 narrow = (_selected(grad, outs, 1), _selected(x, ins, 1), _selected(_selected(used, ins, 1), outs, 0))
             if 0 not in narrow[1].shape and 0 not in narrow[2].shape:
@@ -105,11 +105,13 @@ def masked_conv2d_backward(
                     raw = _embedded(raw, some_in, (raw.shape[0], *weight.shape[1:]), 1)
                     raw = _embedded(raw, some_out, weight.shape, 0)
                 else:
-                    raw = _kept(_kept_inputs(raw, some_in, groups), some_out, 0)
+                    raw = _used(raw, some_in, some_out, groups)
             if of_weights:
-                to_weights.append(scaled(raw, scale, groups).contiguous(memory_format=own_format(weight)))
+                # What is dead is not read here either: 0 times a NaN is none.
+                to_weight = raw if scale is None else _used(scaled(raw, scale, groups), some_in, some_out, groups)
+                to_weights.append(to_weight.contiguous(memory_format=own_format(weight)))
             if of_scales:
-                products = raw.to(wide(raw.dtype)) * weight
+                products = raw.to(wide(raw.dtype)) * _used(weight, some_in, some_out, groups)
                 to_scales.append(products.reshape(groups, -1, *weight.shape[1:]).sum((1, 3, 4)).reshape(-1))
         if of_biases:
             to_bias = grad.sum((0, 2, 3))
@@ -143,6 +145,11 @@ def _kept_inputs(weight: Tensor, numbers: Tensor | None, groups: int) -> Tensor:
         return weight
     alive = torch.zeros(weight.shape[1] * groups, dtype=torch.bool, device=weight.device).index_fill(0, numbers, True)
     return torch.where(over_inputs(alive, weight, groups), weight, 0)
+
+
+def _used(weight: Tensor, ins: Tensor | None, outs: Tensor | None, groups: int) -> Tensor:
+    """Zeros but for the weights of some input and output channels."""
+    return _kept(_kept_inputs(weight, ins, groups), outs, 0)
 
 
 def scaled(weight: Tensor, scale: Tensor | None, groups: int) -> Tensor:

@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from lomt_kernels import library, registry
 from lomt_kernels.conv.function import masked_conv2d
 from lomt_kernels.layout import check_groups, group_count, wide
 from lomt_kernels.live import LiveList
+from lomt_kernels.shrink import reference
 from lomt_kernels.shrink.function import checked_tau
 
 _OPS = library.OPS
@@ -55,6 +57,11 @@ def shrunk_conv2d(
         TypeError: as :func:`~lomt_kernels.masked_conv2d`.
         ValueError: likewise; or τ is negative or NaN (on a GPU, values are not looked at).
     """
+    if has_torch_function((x, weight)):
+        settings: dict[str, Any] = {"tau": tau, "block": block, "padding_mode": padding_mode, "backend": backend}
+        arguments = (x, weight, bias, stride, padding, dilation, groups)
+        found: Tensor = handle_torch_function(shrunk_conv2d, (x, weight), *arguments, **settings)
+        return found
     check_groups(weight, "in", groups, block)
     count = group_count(weight, 0, groups, block)
     tau = checked_tau(tau, weight, count)
@@ -77,7 +84,10 @@ class _Factors(torch.autograd.Function):
 
     @staticmethod
     def forward(weight: Tensor, tau: Tensor, groups: int, block: int, backend: str) -> Tensor:
-        norms = _OPS.group_norms(weight, 0, groups, block, backend)
+        if torch.onnx.is_in_onnx_export():  # which has no such operator
+            norms = reference.group_norms(weight, 0, groups, block)
+        else:
+            norms = _OPS.group_norms(weight, 0, groups, block, backend)
         return _factors(norms, tau.to(norms.dtype))
 
     @staticmethod

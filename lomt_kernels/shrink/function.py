@@ -8,6 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from lomt_kernels import library, registry
 from lomt_kernels.layout import AXES, FLOATS, Axis, check_groups, group_count
+from lomt_kernels.shrink import reference
 
 _OPS = library.OPS
 
@@ -168,6 +169,8 @@ class _GroupShrink(torch.autograd.Function):
 def _call(operation: str, weight: Tensor, axis: Axis, groups: int, block: int, backend: str | None) -> Tensor:
     place = check_groups(weight, axis, groups, block)
     chosen = registry.choose(operation, weight.device, weight.dtype, backend)
+    if torch.onnx.is_in_onnx_export():  # which has no such operator
+        return getattr(reference, operation)(weight, place, groups, block)
     found: Tensor = getattr(_OPS, operation)(weight, place, groups, block, chosen)
     return found
 

@@ -3,14 +3,32 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
+from torch import fx, nn
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
-from lomt_kernels import LiveList, group_alive, group_norms, group_shrink, info, library, registry
+from lomt_kernels import (
+    LiveList,
+    gather_channels,
+    group_alive,
+    group_norms,
+    group_shrink,
+    info,
+    library,
+    masked_conv2d,
+    masked_conv2d_readers,
+    registry,
+    shrunk_conv2d,
+)
 from lomt_kernels.__main__ import lines, main
 from lomt_kernels.prox import new_norms, prox_adamw_, prox_sgd_
+from tests.kernels.conftest import available
+from tests.kernels.maps import laid
 from tests.kernels.weights import SHAPES, weight
 
 
@@ -125,6 +143,288 @@ def test_it_compiles_whole(dynamic):
         torch.testing.assert_close(found, expected)
         for a, b in zip(*(torch.autograd.grad(U.sum(), (W, tau)) for U in (found, expected)), strict=True):
             torch.testing.assert_close(a, b)
+
+
+def lists():
+    """Two readers of eight channels: one with lists, one without."""
+    mask = torch.tensor([True, False, True, True, False, False, True, False])
+    outs = torch.tensor([False, True, True, False, True, True])
+    return [*LiveList.of(mask, 8), *LiveList.of(outs, 6), None, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("groups", "layout"),
+    [(1, "contiguous"), (1, "channels_last"), (1, "sliced"), (1, "expanded"), (2, "channels_last"), (2, "permuted")],
+)
+@pytest.mark.parametrize("name", ["native", "reference"])
+def test_opcheck_of_convolutions(name, groups, layout):
+    available(name, operation="masked_conv2d")
+    x = laid(torch.randn(2, 8, 7, 6), layout)
+    weights = [laid(torch.randn(out, 8 // groups, 3, 2), layout) for out in (6, 4)]
+    scales, window = [torch.rand(8), None], ([2, 1], [1, 0], [1, 2], groups)
+    checks = ("test_schema", "test_faketensor", "test_aot_dispatch_dynamic")
+    arguments = (x, weights, [torch.randn(6), None], lists(), scales, *window, groups == 2, name)
+    torch.library.opcheck(library.OPS.masked_conv2d, arguments, test_utils=checks)
+    grads = [laid(torch.randn_like(y), layout) for y in library.OPS.masked_conv2d(*arguments)]
+    for how in ([True, False, True, True, True, True], [False, True, False, True, False, True]):
+        arguments = (grads, x, weights, lists(), scales, *window, *how, name)
+        torch.library.opcheck(library.OPS.masked_conv2d_backward, arguments, test_utils=checks)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced", "permuted", "expanded"])
+@pytest.mark.parametrize("name", ["native", "reference"])
+def test_opcheck_of_gathers(name, layout):
+    available(name, operation="gather_channels")
+    x, kept, values = laid(torch.randn(2, 8, 3, 4), layout), torch.tensor([6, 0, 3], dtype=torch.int32), torch.rand(8)
+    checks = ("test_schema", "test_faketensor", "test_aot_dispatch_dynamic")
+    for arguments in ((x, kept, None, None, False, name), (x, kept, values, values, True, name)):
+        torch.library.opcheck(library.OPS.gather_channels, arguments, test_utils=checks)
+    narrow = laid(torch.randn(2, 3, 3, 4), layout)
+    for scale in (None, values):
+        torch.library.opcheck(library.OPS.scatter_channels, (narrow, kept, scale, 8, name), test_utils=checks)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_convolution_without_data(memory_format):
+    with FakeTensorMode():
+        x = torch.empty(2, 8, 9, 7, device="cuda", dtype=torch.bfloat16).to(memory_format=memory_format)
+        W = torch.empty(6, 4, 3, 3, device="cuda", dtype=torch.bfloat16)
+        bias, scale = torch.empty(6, device="cuda", dtype=torch.bfloat16), torch.empty(8, device="cuda")
+        mask = torch.empty(8, device="cuda", dtype=torch.bool)
+        how = {"live_in": mask, "live_out": [0, 3], "scale": scale, "backend": "reference"}
+        y = masked_conv2d(x, W, bias, 2, 1, 1, 2, **how)
+        assert y.shape == (2, 6, 5, 4)
+        assert y.device.type == "cuda"
+        assert y.dtype == torch.bfloat16
+        assert y.is_contiguous(memory_format=memory_format)
+        live = [*LiveList.of(mask, 8), None, None]
+        of = library.OPS.masked_conv2d_backward(
+            *([y], x, [W], live, [scale], [2, 2], [1, 1], [1, 1], 2, False, False, True, True, True, True, "reference")
+        )
+        grads = (of[0], of[1][0], of[2][0], of[3][0])
+        for grad, tensor in zip(grads, (x, W, bias, scale), strict=True):
+            assert (grad.shape, grad.dtype, grad.device) == (tensor.shape, tensor.dtype, tensor.device)
+            assert grad.stride() == tensor.stride()
+        narrow = gather_channels(x, torch.empty(3, dtype=torch.int32, device="cuda"), backend="reference")
+        assert narrow.shape == (2, 3, 9, 7)
+        assert narrow.is_contiguous(memory_format=memory_format)
+        assert shrunk_conv2d(x, W, tau=0.5, groups=2, backend="reference").shape == (2, 6, 7, 5)
+    meta = torch.empty(1, 4, 5, 5, device="meta")
+    assert masked_conv2d(meta, torch.empty(2, 4, 3, 3, device="meta"), backend="reference").shape == (1, 2, 3, 3)
+
+
+class Masked(nn.Module):
+    """A layer whose mask is in its weight, or given as a buffer or as numbers."""
+
+    def __init__(self, live="own", groups=1, live_out=None, dead_out="bias", scaled=False):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(8, 12 // groups, 3, 3)), nn.Parameter(torch.randn(8))
+        with torch.no_grad():
+            self.weight[:, 2::3] = 0
+        self.scale = nn.Parameter(torch.rand(12)) if scaled else None
+        mask = torch.zeros(12, dtype=torch.bool).index_fill(0, torch.tensor([1, 4, 7]), True)
+        self.register_buffer("mask", mask if live == "mask" else None)
+        self.live, self.groups, self.live_out, self.dead_out = live, groups, live_out, dead_out
+
+    def forward(self, x):
+        live = {"mask": self.mask, "numbers": [1, 4, 7]}.get(self.live)
+        if self.live == "own":
+            live = group_alive(self.weight, groups=self.groups)
+        how = {"live_in": live, "live_out": self.live_out, "dead_out": self.dead_out, "scale": self.scale}
+        return masked_conv2d(x, self.weight, self.bias, 1, 1, 1, self.groups, **how)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_convolution_compiles_whole(groups, dynamic):
+    """With a mask that each call makes of the weight, and in either layout; other masks and sizes compile nothing."""
+    torch._dynamo.reset()
+    layer, counter = Masked(groups=groups, live_out=[0, 2, 3], scaled=True), CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(layer, fullgraph=True, dynamic=dynamic, backend=counter)
+    for size, memory_format in ((6, torch.contiguous_format), (9, torch.contiguous_format), (7, torch.channels_last)):
+        x = torch.randn(2, 12, size, size + 2).to(memory_format=memory_format).requires_grad_()
+        for dead in range(2):
+            with torch.no_grad():
+                layer.weight[:, (size + dead) % 6] = 0
+            found, expected = compiled(x), layer(x)
+            torch.testing.assert_close(found, expected)
+            assert found.stride() == expected.stride()
+            inputs = [x, *layer.parameters()]
+            grads = (torch.autograd.grad(y.square().sum(), inputs) for y in (found, expected))
+            for one, other in zip(*grads, strict=True):
+                torch.testing.assert_close(one, other)
+    assert counter.frame_count == (2 if dynamic else 3)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_readers_shrinking_and_gathers_compile_whole():
+    torch._dynamo.reset()
+
+    def step(x, weights, tau):
+        first, second = masked_conv2d_readers(x, weights, live_in=[[0, 2], None])
+        narrow = gather_channels(x, torch.tensor([3, 1]), rectify=True)
+        return first.sum() + second.square().sum() + narrow.sum() + shrunk_conv2d(x, weights[0], tau=tau).square().sum()
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    x = torch.randn(2, 4, 6, 6, requires_grad=True)
+    weights = [torch.randn(out, 4, 3, 3, requires_grad=True) for out in (3, 5)]
+    tau = torch.tensor(3.0, requires_grad=True)
+    inputs = (x, *weights, tau)
+    for one, other in zip(*(torch.autograd.grad(f(x, weights, tau), inputs) for f in (compiled, step)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("live", ["own", "mask", "numbers"])
+def test_export_keeps_one_node(live):
+    layer, x = Masked(live).eval(), torch.randn(2, 12, 6, 6)
+    program = torch.export.export(layer, (x,))
+    nodes = [node.target for node in program.graph.nodes if node.op == "call_function"]
+    assert nodes.count(library.OPS.masked_conv2d) == 1
+    assert not any("conv" in str(target) for target in nodes if target != library.OPS.masked_conv2d)
+    torch.testing.assert_close(program.module()(x), layer(x))
+
+
+@pytest.mark.parametrize("live", ["mask", "numbers"])
+def test_a_symbolic_trace_keeps_one_call(live):
+    layer, x = Masked(live, groups=2, live_out=[0, 1, 7], scaled=True), torch.randn(2, 12, 6, 6)
+    traced = fx.symbolic_trace(layer)
+    calls = [node.target for node in traced.graph.nodes if node.op == "call_function"]
+    assert calls == [masked_conv2d]
+    assert "masked_conv2d(" in traced.code
+    assert torch.equal(traced(x), layer(x))
+
+
+def test_a_symbolic_trace_keeps_the_other_calls():
+    class Whole(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.other = nn.Parameter(torch.randn(3, 4, 3, 3)), nn.Parameter(torch.randn(5, 4, 3, 3))
+            self.register_buffer("kept", torch.tensor([3, 1]))
+
+        def forward(self, x):
+            outputs = masked_conv2d_readers(x, [self.weight, self.other], live_in=[[0], None])
+            return outputs[0].sum() + outputs[1], shrunk_conv2d(x, self.weight, tau=2.0), gather_channels(x, self.kept)
+
+    whole, x = Whole(), torch.randn(2, 4, 5, 5)
+    traced = fx.symbolic_trace(whole)
+    calls = {node.target for node in traced.graph.nodes if node.op == "call_function"}
+    assert {masked_conv2d_readers, shrunk_conv2d, gather_channels} <= calls
+    for one, other in zip(traced(x), whole(x), strict=True):
+        assert torch.equal(one, other)
+
+
+def flops(function):
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_flops_are_those_of_live_channels(groups):
+    x, W = torch.randn(2, 8, 6, 6, requires_grad=True), torch.randn(6, 8 // groups, 3, 3, requires_grad=True)
+    window = (None, 1, 1, 1, groups)
+
+    def both(**how):
+        return masked_conv2d(x, W, *window, **how).sum().backward()
+
+    # All alive: as torch counts its own; backward, it counts groups otherwise.
+    assert flops(lambda: masked_conv2d(x, W, *window)) == flops(lambda: torch.conv2d(x, W, *window))
+    assert groups == 2 or flops(both) == flops(lambda: torch.conv2d(x, W, *window).sum().backward())
+    # Of group 0, channels 0 to 3 feed outputs 0 to 2.
+    ins, outs = [0, 2, 5], [0, 1, 5]
+    pairs = 9 if groups == 1 else 2 * 2 + 1 * 1
+    one = 2 * (2 * 6 * 6) * pairs * 9
+    dense = 2 * (2 * 6 * 6) * (48 // groups) * 9
+    how = {"live_in": ins, "live_out": outs}
+    assert flops(lambda: masked_conv2d(x.detach(), W.detach(), *window, **how)) == one
+    assert flops(lambda: both(**how)) == 3 * one
+    assert flops(lambda: both(**how, revive=True)) == 2 * one + dense
+    assert flops(lambda: both(live_in=[])) == 0
+    assert flops(lambda: masked_conv2d(x.detach(), W, *window, **how).sum().backward()) == 2 * one
+    readers = masked_conv2d_readers
+    assert flops(lambda: readers(x.detach(), [W.detach()] * 2, None, 1, 1, 1, groups, live_in=[ins, None])) > dense
+    assert flops(lambda: masked_conv2d(x, torch.randn(0, 8, 3, 3))) == 0
+
+
+def onnx_of(module, x, program=None):
+    """The file's graph, and what ONNX Runtime makes of it."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = torch.onnx.export(program or module, (x,), dynamo=True, verbose=False, opset_version=18)
+    proto = made.model_proto
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(y), module(x).detach(), rtol=1e-4, atol=1e-5)
+    assert {node.domain for node in proto.graph.node} <= {"", "ai.onnx"}
+    kinds = [node.op_type for node in proto.graph.node]
+    kernels = [tuple(each.dims) for each in proto.graph.initializer if len(each.dims) == 4]
+    return kinds, [shape for shape in kernels if shape[2:] == (3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("way", "groups", "live_out", "dead_out"),
+    [
+        ("module", 1, None, "bias"),
+        ("module", 2, [0, 3], "zero"),
+        ("program", 1, [0, 3], "bias"),
+        ("program", 2, None, "bias"),
+    ],
+)
+def test_onnx_of_a_mask_is_a_dense_convolution_with_zeros(way, groups, live_out, dead_out):
+    from lomt_kernels.conv.onnx import decomposed
+
+    layer, x = Masked("mask", groups, live_out, dead_out).eval(), torch.randn(2, 12, 7, 6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = decomposed(torch.export.export(layer, (x,))) if way == "program" else None
+    kinds, kernels = onnx_of(layer, x, program)
+    assert kinds == ["Conv"]
+    assert kernels == [(8, 12 // groups, 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("live_out", "dead_out", "kernel"),
+    [(None, "bias", (8, 3, 3, 3)), ([0, 3], "bias", (2, 3, 3, 3)), ([0, 3], "zero", (2, 3, 3, 3))],
+)
+def test_onnx_of_few_numbers_is_a_narrow_convolution(live_out, dead_out, kernel):
+    layer = Masked("numbers", 1, live_out, dead_out, scaled=True).eval()
+    kinds, kernels = onnx_of(layer, torch.randn(2, 12, 7, 6))
+    assert "Gather" in kinds
+    assert kinds.count("Conv") == 1
+    assert kernels == [kernel]
+
+
+def test_onnx_of_numbers_in_groups_is_dense():
+    kinds, kernels = onnx_of(Masked("numbers", 2, scaled=True).eval(), torch.randn(2, 12, 7, 6))
+    assert kinds == ["Conv"]
+    assert kernels == [(8, 6, 3, 3)]
+
+
+class Shrinking(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight, self.tau = nn.Parameter(torch.randn(8, 12, 3, 3)), nn.Parameter(torch.tensor(8.0))
+
+    def forward(self, x):
+        return shrunk_conv2d(x, self.weight, tau=self.tau)
+
+
+@pytest.mark.parametrize("way", ["module", "program"])
+@pytest.mark.parametrize("layer", [Masked("own"), Shrinking()], ids=["mask", "factors"])
+def test_onnx_of_what_is_made_of_the_weight(layer, way):
+    from lomt_kernels.conv.onnx import decomposed
+
+    x = torch.randn(2, 12, 7, 6)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = decomposed(torch.export.export(layer.eval(), (x,))) if way == "program" else None
+    kinds, _ = onnx_of(layer, x, program)
+    assert kinds.count("Conv") == 1
 
 
 def test_autocast_leaves_weights_alone():
