@@ -141,6 +141,15 @@ lomt::Strided strided(uintptr_t data, const int64_t* stride) {
   return {writable(data), {stride[0], stride[1], stride[2], stride[3]}};
 }
 
+lomt::Channels channels_of(int64_t live, int64_t count, int64_t all) {
+  const auto* numbers = static_cast<const int32_t*>(address(static_cast<uintptr_t>(live)));
+  for (int64_t i = 0; i < count; ++i)
+    if (numbers[i] < 0 || numbers[i] >= all || (i > 0 && numbers[i] <= numbers[i - 1]))
+      throw std::invalid_argument("live channel " + std::to_string(numbers[i]) + " of " + std::to_string(all) +
+                                  ": a live list names channels in ascending order, each once");
+  return {numbers, count, all};
+}
+
 // A convolution (0), or the gradient of its input (1) or of its weights (2). `window` holds batch, input and output
 // height and width, kernel, stride, padding, dilation; `readers`, for each reader: weight, bias, scale, live inputs and
 // their number, live outputs and their number, outputs, map, gradient of the weight; strides of weight, map and gradient.
@@ -152,8 +161,8 @@ void conv(int operation, int dtype, std::array<int64_t, 13> window, uintptr_t in
     each.push_back({strided(at(0), &r[10]),
                     address(at(1)),
                     address(at(2)),
-                    {static_cast<const int32_t*>(address(at(3))), r[4], channels},
-                    {static_cast<const int32_t*>(address(at(5))), r[6], r[7]},
+                    channels_of(r[3], r[4], channels),
+                    channels_of(r[5], r[6], r[7]),
                     strided(at(8), &r[14]),
                     strided(at(9), &r[18])});
   }

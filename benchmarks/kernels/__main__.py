@@ -1,8 +1,8 @@
 """The microbenchmarks of the kernels on this machine's processor: python -m benchmarks.kernels [pytest's options].
 
 Minutes on two cores. Ours and others run in turn in one process, one thread. Writes the results to
-benchmarks/results/kernels (cpu.json, and conv.json for convolutions), prints tables and draws plots. A benchmark whose operation computes something
-else than the reference fails and measures nothing.
+benchmarks/results/kernels (cpu.json, and conv.json for convolutions), prints tables and draws plots. A benchmark whose
+operation computes something else than the reference fails and measures nothing.
 """
 
 import json

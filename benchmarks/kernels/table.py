@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +87,9 @@ def convolutions(results: dict[str, Any]) -> str:
     """The channel-masked convolution against each other way: geometric means over layers, and the worst one."""
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     lines = [
-        f"{results['device']}, {results['date']}, {versions}; one thread; time over the other's, in turn: geometric "
-        "mean over layers (worst layer)",
+        f"{results['device']}, {results['date']}, {versions}; one thread",
+        "",
+        "Ours over the other, in turn: geometric mean over layers (worst layer).",
         "",
         "| what | layout | live | over dense | over compacted | over index_select | 1×1 over compacted by oneDNN |",
         "|---|---|--:|--:|--:|--:|--:|",

@@ -57,7 +57,7 @@ def masked_conv2d(
         layout = memory_format(x, reader.weight)
         if groups > 1:
             y = _grouped(x, reader, window, groups, dead_zero).contiguous(memory_format=layout)
-        elif reader.dense and _fast_in_torch(x.dtype):
+        elif reader.dense and reader.weight.shape[0] and _fast_in_torch(x.dtype):
             weight = reference.scaled(reader.weight, reader.scale, groups)
             y = torch.conv2d(x, weight, reader.bias, *window).contiguous(memory_format=layout)
         else:
@@ -105,11 +105,13 @@ def masked_conv2d_backward(
             # A revived weight has the gradient that it would have if every channel were alive.
             revived = reader._replace(ins=None, outs=reader.outs if dead_zero else None) if revive else reader
             raw = _raw_grad_weight(grad, x, revived, window, groups)
+            # What is dead is not read: 0 times a NaN is none.
             if of_scales:
-                products = raw.to(wide(raw.dtype)) * reader.weight
+                products = raw.to(wide(raw.dtype)) * _alive(reader.weight, revived, groups)
                 to_scales.append(products.reshape(groups, -1, *raw.shape[1:]).sum((1, 3, 4)).reshape(-1))
             if of_weights:
-                to_weights.append(reference.scaled(raw, reader.scale, groups))
+                to_weight = reference.scaled(raw, reader.scale, groups)
+                to_weights.append(raw if reader.scale is None else _alive(to_weight, revived, groups))
         if of_biases:
             to_bias = grad.sum((0, 2, 3))
             to_biases.append(torch.where(_mask(reader.outs, to_bias.shape[0]), to_bias, 0) if dead_zero else to_bias)
@@ -161,8 +163,10 @@ def _some(indices: Tensor | None, count: Tensor | None) -> Tensor | None:
     """The numbers of the live channels, unless all are alive."""
     if indices is None or count is None:
         return None
-    alive = int(count)
-    return None if alive == indices.shape[0] else indices[:alive].contiguous()
+    alive, channels = int(count), indices.shape[0]
+    if not 0 <= alive <= channels:
+        raise ValueError(f"a live list counts {alive} of {channels} channels")
+    return None if alive == channels else indices[:alive].contiguous()
 
 
 def _mask(numbers: Tensor | None, channels: int) -> Tensor:
@@ -189,13 +193,15 @@ def _raw_grad_weight(grad: Tensor, x: Tensor, reader: _Reader, window: Window, g
     weight = reader.weight
     pointwise = weight.shape[2] == weight.shape[3] == 1
     # Of dense ones, oneDNN's are the faster for one tap, ours for several.
-    if groups > 1 or (reader.dense and pointwise and _fast_in_torch(x.dtype)):
+    if groups > 1 or (reader.dense and pointwise and weight.shape[0] and _fast_in_torch(x.dtype)):
+        if not reader.dense:
+            grad = torch.where(_mask(reader.outs, weight.shape[0])[None, :, None, None], grad, 0)
+            x = torch.where(_mask(reader.ins, x.shape[1])[None, :, None, None], x, 0)
+        weight = weight.contiguous(memory_format=own_format(weight))
         raw = torch.ops.aten.convolution_backward(
             *(grad, x, weight, None, *window, False, [0, 0], groups, [False, True, False])
         )[1]
-        if not reader.dense:
-            raw = torch.where(_live_weights(reader, groups), raw, 0)
-        return raw.contiguous(memory_format=own_format(weight))
+        return _alive(raw, reader, groups).contiguous(memory_format=own_format(weight))
     raw = new_like(weight)
     if not reader.dense:
         raw.zero_()
@@ -203,59 +209,70 @@ def _raw_grad_weight(grad: Tensor, x: Tensor, reader: _Reader, window: Window, g
     return raw
 
 
-def _live_weights(reader: _Reader, groups: int) -> Tensor:
-    """Which weights of a grouped convolution are used, ``(out, in / groups, 1, 1)``."""
-    out, inner = reader.weight.shape[:2]
-    ins = reference.over_inputs(_mask(reader.ins, inner * groups), reader.weight, groups)
-    return ins & _mask(reader.outs, out)[:, None, None, None]
-
-
-def _needed(reader: _Reader, groups: int) -> tuple[Tensor, list[Tensor | None]]:
-    """The weight, 0 where something is dead, of the conv groups that are needed; if these are few, their channels."""
-    weight = reference.scaled(reader.weight, reader.scale, groups)
+def _alive(weight: Tensor, reader: _Reader, groups: int) -> Tensor:
+    """A weight, or its gradient, 0 where something is dead."""
     if reader.dense:
-        return weight, [None, None]
+        return weight
     out, inner = weight.shape[:2]
-    weight = torch.where(_live_weights(reader, groups), weight, 0)
-    alive = _mask(reader.ins, inner * groups).view(groups, -1).any(1) & _mask(reader.outs, out).view(groups, -1).any(1)
-    numbers = alive.nonzero().flatten()
-    if len(numbers) > MANY * groups:
-        return weight, [None, None]
-    channels = [
-        (numbers[:, None] * each + torch.arange(each)).flatten().to(torch.int32) for each in (inner, out // groups)
-    ]
-    return weight.index_select(0, channels[1]), list(channels)
+    ins = reference.over_inputs(_mask(reader.ins, inner * groups), weight, groups)
+    return torch.where(ins & _mask(reader.outs, out)[:, None, None, None], weight, 0)
+
+
+class _Needed:
+    """What a grouped convolution needs: conv groups that have live inputs and outputs, or all if those are many."""
+
+    def __init__(self, reader: _Reader, groups: int) -> None:
+        weight = reference.scaled(reader.weight, reader.scale, groups)
+        out, inner = weight.shape[:2]
+        self.groups, self.weight = groups, _alive(weight, reader, groups)
+        self.ins, self.outs = _mask(reader.ins, inner * groups), _mask(reader.outs, out)
+        self.channels: list[Tensor] | None = None
+        alive = self.ins.view(groups, -1).any(1) & self.outs.view(groups, -1).any(1)
+        numbers = alive.nonzero().flatten()
+        if len(numbers) <= MANY * groups:
+            self.groups = len(numbers)
+            self.channels = [
+                (numbers[:, None] * each + torch.arange(each)).flatten() for each in (inner, out // groups)
+            ]
+            self.weight = self.weight.index_select(0, self.channels[1])
+            self.ins, self.outs = self.ins[self.channels[0]], self.outs[self.channels[1]]
+
+    def taken(self, image: Tensor, side: int) -> Tensor:
+        """Channels of an input (0) or of an output's gradient (1), 0 where dead."""
+        if self.channels is not None:
+            image = gather_channels(image, self.channels[side], None, None, False)
+        alive = (self.ins, self.outs)[side]
+        return image if bool(alive.all()) else torch.where(alive[None, :, None, None], image, 0)
+
+    def put(self, image: Tensor, side: int, channels: int) -> Tensor:
+        """Back at their places, among zeros."""
+        return image if self.channels is None else scatter_channels(image, self.channels[side], None, channels)
 
 
 def _grouped(x: Tensor, reader: _Reader, window: Window, groups: int, dead_zero: bool) -> Tensor:
-    weight, (ins, outs) = _needed(reader, groups)
     channels, bias = reader.weight.shape[0], reader.bias
-    if ins is not None and outs is not None:
-        groups = weight.shape[0] * groups // channels
-        x = gather_channels(x, ins, None, None, False)
-    if weight.shape[0] == 0:
-        y = x.new_zeros((x.shape[0], channels, *output_size(x.shape[2:], weight.shape[2:], *window)))
+    needed = _Needed(reader, groups)
+    if needed.groups == 0:
+        y = x.new_zeros((x.shape[0], channels, *output_size(x.shape[2:], reader.weight.shape[2:], *window)))
     else:
-        y = torch.conv2d(x, weight, None, *window, groups)
-        y = y if outs is None else scatter_channels(y, outs, None, channels)
+        y = torch.conv2d(needed.taken(x, 0), needed.weight, None, *window, needed.groups)
+        y = needed.put(y, 1, channels)
     if bias is None:
         return y
     return y.add_((torch.where(_mask(reader.outs, channels), bias, 0) if dead_zero else bias)[None, :, None, None])
 
 
 def _grouped_grad_input(grad: Tensor, x: Tensor, reader: _Reader, window: Window, groups: int) -> Tensor:
-    weight, (ins, outs) = _needed(reader, groups)
-    channels = x.shape[1]
-    if ins is not None and outs is not None:
-        groups = weight.shape[0] * groups // reader.weight.shape[0]
-        grad = gather_channels(grad, outs, None, None, False)
-        x = x[:, : len(ins)]  # of it, only the shape is looked at
-    if weight.shape[0] == 0:
-        return x.new_zeros((x.shape[0], channels, *x.shape[2:]))
+    needed = _Needed(reader, groups)
+    if needed.groups == 0:
+        return torch.zeros_like(x)
+    # Of the input, only the shape is looked at.
+    narrow = x[:, : needed.ins.shape[0]]
     part: Tensor = torch.ops.aten.convolution_backward(
-        *(grad, x, weight, None, *window, False, [0, 0], groups, [True, False, False])
+        *(needed.taken(grad, 1), narrow, needed.weight, None, *window, False, [0, 0], needed.groups),
+        [True, False, False],
     )[0]
-    return part if ins is None else scatter_channels(part, ins, None, channels)
+    return needed.put(part, 0, x.shape[1])
 
 
 def _run(
