@@ -197,7 +197,8 @@ def _raw_grad_weight(grad: Tensor, x: Tensor, reader: _Reader, window: Window, g
         if not reader.dense:
             grad = torch.where(_mask(reader.outs, weight.shape[0])[None, :, None, None], grad, 0)
             x = torch.where(_mask(reader.ins, x.shape[1])[None, :, None, None], x, 0)
-        weight = weight.contiguous(memory_format=own_format(weight))
+        # torch can't make the gradient of some strided weights.
+        weight = weight.clone(memory_format=torch.contiguous_format)
         raw = torch.ops.aten.convolution_backward(
             *(grad, x, weight, None, *window, False, [0, 0], groups, [False, True, False])
         )[1]

@@ -100,6 +100,8 @@ def masked_conv2d_backward(
             if 0 in narrow[0].shape or 0 in narrow[1].shape or 0 in narrow[2].shape:
                 raw = torch.zeros_like(weight)
             else:
+                # torch can't make the gradient of some strided weights.
+                narrow = (*narrow[:2], narrow[2].clone(memory_format=torch.contiguous_format))
                 raw = torch.ops.aten.convolution_backward(*narrow, *window, [False, True, False])[1]
                 if groups == 1:
                     raw = _embedded(raw, some_in, (raw.shape[0], *weight.shape[1:]), 1)

@@ -247,7 +247,9 @@ NAMES = ("y", "x", "weight", "bias", "scale")
 
 def expected(made, values, dtype):
     """Output and gradients of the definition in a dtype, from (x, weight, bias, scale, grad of y)."""
-    *inputs, grad = (None if v is None else v.detach().to(dtype) for v in values)
+    # Contiguous, since torch can't differentiate its own convolution of some strided weights.
+    layout = {"copy": True, "memory_format": torch.contiguous_format}
+    *inputs, grad = (None if v is None else v.detach().to(dtype, **layout) for v in values)
     inputs = [None if v is None else v.requires_grad_() for v in inputs]
     wanted = [v for v in inputs if v is not None]
     case, ins, outs, how = made.case, made.ins, made.outs, made.setting
