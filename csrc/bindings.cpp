@@ -141,7 +141,12 @@ lomt::Strided strided(uintptr_t data, const int64_t* stride) {
   return {writable(data), {stride[0], stride[1], stride[2], stride[3]}};
 }
 
-lomt::Channels channels_of(int64_t live, int64_t count, int64_t all) {
+// A live list: `count` numbers at an address; if that is negative, all channels, which `every` then holds.
+lomt::Channels channels_of(int64_t live, int64_t count, int64_t all, std::vector<int32_t>& every) {
+  if (count < 0) {
+    for (int64_t c = static_cast<int64_t>(every.size()); c < all; ++c) every.push_back(static_cast<int32_t>(c));
+    return {nullptr, all, all};
+  }
   const auto* numbers = static_cast<const int32_t*>(address(static_cast<uintptr_t>(live)));
   for (int64_t i = 0; i < count; ++i)
     if (numbers[i] < 0 || numbers[i] >= all || (i > 0 && numbers[i] <= numbers[i - 1]))
@@ -156,16 +161,20 @@ lomt::Channels channels_of(int64_t live, int64_t count, int64_t all) {
 void conv(int operation, int dtype, std::array<int64_t, 13> window, uintptr_t input, std::array<int64_t, 4> stride,
           int64_t channels, const std::vector<std::array<int64_t, 22>>& readers, bool zero) {
   std::vector<lomt::Reader> each;
+  std::vector<int32_t> every;
   for (const auto& r : readers) {
     const auto at = [&](int i) { return static_cast<uintptr_t>(r[i]); };
     each.push_back({strided(at(0), &r[10]),
                     address(at(1)),
                     address(at(2)),
-                    channels_of(r[3], r[4], channels),
-                    channels_of(r[5], r[6], r[7]),
+                    channels_of(r[3], r[4], channels, every),
+                    channels_of(r[5], r[6], r[7], every),
                     strided(at(8), &r[14]),
                     strided(at(9), &r[18])});
   }
+  for (lomt::Reader& reader : each)
+    for (lomt::Channels* side : {&reader.in, &reader.out})
+      if (side->live == nullptr) side->live = every.data();
   const lomt::ConvCall call{
       static_cast<lomt::DType>(dtype),
       pool,

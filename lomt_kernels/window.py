@@ -16,6 +16,8 @@ def pair(value: int | Sequence[int], name: str, dims: int, least: int) -> Pair:
         TypeError: something else.
         ValueError: too many, or below the least that there can be.
     """
+    if type(value) is int and value >= least and dims == 2:
+        return value, value
     numbers = tuple(value) if isinstance(value, Sequence) else (value,) * dims
     if not all(isinstance(number, int | torch.SymInt) for number in numbers):
         raise TypeError(f"{name}={value!r}: give whole numbers")

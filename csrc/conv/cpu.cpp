@@ -7,6 +7,7 @@
 #include "call.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -282,9 +283,10 @@ std::vector<Tile> tiles_of(int64_t batch, const int64_t grid[2], int64_t pixels)
     }
     return tiles;
   }
+  // The same rows of all images one after the other: their windows lie alike.
   const int64_t parts = ceil_div(grid[0], std::max<int64_t>(1, (pixels + grid[1] / 2) / grid[1]));
-  for (int64_t n = 0; n < batch; ++n)
-    for (int64_t i = 0; i < parts; ++i) {
+  for (int64_t i = 0; i < parts; ++i)
+    for (int64_t n = 0; n < batch; ++n) {
       const int64_t first = grid[0] * i / parts;
       tiles.push_back({n, 1, first, grid[0] * (i + 1) / parts - first});
     }
@@ -320,8 +322,8 @@ struct Windows {
   std::vector<int32_t> places;                    // (tap, pixel), or -1
   std::vector<int32_t> order;                     // where each pixel is computed, and stands in `places`
   int64_t pixels;
-  static constexpr std::pair<int64_t, int64_t> kNever{-1, -1};
-  std::pair<int64_t, int64_t> laid = kNever;  // images and rows of a tile whose windows all lay within the input
+  static constexpr std::array<int64_t, 3> kNever{-1, -1, -1};
+  std::array<int64_t, 3> laid = kNever;  // images and rows of the tile before, and if some lay outside, its first row
 
   // Returns whether the tile's windows lie as those of the tile before.
   bool lay(const Tile& tile, const Sweep& sweep, int64_t height, int64_t width) {
@@ -337,9 +339,9 @@ struct Windows {
           slots[n * height + y] = static_cast<int32_t>(rows.size());
           rows.emplace_back(static_cast<int32_t>(tile.image + n), static_cast<int32_t>(y));
         }
-    const bool same = within && laid == std::make_pair(tile.images, tile.rows);
-    if (same) return true;
-    laid = within ? std::make_pair(tile.images, tile.rows) : kNever;
+    const std::array<int64_t, 3> now{tile.images, tile.rows, within ? -1 : tile.row};
+    if (now == laid) return true;
+    laid = now;
     lay_columns(sweep, width);
     pixels = tile.images * tile.rows * sweep.grid[1];
     places.resize(pixels * sweep.taps.size());

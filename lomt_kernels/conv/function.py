@@ -182,7 +182,7 @@ def masked_conv2d_readers(
     if dims == 1:
         x, weights = x.unsqueeze(2), [weight.unsqueeze(2) for weight in weights]
     x, window = _window(x, weights[0].shape[2:], stride, padding, dilation, padding_mode, dims)
-    if torch.onnx.is_in_onnx_export():
+    if (torch.compiler.is_compiling() or torch.jit.is_tracing()) and torch.onnx.is_in_onnx_export():
         from lomt_kernels.conv import onnx
 
         found = onnx.masked_conv2d(x, weights, biases, live_in, live_out, scales, *window, groups, dead_out == "zero")
@@ -197,7 +197,9 @@ def masked_conv2d_readers(
         ):
             found = list(_MaskedConv2d.apply(how, readers, x, *weights, *biases, *scales, *live))
         else:
-            found = _OPS.masked_conv2d(x, weights, biases, live, scales, *window, groups, how.dead_zero, chosen)
+            found = registry.direct("masked_conv2d", x)(
+                x, weights, biases, live, scales, *window, groups, how.dead_zero, chosen
+            )
     if dims == 1:
         found = [y.squeeze(2) for y in found]
     return [y.squeeze(0) for y in found] if alone else found
@@ -217,7 +219,7 @@ class _MaskedConv2d(torch.autograd.Function):
     @staticmethod
     def forward(how: _How, readers: int, x: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
         weights, biases, scales, live = _parted(tensors, readers)
-        return tuple(_OPS.masked_conv2d(x, weights, biases, live, scales, *how[:5], how.backend))
+        return tuple(registry.direct("masked_conv2d", x)(x, weights, biases, live, scales, *how[:5], how.backend))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ARG004
@@ -239,7 +241,7 @@ class _MaskedConv2d(torch.autograd.Function):
         to_x, *rest = (
             reference.masked_conv2d_backward(*arguments)
             if again
-            else _OPS.masked_conv2d_backward(*arguments, how.backend)
+            else registry.direct("masked_conv2d_backward", x)(*arguments, how.backend)
         )
         to_weights, to_biases, to_scales = (found or [None] * readers for found in rest)
         to_biases = [found if biased else None for found, biased in zip(to_biases, ctx.biased, strict=True)]

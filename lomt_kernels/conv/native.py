@@ -294,10 +294,6 @@ def _run(
         kept.append(tensor)
         return tensor.data_ptr()
 
-    def listed(numbers: Tensor | None, channels: int) -> tuple[int, int]:
-        numbers = torch.arange(channels, dtype=torch.int32) if numbers is None else numbers
-        return at(numbers), numbers.shape[0]
-
     rows = []
     for i, (reader, each) in enumerate(zip(readers, maps, strict=True)):
         weight, scale, bias = reader.weight, reader.scale, reader.bias
@@ -307,8 +303,8 @@ def _run(
                 weight.data_ptr(),
                 0 if bias is None else at(bias.contiguous()),
                 0 if scale is None else at(scale.to(wide(weight.dtype)).contiguous()),
-                *listed(reader.ins, weight.shape[1]),
-                *listed(reader.outs, weight.shape[0]),
+                *((0, -1) if reader.ins is None else (reader.ins.data_ptr(), reader.ins.shape[0])),
+                *((0, -1) if reader.outs is None else (reader.outs.data_ptr(), reader.outs.shape[0])),
                 weight.shape[0],
                 each.data_ptr(),
                 grad.data_ptr(),

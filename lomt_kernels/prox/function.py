@@ -7,10 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lomt_kernels import library, registry
+from lomt_kernels import registry
 from lomt_kernels.layout import AXES, FLOATS, Axis, check_groups, group_count, wide
-
-_DIRECT = {name: registry.implementation(name) for name in ("prox_adamw_", "prox_sgd_")}
 
 
 def new_norms(weight: Tensor, *, axis: Axis = "in", groups: int = 1, block: int = 1) -> Tensor:
@@ -234,12 +232,9 @@ def sgd_step(
 
 
 def _run(operation: str, weights: Sequence[Tensor], backend: str | None, *arguments: Any) -> None:
-    """Call the backend: by way of the dispatcher where someone traces, which costs much for many tensors."""
     chosen = registry.choose(operation, weights[0].device, weights[0].dtype, backend)
-    plain = not torch.compiler.is_compiling() and type(weights[0]) in (Tensor, torch.nn.Parameter)
-    call = _DIRECT[operation] if plain else getattr(library.OPS, operation)
     with torch.no_grad():
-        call(weights, *arguments, chosen)
+        registry.direct(operation, weights[0])(weights, *arguments, chosen)
     torch.autograd.graph.increment_version(weights)
 
 
