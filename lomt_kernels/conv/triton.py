@@ -836,7 +836,7 @@ def _products(
         )
     inside = tuple(window.padding) == (0, 0) and (not back or taps == 1)
     moved = taps > 1 or not inside
-    steps = [s // math.gcd(s, d) for s, d in zip(stride, window.dilation, strict=True)]
+    steps = [s // math.gcd(s, d) if back else 1 for s, d in zip(stride, window.dilation, strict=True)]
     _product_kernel[(triton.cdiv(pixels, tiles.m) * phases * width * readers,)](
         *(source, packed, lists, offsets, *targets, *[None] * (READERS - readers)),
         *(rows, cols, pixels, *size, *source.shape[2:], *target.shape[2:], *source.stride(), *target.stride()),
