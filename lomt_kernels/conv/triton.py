@@ -169,47 +169,62 @@ def _taps(at, stride, dilation, step, K: tl.constexpr):
 
 
 @triton.jit
+def _inside(at, size, delta, K: tl.constexpr, FAR: tl.constexpr):
+    """A bit for each tap: whether what it reads is inside the map."""
+    bits = (at * 0).to(tl.int64 if FAR else tl.int32)
+    for k in tl.static_range(K):
+        place = at + k * delta
+        bits |= ((place >= 0) & (place < size)).to(bits.dtype) << k
+    return bits
+
+
+@triton.jit
 def _product(
-    acc, source, packed, row_list, live_rows, steps, origin, at_h, at_w, there, col,
-    source_c, source_h, source_w, source_high, source_wide, padded_rows, width,
+    acc, source, packed, row_list, live_rows, taps, origin, inside, there, col,
+    source_c, source_h, source_w, padded_rows, width,
     first_h, first_w, many_w, step_h, step_w, delta_h, delta_w,
-    FROM: tl.constexpr, RUNS: tl.constexpr, INSIDE: tl.constexpr, TAPS: tl.constexpr, KW: tl.constexpr,
+    FROM: tl.constexpr, RUNS: tl.constexpr, INSIDE: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr,
     PRECISION: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
     """The sum over taps and live rows."""
+    TAPS: tl.constexpr = KH * KW
     per_tap = tl.cdiv(live_rows, BK)
     if RUNS:
         live_rows = live_rows // RUN * RUN
-    for step in range(steps):
-        first, tap_h, tap_w = step * BK, 0, 0
+    place = tl.arange(0, BK)
+    # Channels are read a step ahead: the map's addresses don't wait for them, and its tiles are fetched further ahead.
+    channel = tl.load(row_list + (place.to(tl.int64) + 2), place < live_rows, 0)
+    for step in range(per_tap * taps):
+        first, ahead, tap_h, tap_w = step * BK, (step + 1) * BK, 0, 0
         if TAPS > 1:
-            first, tap = step % per_tap * BK, step // per_tap
+            first, ahead, tap = step % per_tap * BK, (step + 1) % per_tap * BK, step // per_tap
             tap_h, tap_w = tap // many_w, tap % many_w
-        row = first + tl.arange(0, BK)
-        known = row < live_rows
-        channel = tl.load(row_list + (row.to(tl.int64) + 2), known, 0).to(tl.int64)
+        row = first + place
+        from_row = channel.to(tl.int64)
         if RUNS:
-            channel = tl.max_contiguous(tl.multiple_of(channel, 8), 8)
+            from_row = tl.max_contiguous(tl.multiple_of(from_row, 8), 8)
         else:
-            channel *= source_c
+            from_row *= source_c
             if FROM == ALIGNED_PIXELS:
-                channel = tl.multiple_of(channel, 8)
+                from_row = tl.multiple_of(from_row, 8)
         offset, mask = origin, there
         if TAPS > 1:
-            offset += _long(tap_h * delta_h) * source_h + _long(tap_w * delta_w) * source_w
+            more = _long(tap_h * delta_h) * source_h + _long(tap_w * delta_w) * source_w
+            offset += more
+            if FROM == CHANNELS:
+                offset = tl.multiple_of(offset, 8)
+            elif FROM == PIXELS:
+                offset = tl.max_contiguous(offset, 8)
+            elif FROM == ALIGNED_PIXELS:
+                offset = tl.max_contiguous(tl.multiple_of(offset, 8), 8)
         if INSIDE == 0:
-            h, w = at_h + tap_h * delta_h, at_w + tap_w * delta_w
-            mask = mask & (h >= 0) & (h < source_high) & (w >= 0) & (w < source_wide)
-        if RUNS:
-            offset = tl.multiple_of(offset, 8)
-        elif FROM == PIXELS:
-            offset = tl.max_contiguous(offset, 8)
-        elif FROM == ALIGNED_PIXELS:
-            offset = tl.max_contiguous(tl.multiple_of(offset, 8), 8)
-        value = tl.load(source + (offset[:, None] + channel[None, :]), mask[:, None] & known[None, :], 0.0)
+            mask = mask & (((inside >> tap_h) & (inside >> (KH + tap_w)) & 1) != 0)
+        mask = mask[:, None] & (row < live_rows)[None, :]
+        value = tl.load(source + (offset[:, None] + from_row[None, :]), mask, 0.0)
         tap = (first_h + tap_h * step_h) * KW + first_w + tap_w * step_w
         at = (_long(tap) * padded_rows + row)[:, None] * width + col[None, :]
         acc = tl.dot(value, tl.load(packed + at), acc, input_precision=PRECISION)
+        channel = tl.load(row_list + ((ahead + place).to(tl.int64) + 2), ahead + place < live_rows, 0)
     return acc
 
 
@@ -219,6 +234,32 @@ def _store(target, at, channel, value, mask, ADD: tl.constexpr):
     if ADD:
         value += tl.load(where, mask, 0.0).to(value.dtype)
     tl.store(where, value.to(target.dtype.element_ty), mask)
+
+
+@triton.jit
+def _store_listed(
+    target, at, col_list, first, last, value, there, target_c,
+    TO: tl.constexpr, RUNS: tl.constexpr, ADD: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Columns at their channels, in so many parts: the addresses of all would not fit into registers."""
+    BM: tl.constexpr = value.shape[0]
+    BN: tl.constexpr = value.shape[1]
+    if PARTS > 1:
+        left, right = tl.split(tl.permute(tl.reshape(value, (BM, 2, BN // 2)), (0, 2, 1)))
+        _store_listed(target, at, col_list, first, last, left, there, target_c, TO, RUNS, ADD, PARTS // 2)
+        middle = first + BN // 2
+        _store_listed(target, at, col_list, middle, last, right, there, target_c, TO, RUNS, ADD, PARTS // 2)
+    else:
+        col = first + tl.arange(0, BN)
+        written = col < (last // RUN * RUN if RUNS else last)
+        channel = tl.load(col_list + (col.to(tl.int64) + 2), written, 0).to(tl.int64)
+        if RUNS:
+            channel = tl.max_contiguous(tl.multiple_of(channel, 8), 8)
+        else:
+            channel *= target_c
+            if TO == ALIGNED_PIXELS:
+                channel = tl.multiple_of(channel, 8)
+        _store(target, at, channel, value, there[:, None] & written[None, :], ADD)
 
 
 @triton.jit(do_not_specialize=NUMBERS)
@@ -235,6 +276,8 @@ def _product_kernel(
     program = tl.program_id(0)
     part, reader, pixel_tile = program % tiles, program // tiles % READERS, program // tiles // READERS
     TAPS: tl.constexpr = KH * KW
+    PARTS: tl.constexpr = BN // 32
+    FAR: tl.constexpr = KH + KW > 31
     # Tiles of one map's pixels are neighbours, and so are its readers: what they read is fetched once.
     width, padded_rows = _long(tiles) * BN, tl.cdiv(rows, BK) * BK
     packed += reader * (padded_rows * TAPS * width)
@@ -267,8 +310,18 @@ def _product_kernel(
     else:
         at_h, at_w = h * stride_h - padding_h, w * stride_w - padding_w
         delta_h, delta_w = dilation_h, dilation_w
+    # Hints are given where a number is made: a function's argument forgets them.
     origin = image * source_n + at_h.to(tl.int64) * source_h + at_w.to(tl.int64) * source_w
-    steps = tl.where(part * BN < live_cols, tl.cdiv(live_rows, BK) * many_h * many_w, 0)
+    if FROM == CHANNELS:
+        origin = tl.multiple_of(origin, 8)
+    elif FROM == PIXELS:
+        origin = tl.max_contiguous(origin, 8)
+    elif FROM == ALIGNED_PIXELS:
+        origin = tl.max_contiguous(tl.multiple_of(origin, 8), 8)
+    inside = _inside(at_h, source_high, delta_h, KH, FAR) | (
+        _inside(at_w, source_wide, delta_w, KW, FAR) << KH
+    )
+    taps = tl.where(part * BN < live_cols, many_h * many_w, 0)
     col = part * BN + tl.arange(0, BN)
     acc = tl.zeros((BM, BN), tl.float32)
     runs = 0
@@ -276,40 +329,38 @@ def _product_kernel(
         runs = tl.load(lists + _long(1))
     if runs != 0:
         acc = _product(
-            acc, source, packed, lists, live_rows, steps, origin, at_h, at_w, there, col,
-            source_c, source_h, source_w, source_high, source_wide, padded_rows, width,
+            acc, source, packed, lists, live_rows, taps, origin, inside, there, col,
+            source_c, source_h, source_w, padded_rows, width,
             first_h, first_w, many_w, step_h, step_w, delta_h, delta_w,
-            FROM, True, INSIDE, TAPS, KW, PRECISION, BK,
+            FROM, True, INSIDE, KH, KW, PRECISION, BK,
         )  # fmt: skip
     else:
         acc = _product(
-            acc, source, packed, lists, live_rows, steps, origin, at_h, at_w, there, col,
-            source_c, source_h, source_w, source_high, source_wide, padded_rows, width,
+            acc, source, packed, lists, live_rows, taps, origin, inside, there, col,
+            source_c, source_h, source_w, padded_rows, width,
             first_h, first_w, many_w, step_h, step_w, delta_h, delta_w,
-            FROM, False, INSIDE, TAPS, KW, PRECISION, BK,
+            FROM, False, INSIDE, KH, KW, PRECISION, BK if BK < 32 else 32,
         )  # fmt: skip
 
     # What is packed beyond the count is 0, but a NaN times 0 is not.
     acc = tl.where((col < live_cols)[None, :], acc, 0.0)
-    written = col < (live_cols if ADD else cols)
+    last = live_cols if ADD else cols
     if biases is not None:
-        acc += tl.load(biases + (_long(reader) * cols + col), written, 0.0)[None, :]
-    channel = tl.load(col_list + (col.to(tl.int64) + 2), written, 0).to(tl.int64)
+        acc += tl.load(biases + (_long(reader) * cols + col), col < last, 0.0)[None, :]
     at = image * target_n + h.to(tl.int64) * target_h + w.to(tl.int64) * target_w
+    if TO == CHANNELS:
+        at = tl.multiple_of(at, 8)
+    elif TO == PIXELS:
+        at = tl.max_contiguous(at, 8)
+    elif TO == ALIGNED_PIXELS:
+        at = tl.max_contiguous(tl.multiple_of(at, 8), 8)
     runs = 0
     if TO == CHANNELS:
         runs = tl.load(col_list + _long(1))
-    elif TO == ALIGNED_PIXELS:
-        at = tl.max_contiguous(tl.multiple_of(at, 8), 8)
     if runs != 0:
-        written = col < ((live_cols if ADD else cols) // RUN * RUN)
-        channel = tl.max_contiguous(tl.multiple_of(channel, 8), 8)
-        _store(target, tl.multiple_of(at, 8), channel, acc, there[:, None] & written[None, :], ADD)
+        _store_listed(target, at, col_list, part * BN, last, acc, there, target_c, TO, True, ADD, PARTS)
     else:
-        channel *= target_c
-        if TO == ALIGNED_PIXELS:
-            channel = tl.multiple_of(channel, 8)
-        _store(target, at, channel, acc, there[:, None] & written[None, :], ADD)
+        _store_listed(target, at, col_list, part * BN, last, acc, there, target_c, TO, False, ADD, PARTS)
 
 
 @triton.jit
@@ -347,15 +398,18 @@ def _correlation(
         inside = there
         if INSIDE == 0:
             inside = inside & (h >= 0) & (h < source_high) & (w >= 0) & (w < source_wide)
-        if RUNS:
-            at, to = tl.multiple_of(at, 8), tl.multiple_of(to, 8)
-        else:
-            if FROM == PIXELS:
-                at = tl.max_contiguous(at, 8)
-            elif FROM == ALIGNED_PIXELS:
-                at = tl.max_contiguous(tl.multiple_of(at, 8), 8)
-            if TO == ALIGNED_PIXELS:
-                to = tl.max_contiguous(tl.multiple_of(to, 8), 8)
+        if FROM == CHANNELS:
+            at = tl.multiple_of(at, 8)
+        elif FROM == PIXELS:
+            at = tl.max_contiguous(at, 8)
+        elif FROM == ALIGNED_PIXELS:
+            at = tl.max_contiguous(tl.multiple_of(at, 8), 8)
+        if TO == CHANNELS:
+            to = tl.multiple_of(to, 8)
+        elif TO == PIXELS:
+            to = tl.max_contiguous(to, 8)
+        elif TO == ALIGNED_PIXELS:
+            to = tl.max_contiguous(tl.multiple_of(to, 8), 8)
         read = tl.load(x + (at[:, None] + in_channel[None, :]), inside[:, None] & in_known[None, :], 0.0)
         pull = tl.load(grad + (to[:, None] + out_channel[None, :]), there[:, None] & out_known[None, :], 0.0)
         acc = tl.dot(tl.trans(pull), read, acc, input_precision=PRECISION)
@@ -678,7 +732,7 @@ def masked_conv2d(
     window, outputs = _Window(stride, padding, dilation), [_output(x, w, stride, padding, dilation) for w in weights]
     if outputs[0].shape[0] * outputs[0].shape[2] * outputs[0].shape[3] == 0:
         return outputs
-    simple = _simple(x, outputs[0], groups)
+    simple = _simple(x, outputs[0], weights[0], groups)
     first = 0
     with torch.cuda.device_of(x):
         while first < len(weights):
@@ -714,7 +768,7 @@ def masked_conv2d_backward(
     window = _Window(stride, padding, dilation)
     to_x = torch.empty_like(x, memory_format=memory_format(x, weights[0])) if of_x else x.new_empty(0)
     to_weights, to_biases, to_scales = [], [], []
-    simple = _simple(x, grads[0], groups)
+    simple = _simple(x, grads[0], weights[0], groups)
     with torch.cuda.device_of(x):
         for i, (grad, weight, scale) in enumerate(zip(grads, weights, scales, strict=True)):
             used = live[4 * i : 4 * i + 4]
@@ -749,10 +803,10 @@ def _output(x: Tensor, weight: Tensor, stride: list[int], padding: list[int], di
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
 
 
-def _simple(x: Tensor, y: Tensor, groups: int) -> bool:
+def _simple(x: Tensor, y: Tensor, weight: Tensor, groups: int) -> bool:
     """Whether the simpler kernels have to do."""
     pixels = max(tensor.shape[0] * tensor.shape[2] * tensor.shape[3] for tensor in (x, y))
-    return groups > 1 or x.dtype == torch.float64 or pixels > MOST_PIXELS
+    return groups > 1 or x.dtype == torch.float64 or pixels > MOST_PIXELS or sum(weight.shape[2:]) > 63
 
 
 def _alike(first: int, other: int, weights: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
