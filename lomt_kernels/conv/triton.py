@@ -298,6 +298,8 @@ def _product_kernel(
         phase, pixel_tile = pixel_tile // pixel_tiles, pixel_tile % pixel_tiles
     pixel = pixel_tile * BM + tl.arange(0, BM)
     there = pixel < pixels
+    if (FROM == ALIGNED_PIXELS) | (TO == ALIGNED_PIXELS):
+        there = pixel < pixels // RUN * RUN
     h, w, image = pixel // wide % high, pixel % wide, (pixel // wide // high).to(tl.int64)
     if BACK:
         begin_h, begin_w = phase // stride_w + padding_h, phase % stride_w + padding_w
@@ -318,9 +320,7 @@ def _product_kernel(
         origin = tl.max_contiguous(origin, 8)
     elif FROM == ALIGNED_PIXELS:
         origin = tl.max_contiguous(tl.multiple_of(origin, 8), 8)
-    inside = _inside(at_h, source_high, delta_h, KH, FAR) | (
-        _inside(at_w, source_wide, delta_w, KW, FAR) << KH
-    )
+    inside = _inside(at_h, source_high, delta_h, KH, FAR) | (_inside(at_w, source_wide, delta_w, KW, FAR) << KH)
     taps = tl.where(part * BN < live_cols, many_h * many_w, 0)
     col = part * BN + tl.arange(0, BN)
     acc = tl.zeros((BM, BN), tl.float32)
@@ -388,8 +388,8 @@ def _correlation(
             in_channel = tl.multiple_of(in_channel, 8)
         if TO == ALIGNED_PIXELS:
             out_channel = tl.multiple_of(out_channel, 8)
-    for begin in range(first, last, BP):
-        pixel = begin + tl.arange(0, BP)
+    for begin in range(first // RUN, tl.cdiv(last, RUN), BP // RUN):
+        pixel = begin * RUN + tl.arange(0, BP)
         there = pixel < last
         h, w, image = pixel // wide % high, pixel % wide, (pixel // wide // high).to(tl.int64)
         to = image * grad_n + h.to(tl.int64) * grad_h + w.to(tl.int64) * grad_w
@@ -435,6 +435,8 @@ def _weight_kernel(
     if (in_tile * BC < live_ins) & (out_tile * BO < live_outs):
         first = part * chunk
         last = tl.minimum(first + chunk, pixels)
+        if (FROM == ALIGNED_PIXELS) | (TO == ALIGNED_PIXELS):
+            last = last // RUN * RUN
         begin_h, begin_w = tap // KW * dilation_h - padding_h, tap % KW * dilation_w - padding_w
         acc = tl.zeros((BO, BC), tl.float32)
         runs = 0
@@ -643,6 +645,7 @@ def _pick_kernel(
     to = image * target_n + h * target_h + w * target_w
     from_row, to_col = row * source_c, col * target_c
     if PLANES:
+        there = pixel < pixels // RUN * RUN
         at, to = tl.max_contiguous(tl.multiple_of(at, 8), 8), tl.max_contiguous(tl.multiple_of(to, 8), 8)
         from_row, to_col = tl.multiple_of(from_row, 8), tl.multiple_of(to_col, 8)
     value = tl.load(source + (at[:, None] + from_row[None, :]), there[:, None] & read[None, :], 0.0)
@@ -813,6 +816,10 @@ def _alike(first: int, other: int, weights: Sequence[Tensor], outputs: Sequence[
     return weights[first].shape == weights[other].shape and outputs[first].stride() == outputs[other].stride()
 
 
+def _dense(vector: Tensor | None) -> Tensor | None:
+    return None if vector is None else vector.contiguous()
+
+
 def _precision(dtype: torch.dtype) -> str:
     return "tf32" if dtype == torch.float32 and torch.backends.cudnn.allow_tf32 else "ieee"
 
@@ -881,11 +888,22 @@ def _products(
         in_list, out_list = live[4 * i : 4 * i + 2], live[4 * i + 2 : 4 * i + 4]
         n, c, *others = weights[i].stride()
         _pack_kernel[(height * width + 2,)](
-            *(weights[i], scales[i], biases[i], *((*out_list, *in_list) if back else (*in_list, *out_list))),
+            *(
+                weights[i],
+                _dense(scales[i]),
+                _dense(biases[i]),
+                *((*out_list, *in_list) if back else (*in_list, *out_list)),
+            ),
             *(packed[i], lists[i], None if offsets is None else offsets[i]),
             *(rows, cols, *((n, c) if back else (c, n)), *others),
-            SCALES_ROWS=not back, DEAD_ZERO=dead_zero, KH=kernel[0], KW=kernel[1],
-            ROWS=tiles.k, COLS=tiles.n, BLOCK=256,
+            SCALES_ROWS=not back,
+            DEAD_ZERO=dead_zero,
+            KH=kernel[0],
+            KW=kernel[1],
+            ROWS=tiles.k,
+            COLS=tiles.n,
+            BLOCK=256,
+            num_warps=8,
             enable_fp_fusion=True,
         )
     inside = tuple(window.padding) == (0, 0) and (not back or taps == 1)
@@ -895,11 +913,21 @@ def _products(
         *(source, packed, lists, offsets, *targets, *[None] * (READERS - readers)),
         *(rows, cols, pixels, *size, *source.shape[2:], *target.shape[2:], *source.stride(), *target.stride()),
         *(*window.numbers, *steps),
-        BACK=back, ADD=add, READERS=readers, INSIDE=inside, PRECISION=precision,
+        BACK=back,
+        ADD=add,
+        READERS=readers,
+        INSIDE=inside,
+        PRECISION=precision,
         FROM=_lies(source, moved, (1, 1) if back and phases == 1 else stride, size),
         TO=_lies(target, False, (1, 1) if not back else stride, size),
-        KH=kernel[0], KW=kernel[1], BM=tiles.m, BN=tiles.n, BK=tiles.k,
-        num_warps=tiles.warps, num_stages=tiles.stages, enable_fp_fusion=True,
+        KH=kernel[0],
+        KW=kernel[1],
+        BM=tiles.m,
+        BN=tiles.n,
+        BK=tiles.k,
+        num_warps=tiles.warps,
+        num_stages=tiles.stages,
+        enable_fp_fusion=True,
     )
 
 
@@ -923,11 +951,18 @@ def _plain(
     pixels = target.shape[0] * target.shape[2] * target.shape[3]
     m, n = (16, 64) if target.stride(1) == 1 and target.shape[1] > 1 else (256, 1)
     _plain_kernel[(triton.cdiv(pixels, m) * triton.cdiv(target.shape[1], n),)](
-        *(source, weight, scales[0], biases[0], _lists(live, ins, outs, source), target),
+        *(source, weight, _dense(scales[0]), _dense(biases[0]), _lists(live, ins, outs, source), target),
         *(ins, outs, *each, pixels, *target.shape[2:], *source.shape[2:]),
         *(*source.stride(), *weight.stride(), *target.stride(), *window.numbers),
-        BACK=back, ADD=add, DEAD_ZERO=dead_zero, KH=weight.shape[2], KW=weight.shape[3],
-        BM=m, BN=n, enable_fp_fusion=True,
+        BACK=back,
+        ADD=add,
+        DEAD_ZERO=dead_zero,
+        KH=weight.shape[2],
+        KW=weight.shape[3],
+        BM=m,
+        BN=n,
+        num_warps=8,
+        enable_fp_fusion=True,
     )
 
 
@@ -975,7 +1010,11 @@ def _weight_grad(
         _plain_weight_kernel[(tiles * splits,)](
             *(x, grad, lists, partial, ins, outs, outs // groups, cols, pixels, *grad.shape[2:], *x.shape[2:], chunk),
             *places,
-            KH=kernel[0], KW=kernel[1], BM=m, BN=n, enable_fp_fusion=True,
+            KH=kernel[0],
+            KW=kernel[1],
+            BM=m,
+            BN=n,
+            enable_fp_fusion=True,
         )
     else:
         inside = tuple(window.padding) == (0, 0)
@@ -985,15 +1024,25 @@ def _weight_grad(
             INSIDE=inside,
             FROM=_lies(x, taps > 1 or not inside, window.stride, grad.shape[2:]),
             TO=_lies(grad, False, (1, 1), grad.shape[2:]),
-            KH=kernel[0], KW=kernel[1], PRECISION=precision,
-            BO=shape.m, BC=shape.n, BP=shape.k,
-            num_warps=shape.warps, num_stages=shape.stages, enable_fp_fusion=True,
+            KH=kernel[0],
+            KW=kernel[1],
+            PRECISION=precision,
+            BO=shape.m,
+            BC=shape.n,
+            BP=shape.k,
+            num_warps=shape.warps,
+            num_stages=shape.stages,
+            enable_fp_fusion=True,
         )
     _reduce_kernel[(outs * triton.cdiv(cols * taps, 256),)](
-        *(partial, lists, scale, target if wanted else None, raw if of_scale else None),
+        *(partial, lists, _dense(scale), target if wanted else None, raw if of_scale else None),
         *(ins, outs, *padded, splits, outs // groups, cols, *target.stride()),
-        RANKED=not simple, LAST=target.stride(1) == 1 and cols > 1, KH=kernel[0], KW=kernel[1],
-        BLOCK=256, enable_fp_fusion=True,
+        RANKED=not simple,
+        LAST=target.stride(1) == 1 and cols > 1,
+        KH=kernel[0],
+        KW=kernel[1],
+        BLOCK=256,
+        enable_fp_fusion=True,
     )
     return target, raw
 
@@ -1027,7 +1076,7 @@ def _moved(
         return
     rows, cols, high, wide_ = source.shape[1], *target.shape[1:]
     pixels = target.shape[0] * high * wide_
-    vectors = (None if scale is None else scale.contiguous(), None if shift is None else shift.contiguous())
+    vectors = _dense(scale), _dense(shift)
     flags = {"SCATTER": scatter, "RECTIFY": rectify, "enable_fp_fusion": True}
     last = [map_.is_contiguous(memory_format=torch.channels_last) for map_ in (source, target)]
     with torch.cuda.device_of(source):
@@ -1037,7 +1086,10 @@ def _moved(
             _rows_kernel[(triton.cdiv(pixels, m),)](
                 *(source, indices, *vectors, target, rows, cols, pixels),
                 **{"ALIGNED_FROM": _eights(source) and rows % 8 == 0, "ALIGNED_TO": cols % 8 == 0, **flags},
-                BM=m, ROWS=wide_rows, COLS=wide_cols, num_warps=8,
+                BM=m,
+                ROWS=wide_rows,
+                COLS=wide_cols,
+                num_warps=8,
             )
             return
         m, n = (16, 64) if target.stride(1) == 1 else (1024, 1)
