@@ -49,6 +49,8 @@ READERS = 4
 MOST_PIXELS = 2**31 - 2**12
 ROW = 2048
 """Channels of a pixel that are read whole at most, when some of them are moved."""
+ROW_BYTES = 2**14
+"""What a program that moves channels reads at once."""
 WORKSPACE = 2**26
 """Bytes of partial sums above which the pixels are not split further."""
 
@@ -949,7 +951,7 @@ def _plain(
     outs, ins = weight.shape[0], weight.shape[1] * groups
     each = (outs // groups, ins // groups) if back else (ins // groups, outs // groups)
     pixels = target.shape[0] * target.shape[2] * target.shape[3]
-    m, n = (16, 64) if target.stride(1) == 1 and target.shape[1] > 1 else (256, 1)
+    m, n = (8, 64) if target.stride(1) == 1 and target.shape[1] > 1 else (256, 1)
     _plain_kernel[(triton.cdiv(pixels, m) * triton.cdiv(target.shape[1], n),)](
         *(source, weight, _dense(scales[0]), _dense(biases[0]), _lists(live, ins, outs, source), target),
         *(ins, outs, *each, pixels, *target.shape[2:], *source.shape[2:]),
@@ -961,7 +963,6 @@ def _plain(
         KW=weight.shape[3],
         BM=m,
         BN=n,
-        num_warps=8,
         enable_fp_fusion=True,
     )
 
@@ -1082,7 +1083,7 @@ def _moved(
     with torch.cuda.device_of(source):
         if all(last) and 0 < rows <= ROW and cols <= ROW:
             wide_rows, wide_cols = triton.next_power_of_2(rows), triton.next_power_of_2(cols)
-            m = max(1, 8192 // max(wide_rows, wide_cols))
+            m = max(1, ROW_BYTES // (max(wide_rows, wide_cols) * source.element_size()))
             _rows_kernel[(triton.cdiv(pixels, m),)](
                 *(source, indices, *vectors, target, rows, cols, pixels),
                 **{"ALIGNED_FROM": _eights(source) and rows % 8 == 0, "ALIGNED_TO": cols % 8 == 0, **flags},
