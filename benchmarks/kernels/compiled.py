@@ -147,8 +147,8 @@ def conv_kernels() -> Iterator[dict[str, Any]]:
         yield from compiled(conv._plain_weight_kernel, dtype, {"KH": 3, "KW": 3, "BM": 64, "BN": 32})
         moved = {"SCATTER": False, "RECTIFY": True}
         yield from compiled(conv._pick_kernel, dtype, {**moved, "PLANES": True, "BM": 1024, "BN": 1})
-        many = conv.ROW_BYTES // (1024 * torch_dtype.itemsize)
-        rows = {"ALIGNED_FROM": True, "ALIGNED_TO": True, "BM": many, "ROWS": 1024, "COLS": 256}
+        many = conv.ROW_BYTES // (conv.ROW * torch_dtype.itemsize)
+        rows = {"ALIGNED_FROM": True, "ALIGNED_TO": True, "BM": many, "ROWS": conv.ROW, "COLS": 128}
         yield from compiled(conv._rows_kernel, dtype, {**moved, **rows}, num_warps=8)
     yield from compiled(conv._lists_kernel, "i32", {"BLOCK": 256})
 

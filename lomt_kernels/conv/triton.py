@@ -47,8 +47,8 @@ NUMBERS = [
 READERS = 4
 """Readers of one map that a launch serves at most."""
 MOST_PIXELS = 2**31 - 2**12
-ROW = 2048
-"""Channels of a pixel that are read whole at most, when some of them are moved."""
+ROW = 512
+"""Channels of a pixel that are read whole at most, when some of them are moved: each shuffle moves 32."""
 ROW_BYTES = 2**14
 """What a program that moves channels reads at once."""
 WORKSPACE = 2**26
