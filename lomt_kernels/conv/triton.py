@@ -793,8 +793,9 @@ def masked_conv2d_backward(
                     to_scales.append(parts.sum((1, 3, 4)).reshape(-1))
             if of_biases:
                 to_bias = grad.sum((0, 2, 3))
-                if dead_zero and live[4 * i + 2] is not None:
-                    to_bias = torch.where(LiveList(*live[4 * i + 2 : 4 * i + 4]).mask, to_bias, 0)
+                indices, count = live[4 * i + 2 : 4 * i + 4]
+                if dead_zero and indices is not None and count is not None:
+                    to_bias = torch.where(LiveList(indices, count).mask, to_bias, 0)
                 to_biases.append(to_bias)
     return to_x, to_weights, to_biases, to_scales
 
