@@ -428,6 +428,9 @@ def _weight_kernel(
     PRECISION: tl.constexpr, BO: tl.constexpr, BC: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
     TAPS: tl.constexpr = KH * KW
+    # What is read number by number needs an address each: fewer at once.
+    SPARSE: tl.constexpr = (FROM != ALIGNED_PIXELS) & (BP > 16)
+    FEW: tl.constexpr = BP // 2 if SPARSE else BP
     out_tiles, in_tiles = tl.cdiv(outs, BO), tl.cdiv(ins, BC)
     program = tl.program_id(0)
     tap, out_tile = program % TAPS, program // TAPS % out_tiles
@@ -456,7 +459,7 @@ def _weight_kernel(
                 acc, x, grad, lists, out_list, live_ins, live_outs, first, last, in_tile, out_tile,
                 high, wide, source_high, source_wide,
                 source_n, source_c, source_h, source_w, grad_n, grad_c, grad_h, grad_w,
-                stride_h, stride_w, begin_h, begin_w, FROM, TO, False, INSIDE, PRECISION, BO, BC, BP,
+                stride_h, stride_w, begin_h, begin_w, FROM, TO, False, INSIDE, PRECISION, BO, BC, FEW,
             )  # fmt: skip
         row = (_long(part) * TAPS + tap) * (out_tiles * BO) + (out_tile * BO + tl.arange(0, BO))
         col = in_tile * BC + tl.arange(0, BC)

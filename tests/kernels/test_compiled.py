@@ -16,7 +16,7 @@ def check(rows):
     assert {row["sm"] for row in rows} == set(compiled.ARCHITECTURES)
     for row in rows:
         assert row["spilled"] <= compiled.SPILLS[row["backend"]], row
-        tiled = row["kernel"].startswith((*PRODUCTS, "plain_weight_kernel"))
+        tiled = row["kernel"].startswith((*PRODUCTS, "plain_weight_kernel", "pack_kernel"))
         assert row["registers"] <= (255 if tiled else 168), row
         assert row["shared"] <= (SHARED[row["sm"]] if tiled else 48 * 1024), row
         assert row.get("narrow_offsets", 0) == 0, row
