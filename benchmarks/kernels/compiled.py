@@ -21,6 +21,13 @@ ROOT = Path(__file__).parent.parent.parent
 ARCHITECTURES = (80, 90)
 SPILLS = {"triton": 1, "cuda": 0}
 """Stores of a register that are let pass: ptxas saves one now and then, once, to stay below a limit of its own."""
+INSTRUCTIONS = {
+    "wgmma": r"wgmma\.mma_async",
+    "mma": r"\bmma\.sync",
+    "async_16": r"cp\.async\.c[ag]\.shared\.global[^;]*, (?:0x10|16)\b",
+    "vectors": r"(?:ld|st)\.global\S*\.v4",
+}
+"""Products of tensor cores, and transfers of 16 bytes, as they are written in PTX."""
 TYPES = {"f": "float", "d": "double"}
 KERNEL = re.compile(r"\d([a-z_]+_kernel)(?:I(?:NS_\d+(One[A-Za-z]+?)I)?(?:(?:N4lomt|NS_)?\d*([A-Za-z]\w*?))E)?")
 """A kernel's name as the linker knows it: its own, the optimizer's, the weights' type."""
@@ -29,10 +36,6 @@ RESOURCES = re.compile(r"Function ([\w.$]+):\s*\n?\s*REG:(\d+) STACK:\d+ SHARED:
 
 def triton_kernels() -> Iterator[dict[str, Any]]:
     """Each Triton kernel of each operation, for float32 and bfloat16, for each architecture."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
     from lomt_kernels.prox import triton as prox
     from lomt_kernels.shrink import triton as shrink
 
@@ -81,23 +84,99 @@ def triton_kernels() -> Iterator[dict[str, Any]]:
         for run in (9, 4608):
             of_a_step = "CONCAVE" in constants
             many, members = prox.blocks(run, constants["CONCAVE"]) if of_a_step else shrink.blocks(run)
-            sizes = constants | {"GROUPS": many, "MEMBERS": members}
-            source = ASTSource(kernel, {**signature, **dict.fromkeys(sizes, "constexpr")}, sizes)
-            for architecture in ARCHITECTURES:
-                done = triton.compile(source, GPUTarget("cuda", architecture, 32), {"enable_fp_fusion": True})
-                shape = ", ".join(f"{name}={value}" for name, value in sizes.items() if value is not None)
-                name = f"{kernel.__name__.strip('_')}({dtype}, {shape})"
-                row = {
-                    "backend": "triton",
-                    "kernel": name,
-                    "sm": architecture,
-                    "narrow_offsets": narrow(done.asm["ttir"]),
-                }
-                with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-                    file.write(done.asm["cubin"])
-                    file.flush()
-                    (found,) = resources(Path(file.name))
-                yield row | found | {"kernel": name}
+            yield from _compiled(kernel, dtype, signature, constants | {"GROUPS": many, "MEMBERS": members})
+    yield from conv_kernels()
+
+
+def conv_kernels() -> Iterator[dict[str, Any]]:
+    """The channel-masked convolution's, with ``mma`` and ``wgmma`` instructions and 16-byte transfers counted."""
+    import torch
+
+    from lomt_kernels.conv import triton as conv
+
+    any_, channels, pixels = conv.ANY.value, conv.CHANNELS.value, conv.ALIGNED_PIXELS.value
+    products = {"lists": "i32", "biases": "fp32", **dict.fromkeys(("scale", "shift", "partial", "raw"), "fp32")}
+    products |= dict.fromkeys(("row_indices", "row_count", "col_indices", "col_count", "indices"), "i32")
+    products |= dict.fromkeys(("in_indices", "in_count", "out_indices", "out_count"), "i32")
+    of_maps = ("source", "target", "target1", "target2", "target3", "packed", "weight", "bias", "x", "grad")
+
+    def compiled(kernel: Any, dtype: str, constants: dict[str, Any], **options: int) -> Iterator[dict[str, Any]]:
+        types = {**products, **dict.fromkeys(of_maps, dtype)}
+        signature = {name: f"*{types[name]}" if name in types else "i32" for name in kernel.arg_names}
+        return _compiled(kernel, dtype, signature, constants, **options)
+
+    for dtype, precision in (("bf16", "ieee"), ("fp32", "ieee"), ("fp32", "tf32")):
+        torch_dtype = torch.bfloat16 if dtype == "bf16" else torch.float32
+        shape = conv.product_tiles(torch_dtype, precision, 256, 256, 1 << 17, 132)
+        small = conv.product_tiles(torch_dtype, precision, 256, 256, 1 << 10, 132)
+        tiles = {"BM": shape.m, "BN": shape.n, "BK": shape.k, "PRECISION": precision}
+        options = {"num_warps": shape.warps, "num_stages": shape.stages}
+        tap = {"KH": 1, "KW": 1, "INSIDE": True}
+        taps = {"KH": 3, "KW": 3, "INSIDE": False}
+        flags = {"BACK": False, "ADD": False, "READERS": 1, "target1": None, "target2": None, "target3": None}
+        last = {"FROM": channels, "TO": channels}
+        yield from compiled(conv._product_kernel, dtype, {**flags, **last, **taps, **tiles}, **options)
+        back = flags | {"BACK": True, "biases": None}
+        weights = conv.weight_tiles(torch_dtype, precision, 256, 256)
+        sums = {"BO": weights.m, "BC": weights.n, "BP": weights.k, "PRECISION": precision}
+        of_weights = {"num_warps": weights.warps, "num_stages": weights.stages}
+        yield from compiled(conv._weight_kernel, dtype, {**last, **taps, **sums}, **of_weights)
+        if dtype == "bf16":
+            others = flags | {"READERS": 4}
+            others = {name: value for name, value in others.items() if value is not None}
+            yield from compiled(conv._product_kernel, dtype, {**others, **last, **taps, **tiles}, **options)
+            yield from compiled(conv._product_kernel, dtype, {**flags, **last, **tap, **tiles}, **options)
+            yield from compiled(conv._product_kernel, dtype, {**back, **last, **taps, **tiles}, **options)
+            added = back | {"ADD": True}
+            yield from compiled(conv._product_kernel, dtype, {**added, **last, **taps, **tiles}, **options)
+            planes = {"FROM": pixels, "TO": pixels}
+            yield from compiled(conv._product_kernel, dtype, {**flags, **planes, **tap, **tiles}, **options)
+            yield from compiled(conv._weight_kernel, dtype, {**planes, **tap, **sums}, **of_weights)
+            anyhow = {"FROM": any_, "TO": any_}
+            tiles |= {"BM": small.m, "BN": small.n, "BK": small.k}
+            options = {"num_warps": small.warps, "num_stages": small.stages}
+            yield from compiled(conv._product_kernel, dtype, {**flags, **anyhow, **taps, **tiles}, **options)
+        if precision == "tf32":
+            continue
+        sizes = {"KH": 3, "KW": 3, "BLOCK": 256}
+        packs = {"SCALES_ROWS": True, "DEAD_ZERO": False, "ROWS": shape.k, "COLS": shape.n}
+        yield from compiled(conv._pack_kernel, dtype, {**packs, **sizes}, num_warps=8)
+        yield from compiled(conv._reduce_kernel, dtype, {"RANKED": True, "LAST": False, **sizes})
+        plain = {"BACK": True, "ADD": False, "DEAD_ZERO": True, "KH": 3, "KW": 3, "BM": 8, "BN": 64}
+        yield from compiled(conv._plain_kernel, dtype, plain)
+        yield from compiled(conv._plain_weight_kernel, dtype, {"KH": 3, "KW": 3, "BM": 64, "BN": 32})
+        moved = {"SCATTER": False, "RECTIFY": True}
+        yield from compiled(conv._pick_kernel, dtype, {**moved, "PLANES": True, "BM": 1024, "BN": 1})
+        many = conv.ROW_BYTES // (conv.ROW * torch_dtype.itemsize)
+        rows = {"ALIGNED_FROM": True, "ALIGNED_TO": True, "BM": many, "ROWS": conv.ROW, "COLS": 128}
+        yield from compiled(conv._rows_kernel, dtype, {**moved, **rows}, num_warps=8)
+    yield from compiled(conv._lists_kernel, "i32", {"BLOCK": 256})
+
+
+def _compiled(
+    kernel: Any, dtype: str, signature: dict[str, str], constants: dict[str, Any], **options: int
+) -> Iterator[dict[str, Any]]:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    signature = {**signature, **dict.fromkeys(constants, "constexpr")}
+    # Tensors begin where 16 divides, as they do when Triton is called.
+    aligned = {
+        (i,): [["tt.divisibility", 16]] for i, name in enumerate(kernel.arg_names) if signature[name].startswith("*")
+    }
+    source = ASTSource(kernel, signature, constants, aligned)
+    for architecture in ARCHITECTURES:
+        done = triton.compile(source, GPUTarget("cuda", architecture, 32), {"enable_fp_fusion": True, **options})
+        shape = ", ".join(f"{name}={value}" for name, value in constants.items() if value is not None)
+        name = f"{kernel.__name__.strip('_')}({dtype}, {shape})"
+        row = {"backend": "triton", "sm": architecture, "narrow_offsets": narrow(done.asm["ttir"])}
+        row |= {what: len(re.findall(pattern, done.asm["ptx"])) for what, pattern in INSTRUCTIONS.items()}
+        with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+            file.write(done.asm["cubin"])
+            file.flush()
+            (found,) = resources(Path(file.name))
+        yield row | found | {"kernel": name, "shared": max(found["shared"], done.metadata.shared)}
 
 
 def narrow(ttir: str) -> int:
@@ -153,8 +232,8 @@ def main() -> int:
     rows = list(triton_kernels())
     if shutil.which("nvcc"):
         rows += cuda_kernels()
-    columns = ("backend", "kernel", "sm", "registers", "spilled", "shared", "narrow_offsets")
-    print(f"| {' | '.join(columns)} |\n|---|---|--:|--:|--:|--:|--:|")
+    columns = ("backend", "kernel", "sm", "registers", "spilled", "shared", "narrow_offsets", *INSTRUCTIONS)
+    print(f"| {' | '.join(columns)} |\n|---|---{'|--:' * (len(columns) - 2)}|")
     for row in rows:
         print(f"| {' | '.join(str(row.get(column, '')) for column in columns)} |")
     if asked.json:

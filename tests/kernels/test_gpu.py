@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lomt_kernels import LiveList, group_alive, group_norms, group_shrink, prox_adamw_, prox_sgd_
+from lomt_kernels.conv import gather_channels, masked_conv2d, masked_conv2d_readers
 from lomt_kernels.prox.function import new_norms
 from tests.kernels.conftest import available
 from tests.kernels.weights import DTYPES, SHAPES, fits, weight
@@ -392,3 +393,222 @@ def test_the_same_bits_of_steps(prox):
         first.step([x.clone() for x in g], prices, prox)
         again.step([x.clone() for x in g], prices, prox)
     assert all(torch.equal(a, b) for a, b in zip(first.state(), again.state(), strict=True))
+
+
+# --- The channel-masked convolution.
+
+CONVS = [
+    # input, outputs, kernel, stride, padding, dilation, groups
+    ((2, 64, 16, 16), 96, 3, 1, 1, 1, 1),
+    ((2, 256, 16, 8), 160, 1, 1, 0, 1, 1),
+    ((2, 37, 13, 11), 29, 3, 2, 1, 1, 1),
+    ((2, 48, 15, 17), 40, 3, 1, 4, 4, 1),
+    ((2, 64, 17, 16), 64, 1, 2, 0, 1, 1),
+    ((3, 24, 9, 9), 72, (2, 4), (3, 2), (0, 2), (1, 3), 1),
+    ((2, 32, 9, 9), 64, 3, 2, 1, 1, 32),
+    ((2, 24, 9, 9), 12, 3, 1, 1, 1, 2),
+    ((1, 1, 1, 1), 1, 1, 1, 0, 1, 1),
+    ((0, 16, 8, 8), 16, 3, 1, 1, 1, 1),
+]
+CLOSE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 3e-3}
+
+
+@pytest.fixture(params=["cuda", "triton"])
+def conv(request):
+    """Every GPU backend of the convolution that works here; in float32 it computes in float32."""
+    available(request.param, device="cuda", operation="masked_conv2d")
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield request.param
+    torch.backends.cudnn.allow_tf32 = before
+
+
+def some(channels, kind, generator):
+    """Live channels: none, one, every one, single ones, or runs of eight."""
+    if kind == "runs":
+        return (torch.rand((channels + 7) // 8, generator=generator) < 0.6).repeat_interleave(8)[:channels]
+    share = {"none": 0.0, "all": 1.1, "single": 0.5}[kind]
+    return torch.rand(channels, generator=generator) < share
+
+
+def convolved(case, dtype, kind, layout, readers=1, scaled=False, dead_out="bias", revive=False):
+    """A call's tensors on the CPU, in float64 but rounded to a dtype, and its other arguments."""
+    shape, outs, kernel, stride, padding, dilation, groups = case
+    kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+    generator = torch.Generator().manual_seed(3)
+
+    def numbers(*size):
+        found = torch.randn(size, generator=generator, dtype=torch.float64).to(dtype).double()
+        return found.contiguous(memory_format=layout) if len(size) == 4 else found
+
+    tensors = [numbers(*shape)]
+    tensors += [numbers(outs, shape[1] // groups, *kernel) for _ in range(readers)]
+    tensors += [numbers(outs) for _ in range(readers)]
+    tensors += [numbers(shape[1]) for _ in range(readers if scaled else 0)]
+    masks = [[some(n, kind, generator) for _ in range(readers)] for n in (shape[1], outs)]
+    how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return tensors, masks, how | {"dead_out": dead_out, "revive": revive}
+
+
+def gradients(tensors, masks, how, backend, device, dtype):
+    """Outputs and all gradients."""
+    readers = len(masks[0])
+    x, *rest = (t.to(device, dtype).requires_grad_() for t in tensors)
+    parts = [rest[i : i + readers] for i in range(0, len(rest), readers)]
+    live_in, live_out = ([mask.to(device) for mask in part] for part in masks)
+    scales = parts[2] if len(parts) > 2 else None
+    lists = {"live_in": live_in, "live_out": live_out, "scales": scales}
+    outputs = masked_conv2d_readers(x, *parts[:2], **how, **lists, backend=backend)
+    generator = torch.Generator().manual_seed(4)
+    pulls = []
+    for y in outputs:
+        pull = torch.randn(y.shape, generator=generator).to(torch.bfloat16).to(device, dtype)  # the same in all dtypes
+        pulls.append(pull.contiguous(memory_format=torch.channels_last) if y.stride(1) == 1 else pull)
+    return [*outputs, *torch.autograd.grad(outputs, [x, *rest], pulls)]
+
+
+def convolves(backend, case, dtype, kind, layout=torch.channels_last, **more):
+    tensors, masks, how = convolved(case, dtype, kind, layout, **more)
+    expected = gradients(tensors, masks, how, "reference", "cpu", torch.float64)
+    found = gradients(tensors, masks, how, backend, "cuda", dtype)
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == dtype
+        assert a.shape == b.shape
+        if b.numel():
+            error = float((a.detach().cpu().double() - b.detach()).abs().max())
+            assert error <= CLOSE[dtype] * float(b.detach().abs().max()), (error, a.shape)
+    zeros = len(masks[0])  # outputs, then the input's gradient
+    assert torch.equal(found[zeros].cpu() == 0, expected[zeros].to(dtype) == 0)
+
+
+LAYOUTS = [(case, torch.channels_last, torch.bfloat16) for case in CONVS]
+LAYOUTS += [(case, torch.contiguous_format, torch.bfloat16) for case in CONVS[:3]]
+LAYOUTS += [(case, torch.channels_last, torch.float32) for case in CONVS[:3]]
+"""Not all of all: each kind takes seconds to compile."""
+
+
+@pytest.mark.parametrize("kind", ["runs", "single"])
+@pytest.mark.parametrize(("case", "layout", "dtype"), LAYOUTS, ids=str)
+def test_convolutions_against_the_reference(conv, case, layout, dtype, kind):
+    if kind == "single" and case[0][1] % 8:
+        pytest.skip("there are no runs to differ from")
+    convolves(conv, case, dtype, kind, layout)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
+def test_other_dtypes_of_convolutions(conv, dtype):
+    convolves(conv, CONVS[0], dtype, "runs")
+    convolves(conv, CONVS[2], dtype, "single", torch.contiguous_format)
+
+
+@pytest.mark.parametrize("kind", ["none", "all", "runs", "single"])
+def test_more_of_convolutions(conv, kind):
+    for dead_out in ("bias", "zero"):
+        for revive in (False, True):
+            convolves(conv, CONVS[0], torch.bfloat16, kind, scaled=True, dead_out=dead_out, revive=revive)
+    convolves(conv, CONVS[0], torch.bfloat16, kind, readers=5)
+
+
+def test_small_convolutions_for_the_sanitizer(conv):
+    for case in (CONVS[2], CONVS[5], CONVS[7]):
+        for kind in ("runs", "single"):
+            convolves(conv, case, torch.bfloat16, kind)
+
+
+def test_a_graph_replays_with_another_mask(conv):
+    tensors, masks, how = convolved(CONVS[0], torch.bfloat16, "runs", torch.channels_last, scaled=True)
+    x, W, bias, scale = (t.to("cuda", torch.bfloat16).requires_grad_() for t in tensors)
+    lists = [LiveList.of(mask[0].cuda(), len(mask[0])) for mask in masks]
+    pull = torch.randn(2, 96, 16, 16, device="cuda", dtype=torch.bfloat16)
+
+    def step(live, backend):
+        y = masked_conv2d(x, W, bias, **how, live_in=live[0], live_out=live[1], scale=scale, backend=backend)
+        return y, *torch.autograd.grad(y, (x, W, bias, scale), pull)
+
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        step(lists, conv)  # compiled before the capture
+    stream.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = step(lists, conv)
+    generator = torch.Generator().manual_seed(5)
+    for kind in ("single", "none", "runs", "all"):
+        for to, mask in zip(lists, masks, strict=True):
+            new = LiveList.of(some(len(mask[0]), kind, generator).cuda(), len(mask[0]))
+            to.indices.copy_(new.indices)
+            to.count.copy_(new.count)
+        graph.replay()
+        for a, b in zip(found, step(lists, "reference"), strict=True):
+            assert float((a - b).abs().max()) <= 2e-2 * float(b.abs().max()), kind
+
+
+def test_no_word_of_convolutions_to_the_host(conv):
+    tensors, masks, how = convolved(CONVS[0], torch.bfloat16, "single", torch.channels_last, scaled=True)
+    x, W, bias, scale = (t.to("cuda", torch.bfloat16).requires_grad_() for t in tensors)
+    live_in, live_out = (mask[0].cuda() for mask in masks)
+    for mode in ("default", "error"):
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode(mode)
+        try:
+            y = masked_conv2d(
+                x, W, bias, **how | {"dead_out": "zero"}, live_in=live_in, live_out=live_out, scale=scale, backend=conv
+            )
+            y.sum().backward()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def test_the_same_bits_of_convolutions(conv):
+    tensors, masks, how = convolved(CONVS[0], torch.bfloat16, "single", torch.channels_last)
+    first = gradients(tensors, masks, how, conv, "cuda", torch.bfloat16)
+    for _ in range(3):
+        again = gradients(tensors, masks, how, conv, "cuda", torch.bfloat16)
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_dead_channels_are_not_read(conv):
+    tensors, masks, how = convolved(CONVS[0], torch.bfloat16, "single", torch.channels_last)
+    expected = gradients(tensors, masks, how, conv, "cuda", torch.bfloat16)
+    dead_in, dead_out = ~masks[0][0], ~masks[1][0]
+    tensors[0][:, dead_in] = math.nan
+    tensors[1][:, dead_in] = math.nan
+    tensors[1][dead_out] = math.nan
+    found = gradients(tensors, masks, how, conv, "cuda", torch.bfloat16)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_map_of_more_than_two_to_the_31_numbers(conv):
+    if torch.cuda.mem_get_info()[0] < 40e9:
+        pytest.skip("less than 40 GB are free")
+    how = {"device": "cuda", "dtype": torch.bfloat16}
+    x = torch.zeros(9, 64, 2048, 2048, **how).contiguous(memory_format=torch.channels_last).requires_grad_()
+    W, mask = torch.zeros(64, 64, 1, 1, **how), torch.zeros(64, device="cuda", dtype=torch.bool)
+    mask[-8:] = True
+    W[-1, -1] = 2.0
+    with torch.no_grad():
+        x[-1, -1, -1, -1] = 3.0
+    y = masked_conv2d(x, W, live_in=mask, live_out=mask, backend=conv)
+    assert y[-1, -1, -1, -1] == 6.0
+    (to_x,) = torch.autograd.grad(y, x, y.detach())
+    assert to_x[-1, -1, -1, -1] == 12.0
+    assert gather_channels(x.detach(), mask.nonzero()[:, 0], backend=conv)[-1, -1, -1, -1] == 3.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
+@pytest.mark.parametrize("shape", [(2, 64, 16, 16), (2, 37, 5, 7), (2, 1024, 4, 8), (1, 1, 3, 3)], ids=str)
+def test_gathered_channels(conv, shape, layout, dtype):
+    x = torch.randn(shape).to(dtype).contiguous(memory_format=layout)
+    scale, shift = torch.randn(shape[1]), torch.randn(shape[1])
+    indices = torch.randperm(shape[1])[: (shape[1] + 1) // 2]
+    results = []
+    for device, backend in (("cpu", "reference"), ("cuda", conv)):
+        moved = [t.to(device).requires_grad_() for t in (x, scale)]
+        y = gather_channels(
+            moved[0], indices.to(device), scale=moved[1], shift=shift.to(device), rectify=True, backend=backend
+        )
+        results.append([y, *torch.autograd.grad(y, moved, torch.ones_like(y))])
+    for a, b in zip(results[1], results[0], strict=True):
+        assert a.stride() == b.stride()
+        torch.testing.assert_close(a.cpu(), b, rtol=8 * torch.finfo(dtype).eps, atol=8 * torch.finfo(dtype).eps)
