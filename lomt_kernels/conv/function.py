@@ -195,7 +195,7 @@ def masked_conv2d_readers(
         if torch.is_grad_enabled() and any(
             tensor is not None and tensor.requires_grad for tensor in (x, *weights, *biases, *scales)
         ):
-            found = list(_MaskedConv2d.apply(how, readers, x, *weights, *biases, *scales, *live))
+            found = list(_apply(how, readers, x, *weights, *biases, *scales, *live))
         else:
             found = registry.direct("masked_conv2d", x)(
                 x, weights, biases, live, scales, *window, groups, how.dead_zero, chosen
@@ -250,6 +250,15 @@ class _MaskedConv2d(torch.autograd.Function):
             for found, scale in zip(to_scales, scales, strict=True)
         ]
         return None, None, to_x if wanted[0] else None, *to_weights, *to_biases, *to_scales, *[None] * len(live)
+
+
+def _apply(*arguments: Any) -> tuple[Tensor, ...]:
+    """``_MaskedConv2d.apply``, which looks up a signature at each call; that takes longer than all else here."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        found: tuple[Tensor, ...] = _MaskedConv2d.apply(*arguments)
+    else:
+        found = super(torch.autograd.Function, _MaskedConv2d).apply(*arguments)
+    return found
 
 
 def _parted(tensors: Sequence[Any], readers: int) -> tuple[Sequence[Any], ...]:

@@ -198,9 +198,9 @@ def _raw_grad_weight(grad: Tensor, x: Tensor, reader: _Reader, window: Window, g
             grad = torch.where(_mask(reader.outs, weight.shape[0])[None, :, None, None], grad, 0)
             x = torch.where(_mask(reader.ins, x.shape[1])[None, :, None, None], x, 0)
         # torch can't make the gradient of some strided weights.
-        weight = weight.clone(memory_format=torch.contiguous_format)
+        plain = weight.clone(memory_format=torch.contiguous_format)
         raw = torch.ops.aten.convolution_backward(
-            *(grad, x, weight, None, *window, False, [0, 0], groups, [False, True, False])
+            *(grad, x, plain, None, *window, False, [0, 0], groups, [False, True, False])
         )[1]
         return _alive(raw, reader, groups).contiguous(memory_format=own_format(weight))
     raw = new_like(weight)

@@ -804,7 +804,7 @@ def masked_conv2d_backward(
 
 
 def _output(x: Tensor, weight: Tensor, stride: list[int], padding: list[int], dilation: list[int]) -> Tensor:
-    high, wide_ = output_size(x.shape[2:], weight.shape[2:], stride, padding, dilation)  # type: ignore[arg-type]
+    high, wide_ = output_size(x.shape[2:], weight.shape[2:], stride, padding, dilation)
     shape = (x.shape[0], weight.shape[0], high, wide_)
     # Of a shape that both layouts have alike, torch's contiguous() keeps the contiguous one's strides.
     both = shape[1] == 1 or (high, wide_) == (1, 1)
