@@ -14,6 +14,7 @@ def compare(
     check: Callable[[], None],
     before: Callable[[str], None] | None = None,
     rounds: int = 21,
+    warmup: int = 2,
     floor: str | None = None,
     moved: int = 0,
     where: dict[str, Any],
@@ -27,6 +28,7 @@ def compare(
         check: raises where ours computes something else than the reference; nothing is measured then.
         before: called before each call, with its name, or "ours", and not measured.
         rounds: how many times all of them run.
+        warmup: how many times they run before that.
         floor: the name of the one that the memory sets as a limit.
         moved: bytes that have to be read and written at least.
         where: what tells this comparison from others, for the table.
@@ -44,7 +46,7 @@ def compare(
         if before is not None:
             before("ours")
 
-    benchmark.pedantic(ours, setup=others_first, rounds=rounds, warmup_rounds=2)
+    benchmark.pedantic(ours, setup=others_first, rounds=rounds, warmup_rounds=warmup)
     kept = {name: sorted(values[-rounds:]) for name, values in times.items()}
     benchmark.extra_info.update(
         where=where,

@@ -19,10 +19,10 @@ from lomt_kernels import LiveList, masked_conv2d, masked_conv2d_readers
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 MODES = ("forward", "both", "both, dense grad_W")
 BATCH = 8
-ROUNDS = 5
+ROUNDS = 3
 CASES = [
     *((layout, "forward", live) for layout in FORMATS for live in (1, 0.9, 0.75, 0.5, 0.25, 0.1)),
-    *(("channels_last", "both", live) for live in (1, 0.9, 0.75, 0.5, 0.25, 0.1)),
+    *(("channels_last", "both", live) for live in (1, 0.75, 0.5, 0.25, 0.1)),
     *(("contiguous", "both", live) for live in (0.75, 0.5, 0.25)),
     ("channels_last", "both, dense grad_W", 0.5),
 ]
@@ -34,14 +34,14 @@ Call = Callable[[], object]
 class Problem:
     """One layer with some live input channels, and everything that computes it."""
 
-    def __init__(self, layer: Layer, layout: str, live: float) -> None:
+    def __init__(self, layer: Layer, layout: str, live: float, batch: int = BATCH) -> None:
         generator = torch.Generator().manual_seed(0)
         self.format = FORMATS[layout]
 
         def tensor(*sizes: int) -> Tensor:
             return torch.randn(sizes, generator=generator).contiguous(memory_format=self.format).requires_grad_()
 
-        self.x = tensor(BATCH, layer.inputs, layer.size, layer.size)
+        self.x = tensor(batch, layer.inputs, layer.size, layer.size)
         self.weight = tensor(layer.outputs, layer.inputs, layer.kernel, layer.kernel)
         alive = torch.randperm(layer.inputs, generator=generator)[: max(1, round(live * layer.inputs))]
         self.numbers = alive.sort().values
@@ -127,8 +127,9 @@ def test_convolution(benchmark, layout, mode, live, layer):
         benchmark,
         ours,
         others,
-        check=problem.check,
+        check=Problem(layer, layout, live, batch=1).check,
         rounds=ROUNDS,
+        warmup=1,
         where={"operation": "masked_conv2d", "layer": str(layer), "layout": layout, "mode": mode, "live": live},
     )
 
@@ -167,5 +168,6 @@ def test_readers(benchmark, layer, layout, mode):
         {"four calls": measured(apart), "four dense": measured(dense)},
         check=check,
         rounds=ROUNDS,
+        warmup=1,
         where={"operation": "four readers", "layer": str(layer), "layout": layout, "mode": mode, "live": 0.25},
     )

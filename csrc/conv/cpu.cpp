@@ -267,29 +267,31 @@ struct Packing {
 
 // --- Tiles.
 
+// Rows and columns of the grid, of some images.
 struct Tile {
-  int64_t image, images, row, rows;  // of the grid
+  int64_t image, images, row, rows, column, columns;
 };
 
+// Equal shares of a range, about `size` each.
+std::vector<std::pair<int64_t, int64_t>> shares(int64_t range, int64_t size) {
+  std::vector<std::pair<int64_t, int64_t>> found;
+  const int64_t count = ceil_div(range, std::max<int64_t>(1, size));
+  for (int64_t i = 0; i < count; ++i) found.emplace_back(range * i / count, range * (i + 1) / count - range * i / count);
+  return found;
+}
+
+// The same place of all images one after the other: their windows lie alike.
 std::vector<Tile> tiles_of(int64_t batch, const int64_t grid[2], int64_t pixels) {
   std::vector<Tile> tiles;
   const int64_t of_image = grid[0] * grid[1];
   if (of_image == 0) return tiles;
   if (of_image <= pixels) {
-    const int64_t parts = ceil_div(batch, std::max<int64_t>(1, pixels / of_image));
-    for (int64_t i = 0; i < parts; ++i) {
-      const int64_t first = batch * i / parts;
-      tiles.push_back({first, batch * (i + 1) / parts - first, 0, grid[0]});
-    }
+    for (const auto& [image, images] : shares(batch, pixels / of_image)) tiles.push_back({image, images, 0, grid[0], 0, grid[1]});
     return tiles;
   }
-  // The same rows of all images one after the other: their windows lie alike.
-  const int64_t parts = ceil_div(grid[0], std::max<int64_t>(1, (pixels + grid[1] / 2) / grid[1]));
-  for (int64_t i = 0; i < parts; ++i)
-    for (int64_t n = 0; n < batch; ++n) {
-      const int64_t first = grid[0] * i / parts;
-      tiles.push_back({n, 1, first, grid[0] * (i + 1) / parts - first});
-    }
+  for (const auto& [column, columns] : shares(grid[1], 2 * pixels))
+    for (const auto& [row, rows] : shares(grid[0], (pixels + columns / 2) / columns))
+      for (int64_t n = 0; n < batch; ++n) tiles.push_back({n, 1, row, rows, column, columns});
   return tiles;
 }
 
@@ -322,8 +324,8 @@ struct Windows {
   std::vector<int32_t> places;                    // (tap, pixel), or -1
   std::vector<int32_t> order;                     // where each pixel is computed, and stands in `places`
   int64_t pixels;
-  static constexpr std::array<int64_t, 3> kNever{-1, -1, -1};
-  std::array<int64_t, 3> laid = kNever;  // images and rows of the tile before, and if some lay outside, its first row
+  static constexpr std::array<int64_t, 5> kNever{-1, -1, -1, -1, -1};
+  std::array<int64_t, 5> laid = kNever;  // images, rows and columns of the tile before; if some lay outside, its first row
 
   // Returns whether the tile's windows lie as those of the tile before.
   bool lay(const Tile& tile, const Sweep& sweep, int64_t height, int64_t width) {
@@ -339,19 +341,20 @@ struct Windows {
           slots[n * height + y] = static_cast<int32_t>(rows.size());
           rows.emplace_back(static_cast<int32_t>(tile.image + n), static_cast<int32_t>(y));
         }
-    const std::array<int64_t, 3> now{tile.images, tile.rows, within ? -1 : tile.row};
+    const std::array<int64_t, 5> now{tile.images, tile.rows, within ? -1 : tile.row, tile.column, tile.columns};
     if (now == laid) return true;
     laid = now;
-    lay_columns(sweep, width);
-    pixels = tile.images * tile.rows * sweep.grid[1];
+    lay_columns(tile, sweep, width);
+    const int64_t step = sweep.step[1], grid = tile.columns;
+    pixels = tile.images * tile.rows * grid;
     places.resize(pixels * sweep.taps.size());
     int32_t* place = places.data();
     for (const Tap& tap : sweep.taps) {
-      // Columns of the grid that the tap finds inside, and what the first one's is among the gathered ones.
-      const int64_t step = sweep.step[1], grid = sweep.grid[1];
-      const int64_t begin = std::clamp<int64_t>(tap.right < 0 ? ceil_div(-tap.right, step) : 0, 0, grid);
-      const int64_t end = std::clamp<int64_t>(tap.right < width ? ceil_div(width - tap.right, step) : 0, begin, grid);
-      const int64_t first = begin < end ? (begin * step + tap.right - column) / stride : 0, advance = step / stride;
+      // Columns of the tile that the tap finds inside, and what the first one's is among the gathered ones.
+      const int64_t left = tile.column * step + tap.right;
+      const int64_t begin = std::clamp<int64_t>(left < 0 ? ceil_div(-left, step) : 0, 0, grid);
+      const int64_t end = std::clamp<int64_t>(left < width ? ceil_div(width - left, step) : 0, begin, grid);
+      const int64_t first = begin < end ? (left + begin * step - column) / stride : 0, advance = step / stride;
       for (int64_t n = 0; n < tile.images; ++n)
         for (int64_t i = tile.row; i < tile.row + tile.rows; ++i, place += grid) {
           const int64_t y = i * sweep.step[0] + tap.down;
@@ -365,16 +368,17 @@ struct Windows {
     return false;
   }
 
-  // Those that windows of one column meet; else all.
-  void lay_columns(const Sweep& sweep, int64_t width) {
-    column = 0, stride = 1, columns = width;
+  // From the first that a tap meets to the last; if the kernel is one column, no others than it meets.
+  void lay_columns(const Tile& tile, const Sweep& sweep, int64_t width) {
+    column = 0, stride = 1, columns = 0;
     if (sweep.taps.empty()) return;
-    const int64_t right = sweep.taps[0].right;
-    for (const Tap& tap : sweep.taps)
-      if (tap.right != right) return;
-    stride = sweep.step[1];
-    column = right >= 0 ? right : right + (-right + stride - 1) / stride * stride;
-    columns = std::clamp<int64_t>((width - column + stride - 1) / stride, 0, sweep.grid[1]);
+    const auto by_column = [](const Tap& a, const Tap& b) { return a.right < b.right; };
+    const auto [left, right] = std::minmax_element(sweep.taps.begin(), sweep.taps.end(), by_column);
+    const int64_t first = tile.column * sweep.step[1] + left->right;
+    const int64_t last = (tile.column + tile.columns - 1) * sweep.step[1] + right->right;
+    if (left->right == right->right) stride = sweep.step[1];
+    column = first >= 0 ? first : first + ceil_div(-first, stride) * stride;
+    columns = std::max<int64_t>(0, ceil_div(std::min(last + 1, width) - column, stride));
   }
 
   // Pixels at whose window's border the same taps fall outside stand together, so that those taps are skipped.
@@ -554,11 +558,11 @@ struct Sink {
   void write(const Tile& tile, const Sweep& sweep, const C* rows, const int32_t* order, int64_t ld) const {
     const int64_t* stride = map->stride;
     std::vector<T*> planes(stride[1] == 1 ? 0 : channels->count);
-    const int64_t width = sweep.grid[1], step = sweep.spread[1] * stride[3];
+    const int64_t width = tile.columns, step = sweep.spread[1] * stride[3];
     for (int64_t n = tile.image; n < tile.image + tile.images; ++n)
       for (int64_t i = tile.row; i < tile.row + tile.rows; ++i, order += width) {
         T* row = static_cast<T*>(map->data) + n * stride[0] + (sweep.origin[0] + i * sweep.spread[0]) * stride[2] +
-                 sweep.origin[1] * stride[3];
+                 (sweep.origin[1] + tile.column * sweep.spread[1]) * stride[3];
         if (stride[1] == 1) {
           for (int64_t j = 0; j < width; ++j) pixel(rows + order[j] * ld, row + j * step);
           continue;
@@ -577,8 +581,8 @@ struct Sink {
       const int64_t of_row = sweep.grid[1] * channels->all;
       if (dead.empty() && channels->all % kPanel<C> == 0 && stride[1] == 1 && stride[3] == channels->all &&
           stride[2] == of_row && sweep.spread[0] == 1 && sweep.spread[1] == 1 &&
-          (tile.images == 1 || stride[0] == sweep.grid[0] * of_row))
-        return static_cast<C*>(map->data) + tile.image * stride[0] + tile.row * of_row;
+          (tile.images == 1 || stride[0] == sweep.grid[0] * of_row) && (tile.rows == 1 || tile.columns == sweep.grid[1]))
+        return static_cast<C*>(map->data) + tile.image * stride[0] + tile.row * of_row + tile.column * channels->all;
     }
     return nullptr;
   }
@@ -643,9 +647,10 @@ int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1)
 
 // How many live channels are gathered at a time for a sweep: as many as its tiles leave room for.
 int64_t depth_for(const Sweep& sweep, int64_t width, int64_t size) {
-  const int64_t rows = std::max<int64_t>(1, kTile / std::max<int64_t>(1, sweep.grid[1]));
+  const int64_t columns = std::clamp<int64_t>(sweep.grid[1], 1, 2 * kTile), rows = std::max<int64_t>(1, kTile / columns);
   const int64_t span = rows * sweep.step[0] + std::min<int64_t>(static_cast<int64_t>(sweep.taps.size()), 3 * rows);
-  return std::clamp<int64_t>(kGatheredBytes / std::max<int64_t>(1, span * width * size), 32, kDepth);
+  const int64_t line = std::min(width, columns * sweep.step[1]);
+  return std::clamp<int64_t>(kGatheredBytes / std::max<int64_t>(1, span * line * size), 32, kDepth);
 }
 
 template <class T, class C>
@@ -738,7 +743,7 @@ void grad_weight_part(const ConvCall& call, const Reader& reader, const Sweep& s
       for (int64_t i = 0; i < tile.rows; ++i)
         lines.emplace_back(static_cast<int32_t>(tile.image + n), static_cast<int32_t>(tile.row + i));
     C* flat = rows.grow(pixels * outs.count + kSlack);
-    gather<T>(reader.map, lines, 0, 1, sweep.grid[1], outs, reader.out, flat);
+    gather<T>(reader.map, lines, tile.column, 1, tile.columns, outs, reader.out, flat);
     C* packed = grads.grow(blocks * pixels * kRows);
     for (int64_t b = 0; b < blocks; ++b) {
       const int64_t there = std::min<int64_t>(kRows, outs.count - b * kRows);
@@ -767,14 +772,14 @@ void grad_weight_part(const ConvCall& call, const Reader& reader, const Sweep& s
         // Gradients of some outputs stay in the second cache while the inputs pass.
         const int64_t near = std::max<int64_t>(1, kGatheredBytes / (pixels * kRows * static_cast<int64_t>(sizeof(C))));
         for (int64_t begin = 0; begin < blocks; begin += near)
-        for (int64_t c = 0; c < part.count; c += kPanel<C>)
-          for (int64_t b = begin; b < std::min(begin + near, blocks); ++b) {
-            C* out = sums + starts[k] + (t * blocks + b) * kRows * ld + c;
-            if (part.count - c <= kLanes<C>)
-              outer<C, 1>(meetings.data(), count, packed + b * pixels * kRows, gathered + c, add, out, ld);
-            else
-              outer<C, 2>(meetings.data(), count, packed + b * pixels * kRows, gathered + c, add, out, ld);
-          }
+          for (int64_t c = 0; c < part.count; c += kPanel<C>)
+            for (int64_t b = begin; b < std::min(begin + near, blocks); ++b) {
+              C* out = sums + starts[k] + (t * blocks + b) * kRows * ld + c;
+              if (part.count - c <= kLanes<C>)
+                outer<C, 1>(meetings.data(), count, packed + b * pixels * kRows, gathered + c, add, out, ld);
+              else
+                outer<C, 2>(meetings.data(), count, packed + b * pixels * kRows, gathered + c, add, out, ld);
+            }
       }
     }
     add = true;

@@ -730,3 +730,31 @@ def test_no_output_channel_at_all(backend):
     assert y.shape == (2, 0, 2, 2)
     y.sum().backward()
     assert not x.grad.any()
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "window"),
+    [
+        ((2, 9, 3, 1100), (3, 5), ((1, 2), (1, 2), (1, 3))),  # rows that are cut
+        ((1, 12, 1, 3000), (1, 7), (1, (0, 3), 1)),
+        ((1, 5, 40, 400), (1, 1), (3, 0, 1)),
+        ((3, 300, 16, 16), (3, 3), (1, 2, 2)),  # channels in parts, tiles of several images
+        ((30, 7, 2, 2), (2, 2), (1, 1, 1)),
+    ],
+)
+def test_large_maps_are_computed_in_tiles(shape, kernel, window, layout):
+    available("native", operation="masked_conv2d")
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=generator)
+    x = x.contiguous(memory_format=torch.channels_last) if layout == "channels_last" else x
+    x.requires_grad_()
+    weight = torch.randn(20, shape[1], *kernel, generator=generator).requires_grad_()
+    live = torch.rand(shape[1], generator=generator) < 0.6
+    sides = []
+    for backend, dtype in (("native", torch.float32), ("reference", torch.float64)):
+        y = masked_conv2d(x.to(dtype), weight.to(dtype), None, *window, live_in=live, backend=backend)
+        grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+        sides.append((y, *torch.autograd.grad(y, (x, weight), grad)))
+    for found, exact in zip(*sides, strict=True):
+        torch.testing.assert_close(found, exact.float(), rtol=1e-4, atol=1e-5 * float(exact.detach().abs().max()))
