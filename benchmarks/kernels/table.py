@@ -148,7 +148,7 @@ def plot_convolutions(results: dict[str, Any], file: Path) -> None:
         axes.set_ylim(0, None)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("time over dense")
-    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure.axes[1].legend(frameon=False, fontsize=8, loc="upper left")
     figure.suptitle(f"ResNet-50's convolutions and DeepLab's, batch 8; {results['device']}, one thread", fontsize=10)
     figure.savefig(file)
 

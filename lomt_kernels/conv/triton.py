@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lomt_kernels.conv.reference import over_inputs
 from lomt_kernels.layout import new_like, wide
 from lomt_kernels.live import LiveList
 from lomt_kernels.shrink.triton import refusal
@@ -792,7 +793,8 @@ def masked_conv2d_backward(
                 if of_weights:
                     to_weights.append(to_weight)
                 if of_scales:
-                    parts = (raw * weight).reshape(groups, -1, *weight.shape[1:])
+                    # What is dead is not read: 0 times a NaN is none.
+                    parts = (raw * _alive_weights(weight, used, groups)).reshape(groups, -1, *weight.shape[1:])
                     to_scales.append(parts.sum((1, 3, 4)).reshape(-1))
             if of_biases:
                 to_bias = grad.sum((0, 2, 3))
@@ -1050,6 +1052,16 @@ def _weight_grad(
         enable_fp_fusion=True,
     )
     return target, raw
+
+
+def _alive_weights(weight: Tensor, live: Sequence[Tensor | None], groups: int) -> Tensor:
+    """Zeros but for the weights of live input and output channels."""
+    ins, in_count, outs, out_count = live
+    if ins is not None and in_count is not None:
+        weight = torch.where(over_inputs(LiveList(ins, in_count).mask, weight, groups), weight, 0)
+    if outs is not None and out_count is not None:
+        weight = torch.where(LiveList(outs, out_count).mask[:, None, None, None], weight, 0)
+    return weight
 
 
 def gather_channels(x: Tensor, indices: Tensor, scale: Tensor | None, shift: Tensor | None, rectify: bool) -> Tensor:

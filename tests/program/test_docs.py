@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.kernels.table import table
+from benchmarks.kernels.table import convolutions, table
 from lomt.cli import main
 
 pytest.importorskip("onnxruntime")
@@ -71,6 +71,12 @@ def test_the_first_page_runs(capsys):
     assert "lomt.run(data.tasks, data" in whole
 
 
+def test_the_guide_to_the_kernels_runs():
+    for kind, block in blocks_of("kernels.md"):
+        if kind == "python":
+            exec(block, {})
+
+
 def test_the_picture_of_the_house_is_as_the_code_is():
     spec = importlib.util.spec_from_file_location("architecture", DOCS / "architecture.py")
     module = importlib.util.module_from_spec(spec)
@@ -80,6 +86,7 @@ def test_the_picture_of_the_house_is_as_the_code_is():
 
 def test_figures_of_the_kernels_are_those_of_the_results():
     text = (DOCS / "kernels.md").read_text()
-    results = json.loads((DOCS.parent / "benchmarks/results/kernels/cpu.json").read_text())
-    for line in table(results).splitlines():
-        assert line in text, line
+    for name, said in (("cpu", table), ("conv", convolutions)):
+        results = json.loads((DOCS.parent / f"benchmarks/results/kernels/{name}.json").read_text())
+        for line in said(results).splitlines():
+            assert line in text, line
