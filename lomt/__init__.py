@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         linear,
         methods,
         models,
+        nn,
         optim,
         prediction,
         report,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _ROOMS = (
     *("balancing", "compaction", "data", "diagnosis", "evaluation", "export", "linear", "methods", "models"),
-    *("optim", "prediction", "report", "runs", "selection", "sparsity", "tasks", "training"),
+    *("nn", "optim", "prediction", "report", "runs", "selection", "sparsity", "tasks", "training"),
 )
 _NAMES = {"Network": "models", "compact": "compaction", "run": "runs", "taps": "models"}
 
@@ -50,6 +51,7 @@ __all__ = [
     "linear",
     "methods",
     "models",
+    "nn",
     "optim",
     "prediction",
     "report",

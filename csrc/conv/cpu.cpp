@@ -29,7 +29,7 @@ constexpr int64_t kTile = 192;
 constexpr int64_t kLargeTile = 768;
 constexpr int64_t kCacheBytes = 1024 * 1024;
 // Live channels that are gathered at a time, at most: a panel of their weights stays in the first cache.
-constexpr int64_t kDepth = 256;
+constexpr int64_t kDepth = 16 * 1024 / (2 * kVectorBytes);
 // Weights of a panel that are used at a time.
 constexpr int64_t kPanelBytes = 24 * 1024;
 // Gathered rows of a tile stay in the second cache.

@@ -20,7 +20,7 @@ KEYS = ("penalty", "axis", "conv_groups")
 PLACES = "places"
 FUSED_DEVICES = ("cpu", "cuda")
 COMPUTED = "computed_groups"
-"""An attribute of a parameter: which of its groups' gradients were computed, ``(groups,)`` of bool; None for all."""
+"""An attribute of a parameter: for each axis, which channels' gradients were computed, of bool; None for all."""
 
 
 class Proximal(Optimizer):
@@ -31,8 +31,9 @@ class Proximal(Optimizer):
         axis: ``"in"`` or ``"out"``: which channels of the weights are the groups.
         conv_groups: the ``groups`` of the convolutions that the weights belong to.
 
-    A parameter may have an attribute ``computed_groups``, which says which of its groups' gradients were computed,
-    ``(groups,)`` of bool: the others are left alone by a step, weights and moments and all.
+    A parameter may have an attribute ``computed_groups``, which says of which input and output channels gradients were
+    computed, ``{"in": (inputs,), "out": (outputs,)}`` of bool: groups of others are left alone by a step, weights and
+    moments and all. :class:`~lomt.nn.MaskedConv2d` sets it.
     """
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -129,7 +130,7 @@ class Proximal(Optimizer):
             norms.append(norm)
             divided.append(parts)
             prices.append(weight_of * size**0.5)
-        return norms, [getattr(weight, COMPUTED, None) for weight in weights], prices, divided
+        return norms, [_computed(weight, group) for weight in weights], prices, divided
 
     def _group_count(self, group: Mapping[str, Any], weight: Tensor) -> int:
         parts = conv_groups_of(group, self.state[weight])
@@ -292,3 +293,13 @@ def _build(stored: dict[str, Any]) -> Penalty:
             f"the stored penalty {stored} is none of {sorted(PENALTIES)}: make the optimizer with that penalty first"
         )
     return kind(**{key: value for key, value in stored.items() if key != "name"})
+
+
+def _computed(weight: Tensor, group: Mapping[str, Any]) -> Tensor | None:
+    """Which groups' gradients were computed; None for all."""
+    channels = getattr(weight, COMPUTED, None)
+    if channels is None:
+        return None
+    mask: Tensor = channels[group["axis"]]
+    block = block_of(group["penalty"])
+    return mask if block == 1 else mask.view(-1, block).any(1)

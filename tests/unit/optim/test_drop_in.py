@@ -74,7 +74,7 @@ def test_groups_without_a_computed_gradient_are_left_alone(kind):
     options = {} if kind is ProxAdamW else {"momentum": 0.9}
     optimizer = kind(parameter_groups(net, GroupLasso(0.02)), lr=0.01, **options)
     train(net, optimizer, 3)
-    weight.computed_groups = torch.tensor([True, False] * 4)
+    weight.computed_groups = {"in": torch.tensor([True, False] * 4)}
     state = optimizer.state[weight]
     before = {key: value.clone() for key, value in state.items() if key != "step"} | {"weight": weight.detach().clone()}
     train(net, optimizer, 2, first=3)
