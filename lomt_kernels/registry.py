@@ -47,6 +47,7 @@ has passed there; before that, they are only taken when asked for by name."""
 VARIABLE = "LOMT_KERNELS_BACKEND"
 
 
+@cache
 def implementation(operation: str) -> Callable[..., Any]:
     """What the dispatcher calls: the operation's function in the backend that its last argument names."""
     known: dict[str, Callable[..., Any]] = {}
@@ -87,18 +88,13 @@ def direct(operation: str, tensor: torch.Tensor) -> Callable[..., Any]:
     ):
         found: Callable[..., Any] = getattr(torch.ops.lomt_kernels, operation).default
         return found
-    return _implementation(operation)
+    return implementation(operation)
 
 
 def refusals(operation: str, device: str, dtype: torch.dtype) -> dict[str, str | None]:
     """Every backend, and why it would not be taken for an operation; None where it could be."""
     folder = FOLDERS[operation]
     return {name: _refusal(folder, name, device, dtype) or _unproven(folder, name) for name in BACKENDS}
-
-
-@cache
-def _implementation(operation: str) -> Callable[..., Any]:
-    return implementation(operation)
 
 
 @cache

@@ -653,12 +653,18 @@ int64_t depth_for(const Sweep& sweep, int64_t width, int64_t size) {
   return std::clamp<int64_t>(kGatheredBytes / std::max<int64_t>(1, span * line * size), 32, kDepth);
 }
 
-template <class T, class C>
-void forward(const ConvCall& call) {
+// The convolution itself.
+Sweep sweep_of(const ConvCall& call) {
   Sweep sweep{{call.height[1], call.width[1]}, {0, 0}, {1, 1}, {call.stride[0], call.stride[1]}, {}};
   for (int64_t r = 0; r < call.kernel[0]; ++r)
     for (int64_t c = 0; c < call.kernel[1]; ++c)
       sweep.taps.push_back({r * call.dilation[0] - call.padding[0], c * call.dilation[1] - call.padding[1], r, c});
+  return sweep;
+}
+
+template <class T, class C>
+void forward(const ConvCall& call) {
+  const Sweep sweep = sweep_of(call);
   std::vector<Flow<C>> flows(call.count);
   std::vector<Sink<T, C>> sinks;
   for (int64_t i = 0; i < call.count; ++i) {
@@ -805,10 +811,7 @@ void grad_weight_part(const ConvCall& call, const Reader& reader, const Sweep& s
 // Raw: not scaled. What is not alive keeps what it holds.
 template <class T, class C>
 void grad_weight(const ConvCall& call) {
-  Sweep sweep{{call.height[1], call.width[1]}, {0, 0}, {1, 1}, {call.stride[0], call.stride[1]}, {}};
-  for (int64_t r = 0; r < call.kernel[0]; ++r)
-    for (int64_t c = 0; c < call.kernel[1]; ++c)
-      sweep.taps.push_back({r * call.dilation[0] - call.padding[0], c * call.dilation[1] - call.padding[1], r, c});
+  const Sweep sweep = sweep_of(call);
   const std::vector<Tile> tiles = tiles_of(call.batch, sweep.grid, kTile);
   for (int64_t i = 0; i < call.count; ++i) {
     const Reader& reader = call.readers[i];

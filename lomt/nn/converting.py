@@ -6,7 +6,7 @@ from typing import TypeVar
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from lomt.nn.masked_conv2d import MaskedConv2d
+from lomt.nn.masked_conv2d import MaskedConv2d, checked_revival
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -37,8 +37,7 @@ def convert(module: M, *, revive_every: int | None = 1) -> M:
         >>> convert(net)[0]
         MaskedConv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))
     """
-    if revive_every is not None and revive_every < 1:
-        raise ValueError(f"revive_every={revive_every}: give a number of steps from 1 on, or None for never")
+    checked_revival(revive_every)  # before anything is changed
     if type(module).__name__ in ("OptimizedModule", "RecursiveScriptModule", "ScriptModule"):
         raise TypeError(f"the module is a {type(module).__name__}: convert it before it is compiled or scripted")
     found, left = 0, []

@@ -85,9 +85,7 @@ class MaskedConv2d(nn.Conv2d):
 
     @revive_every.setter
     def revive_every(self, every: int | None) -> None:
-        if every is not None and not every >= 1:
-            raise ValueError(f"revive_every={every}: give a number of steps from 1 on, or None for never")
-        self.__dict__["_revive_every"] = every
+        self.__dict__["_revive_every"] = checked_revival(every)
 
     @property
     def live(self) -> LiveList:
@@ -161,6 +159,13 @@ class MaskedConv2d(nn.Conv2d):
         out, inner = self.weight.shape[:2]
         of_rows = ins.view(self.groups, 1, inner).expand(-1, out // self.groups, -1).reshape(out, inner)
         self.weight.data.masked_fill_(~(of_rows & outs[:, None])[:, :, None, None], 0)
+
+
+def checked_revival(every: int | None) -> int | None:
+    """A number of steps from 1 on, or None."""
+    if every is not None and not every >= 1:
+        raise ValueError(f"revive_every={every}: give a number of steps from 1 on, or None for never")
+    return every
 
 
 def _computed_here(x: Any, weight: Any) -> bool:

@@ -12,9 +12,12 @@ from torch import Tensor
 
 from lomt_kernels import native
 from lomt_kernels.conv import reference
-from lomt_kernels.layout import FLOATS, new_like, wide
 from lomt_kernels.layout import memory_format as own_format
+from lomt_kernels.layout import new_like, wide
+from lomt_kernels.shrink.native import refusal
 from lomt_kernels.window import memory_format, new_map, output_size
+
+__all__ = ["gather_channels", "masked_conv2d", "masked_conv2d_backward", "refusal", "scatter_channels"]
 
 Live = Sequence[Tensor | None]
 Window = tuple[list[int], list[int], list[int]]
@@ -25,15 +28,6 @@ GATHER, SCATTER = range(2)
 
 MANY = 0.75
 """Share of conv groups that are needed from which on all are computed."""
-
-
-def refusal(device: str, dtype: torch.dtype) -> str | None:
-    """Why native code can't be used on tensors like these; None where it can."""
-    if device != "cpu":
-        return f"native code is for processors, and the tensor is on {device}"
-    if dtype not in FLOATS:
-        return f"native code has no {dtype}"
-    return native.why_not()
 
 
 def masked_conv2d(

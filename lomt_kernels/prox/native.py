@@ -9,20 +9,13 @@ import torch
 from torch import Tensor
 
 from lomt_kernels import native
-from lomt_kernels.layout import FLOATS
 from lomt_kernels.prox.layout import laid_out, place, place_of_copy
+from lomt_kernels.shrink.native import refusal
+
+__all__ = ["prox_adamw_", "prox_sgd_", "refusal"]
 
 WORKSPACE = 27
 """Numbers of one tensor in the table that ``csrc/prox/cuda.cu`` keeps on the GPU: ``Entry``, and its first tile."""
-
-
-def refusal(device: str, dtype: torch.dtype) -> str | None:
-    """Why native code can't be used on tensors like these; None where it can."""
-    if device != "cpu":
-        return f"native code is for processors, and the tensor is on {device}"
-    if dtype not in FLOATS:
-        return f"native code has no {dtype}"
-    return native.why_not()
 
 
 def prox_adamw_(
