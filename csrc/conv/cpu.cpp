@@ -185,15 +185,17 @@ struct Packing {
   const C* scale = static_cast<const C*>(reader.scale);
   const int64_t count = static_cast<int64_t>(taps.size());
   const int64_t of_tap = depths.count * kPanel<C>, of_panel = count * of_tap;
-  std::vector<int64_t> places;  // of each tap in the kernel
+  std::vector<int64_t> places = {};  // of each tap in the kernel
   // Of adjacent numbers of a lane: where they go, or -1; and whose scale they have.
-  std::vector<int64_t> rows;
-  std::vector<int32_t> inputs;
+  std::vector<int64_t> rows = {};
+  std::vector<int32_t> inputs = {};
 
   void run() {
     for (const Tap& tap : taps) places.push_back(tap.row * stride[2] + tap.column * stride[3]);
     if (lanes.count == 0 || of_panel == 0) return;
+#if defined(__AVX2__)
     const bool by_rows = std::is_same_v<T, float> && lay_rows();
+#endif
     auto body = [&](int64_t begin, int64_t end) {
       for (int64_t panel = begin; panel < end; ++panel) {
         C* to = out + panel * of_panel;
