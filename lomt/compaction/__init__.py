@@ -1,5 +1,7 @@
 """Removing what is dead, physically and exactly."""
 
+from lomt.channels.trace import UntraceableError
+from lomt.channels.tracer import OtherSizesError
 from lomt.compaction.cuts import Cut
 from lomt.compaction.expand import carry_back, expand
 from lomt.compaction.inplace import AliasError
@@ -8,8 +10,6 @@ from lomt.compaction.norms import fold_norms
 from lomt.compaction.record import Compaction
 from lomt.compaction.shrink import as_graph, compact
 from lomt.compaction.shrinking import Shrinking
-from lomt.compaction.trace import UntraceableError
-from lomt.compaction.tracer import OtherSizesError
 from lomt.compaction.training import carry_over, compact_in_training, dead_groups, freeze
 
 __all__ = [

@@ -7,10 +7,10 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from lomt.compaction.functions import function_name
-from lomt.compaction.layers import pads_with_zeros
-from lomt.compaction.trace import shape_of
-from lomt.compaction.wire import Kind, Wire, Wiring
+from lomt.channels.functions import function_name
+from lomt.channels.layers import pads_with_zeros
+from lomt.channels.trace import shape_of
+from lomt.channels.wire import Kind, Wire, Wiring
 
 
 class Constant(NamedTuple):

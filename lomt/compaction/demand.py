@@ -2,9 +2,9 @@
 
 from torch import Tensor, fx
 
+from lomt.channels.layers import pads_with_zeros
+from lomt.channels.wire import Kind, Wiring
 from lomt.compaction.constants import Constants, weight_by_group
-from lomt.compaction.layers import pads_with_zeros
-from lomt.compaction.wire import Kind, Wiring
 
 Demand = dict[fx.Node, Tensor]
 

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, fx, nn
 
+from lomt.channels.wire import Wiring
 from lomt.compaction.constants import Constants
 from lomt.compaction.demand import Demand, read_channels
 from lomt.compaction.keep import Keep
-from lomt.compaction.wire import Wiring
 
 PAYS_BELOW = 0.75
 """Share of channels up to which picking them out first was faster in every case of ``benchmarks/gather.py``."""

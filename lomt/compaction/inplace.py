@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from lomt.compaction.tracer import expect
+from lomt.channels.tracer import expect
 
 _OPERATORS = {
     operator.iadd,

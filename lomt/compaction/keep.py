@@ -5,9 +5,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, fx, nn
 
+from lomt.channels.wire import Kind, Wiring
 from lomt.compaction.constants import weight_by_group
 from lomt.compaction.demand import Demand
-from lomt.compaction.wire import Kind, Wiring
 
 Keep = dict[fx.Node, Tensor]
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from lomt.compaction.analysis import drop_checks_of_channels, wire_graph
+from lomt.channels.analysis import drop_checks_of_channels, wire_graph
+from lomt.channels.trace import Example, Traced, UntraceableError, example_arguments, trace
 from lomt.compaction.branches import cut_dead_branch
 from lomt.compaction.constants import constants
 from lomt.compaction.demand import demand
@@ -20,8 +21,8 @@ from lomt.compaction.keep import keep
 from lomt.compaction.module import Compacted, widen
 from lomt.compaction.record import Compaction, widths
 from lomt.compaction.surgery import cut_graph, cut_layers, fold_constants
-from lomt.compaction.trace import Example, Traced, UntraceableError, example_arguments, trace
 from lomt.models import Network
+from lomt.nn import plain
 
 _LOG = logging.getLogger("lomt")
 
@@ -71,6 +72,7 @@ def compact(
     if round_to < 1:
         raise ValueError(f"round_to is {round_to}: give 1, or the multiple that channel counts are to have, such as 8")
     traced = trace(module, example, opaque)
+    plain(traced.root)
     if for_training and traced.only_eval is not None:
         raise UntraceableError(
             f"the forward of {traced.only_eval} does other operations in training than in eval mode, which a compacted "
@@ -85,6 +87,7 @@ def compact(
         record = _shrink(traced, round_to, gather, for_training)
     except AliasError as error:
         traced = trace(module, example, opaque)
+        plain(traced.root)
         used, record = {}.keys(), Compaction(notes=[f"left as it is: {error}"])
     small = Compacted(traced.root, traced.graph)
     record = record.between(before, widths(small), module, small)

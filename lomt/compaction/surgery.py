@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from lomt.channels.wire import Kind, Wire, Wiring
 from lomt.compaction.branches import add_to_bias
 from lomt.compaction.constants import Constants, weight_by_group
 from lomt.compaction.cuts import Cut, grouped
@@ -13,7 +14,6 @@ from lomt.compaction.demand import Demand, read_channels
 from lomt.compaction.gather import positions
 from lomt.compaction.inplace import remove_dead_code
 from lomt.compaction.keep import Keep
-from lomt.compaction.wire import Kind, Wire, Wiring
 
 
 def fold_constants(wiring: Wiring, known: Constants, wanted: Demand) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lomt.compaction.trace import Example, example_arguments
+from lomt.channels.trace import Example, example_arguments
 from lomt.evaluation import evaluating
 
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
+from lomt.channels.tracer import expect
 from lomt.compaction.module import widen
-from lomt.compaction.tracer import expect
 
 _OURS: dict[str, Callable[..., Any]] = {"widen": widen, "expect": expect}
 _BUILTINS = {"getattr", "round", "min", "max", "int", "float", "len", "abs", "sum"}

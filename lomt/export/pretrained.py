@@ -13,10 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from lomt.channels.trace import Example, example_arguments
 from lomt.compaction import Compacted
 from lomt.compaction.record import widths
 from lomt.compaction.shrink import as_graph
-from lomt.compaction.trace import Example, example_arguments
 from lomt.evaluation import Table
 from lomt.export.building import build
 from lomt.export.card import model_card, plain_results

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from lomt.channels.trace import Example, example_arguments
 from lomt.compaction import Compacted
-from lomt.compaction.trace import Example, example_arguments
 from lomt.evaluation import cost
 from lomt.export.checking import OnnxExport, check
 from lomt.export.facts import VERSION, Facts, Normalization

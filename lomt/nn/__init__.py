@@ -1,6 +1,6 @@
 """Layers that drop into other people's networks: they skip channels that are dead, and compute the same."""
 
-from lomt.nn.converting import convert, freeze, thaw
+from lomt.nn.converting import convert, freeze, plain, thaw
 from lomt.nn.masked_conv2d import MaskedConv2d
 
-__all__ = ["MaskedConv2d", "convert", "freeze", "thaw"]
+__all__ = ["MaskedConv2d", "convert", "freeze", "plain", "thaw"]

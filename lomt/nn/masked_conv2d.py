@@ -57,7 +57,7 @@ class MaskedConv2d(nn.Conv2d):
     @torch.jit.unused
     def _skipping(self, x: Tensor) -> Tensor:
         weight = self.weight
-        if not _computed_here(x, weight):
+        if not is_tensor_like(x) or captured(x, weight):
             return self._conv_forward(x, weight, self.bias)
         trained = torch.is_grad_enabled() and weight.requires_grad
         frozen = self._fitting()
@@ -68,6 +68,9 @@ class MaskedConv2d(nn.Conv2d):
         if trained and not (revive and getattr(weight, "computed_groups", None) is None):
             weight.computed_groups = None if revive else dict(zip(("in", "out"), masks, strict=True))  # type: ignore[attr-defined]
         live_in, live_out = masks if frozen is None else frozen.lists
+        needed = self.__dict__.get("_needed")  # set for the time of a network's forward: outputs that somebody reads
+        if needed is not None:
+            live_out = masks[1] & needed
         found: Tensor = masked_conv2d(
             *(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups),
             live_in=live_in,
@@ -110,8 +113,21 @@ class MaskedConv2d(nn.Conv2d):
         self.__dict__["_said"] = False
 
     def thaw(self) -> None:
-        """Look at the weight at each call again."""
+        """Look at the weight at each call again; what is dead is set to 0 first, where the optimizer has moved it."""
+        frozen = self._fitting()
+        if frozen is not None:
+            self._hold(frozen)
         self.__dict__["_frozen"] = None
+
+    def read(self) -> Tensor:
+        """Which input channels the next forward reads, ``(in_channels,)`` of bool: live ones, or all to revive them."""
+        frozen = self._fitting()
+        if frozen is not None:
+            return frozen.masks[0]
+        weight = self.weight.detach()
+        if torch.is_grad_enabled() and self.weight.requires_grad and self._revives():
+            return weight.new_ones(self.in_channels, dtype=torch.bool)
+        return group_alive(weight, axis="in", groups=self.groups)
 
     def _alive(self) -> tuple[Tensor, Tensor]:
         """Masks of input and output channels that are alive in the weight."""
@@ -161,6 +177,15 @@ class MaskedConv2d(nn.Conv2d):
         self.weight.data.masked_fill_(~(of_rows & outs[:, None])[:, :, None, None], 0)
 
 
+def make_plain(layer: MaskedConv2d) -> None:
+    """Make a layer an ``nn.Conv2d`` again, in place, which knows nothing of what was dead."""
+    layer.thaw()
+    for key in ("_frozen", "_said", "_counted", "_revive_every", "_needed"):
+        layer.__dict__.pop(key, None)
+    vars(layer.weight).pop("computed_groups", None)
+    layer.__class__ = nn.Conv2d  # type: ignore[assignment]
+
+
 def checked_revival(every: int | None) -> int | None:
     """A number of steps from 1 on, or None."""
     if every is not None and not every >= 1:
@@ -168,8 +193,6 @@ def checked_revival(every: int | None) -> int | None:
     return every
 
 
-def _computed_here(x: Any, weight: Any) -> bool:
-    """Whether it is computed with tensors, now or compiled; not traced or exported."""
-    if isinstance(x, fx.Proxy) or isinstance(weight, fx.Proxy) or not is_tensor_like(x):
-        return False
-    return not (torch.jit.is_tracing() or _exporting())
+def captured(*values: Any) -> bool:
+    """Whether a graph is being made of these values, in which a layer is the plain convolution."""
+    return any(isinstance(value, fx.Proxy) for value in values) or torch.jit.is_tracing() or _exporting()

@@ -143,7 +143,8 @@ class TrainingModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """ProxAdamW (AdamW where nothing is penalized) and the schedule, one step an update."""
         recipe = self.recipe
-        groups = parameter_groups(self.shrinking.full, self.penalty, decoders=self.decoders)
+        full = self.shrinking.full
+        groups = parameter_groups(full, self.penalty, where=full if self.decoders else None)
         learned = list(self.balancing.parameters())
         if learned:
             groups.append({"params": learned, "weight_decay": 0.0})

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 import lomt
-from lomt.nn import MaskedConv2d, convert, freeze, thaw
+from lomt.nn import MaskedConv2d, convert, freeze, plain, thaw
 from lomt.optim import ProxAdamW, parameter_groups
 from lomt.sparsity import GroupLasso
 from lomt_kernels import group_alive
@@ -275,12 +275,31 @@ def test_it_compiles_for_training():
         torch.testing.assert_close(found.grad, wanted.grad)
 
 
-def test_compaction_sees_convolutions():
+@pytest.mark.parametrize("freezes", [False, True])
+def test_compaction_sees_convolutions(freezes):
     net = convert(network()).eval()
+    if freezes:
+        freeze(net)
     images, _ = batch(0)
     small = lomt.compact(net, images)
     torch.testing.assert_close(small(images), net(images))
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in net.parameters())
+
+
+def test_it_can_be_taken_back():
+    net = freeze(convert(network()))
+    images, targets = batch(0)
+    expected = net(images).detach()
+    nn.functional.mse_loss(net(images), targets).backward()
+    net[6].weight.data += 1  # as momentum does, dead channels too
+    net[6].weight.data -= (net[6].weight.data != 1).float()  # the live ones back
+    assert plain(net) is net
+    assert not net[6].weight[:, ::3].any()
+    assert [type(layer) for layer in net if isinstance(layer, nn.Conv2d)] == [nn.Conv2d] * 4
+    assert vars(net[6]).keys() == vars(network()[6]).keys()
+    assert not hasattr(net[6].weight, "computed_groups")
+    torch.testing.assert_close(net(images), expected)
+    assert plain(nn.Linear(2, 2)).weight.shape == (2, 2)
 
 
 def test_what_it_does_not_know_is_named(caplog):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from lomt.compaction.tracer import Tracer
+from lomt.channels.tracer import Tracer
 
 Example = Tensor | Sequence[Any]
 

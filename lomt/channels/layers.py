@@ -5,10 +5,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from lomt.compaction.own_convolution import is_convolution
-from lomt.compaction.reshaping import flatten
-from lomt.compaction.trace import shape_of
-from lomt.compaction.wire import Kind, Wire, Wiring
+from lomt.channels.own_convolution import is_convolution
+from lomt.channels.reshaping import flatten
+from lomt.channels.trace import shape_of
+from lomt.channels.wire import Kind, Wire, Wiring
 
 _ACTIVATIONS = {
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh),

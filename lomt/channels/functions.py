@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from lomt.compaction import reshaping
-from lomt.compaction.trace import shape_of
-from lomt.compaction.wire import Kind, Wire, Wiring
+from lomt.channels import reshaping
+from lomt.channels.trace import shape_of
+from lomt.channels.wire import Kind, Wire, Wiring
 
 # Total functions only: a channel that nobody reads may hold any finite value, and must not turn into inf or NaN.
 _UNARY = {

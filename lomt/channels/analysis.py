@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from lomt.compaction.functions import function_wire
-from lomt.compaction.layers import layer_wire
-from lomt.compaction.trace import shape_of
-from lomt.compaction.tracer import expect
-from lomt.compaction.wire import Wire, Wiring
+from lomt.channels.functions import function_wire
+from lomt.channels.layers import layer_wire
+from lomt.channels.trace import shape_of
+from lomt.channels.tracer import expect
+from lomt.channels.wire import Wire, Wiring
 
 _HARMLESS_ATTRIBUTES = {"ndim", "dtype", "device", "requires_grad", "is_cuda"}
 _HARMLESS_METHODS = {"dim", "ndimension", "is_floating_point", "get_device"}
