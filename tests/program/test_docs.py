@@ -30,6 +30,17 @@ def test_the_guide_to_compaction_runs(capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "(8, 2)"
 
 
+def test_the_guide_to_existing_code_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ((kind, block),) = [each for each in blocks_of("dropin.md") if each[0]]
+    assert kind == "python"
+    names = {}
+    exec(block, names)
+    count = [sum(p.numel() for p in names[name].parameters()) for name in ("model", "small")]
+    assert count[1] < count[0]
+    assert Path("small.onnx").exists()
+
+
 def test_the_guide_to_deployment_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("pictures").mkdir()
