@@ -8,8 +8,8 @@ from torch import Tensor, fx, nn
 
 from lomt.compaction.functions import function_wire
 from lomt.compaction.layers import layer_wire
+from lomt.compaction.proxies import expect
 from lomt.compaction.trace import shape_of
-from lomt.compaction.tracer import expect
 from lomt.compaction.wire import Wire, Wiring
 
 _HARMLESS_ATTRIBUTES = {"ndim", "dtype", "device", "requires_grad", "is_cuda"}

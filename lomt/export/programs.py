@@ -10,9 +10,9 @@ from torch import Tensor, fx, nn
 
 from lomt.compaction import Compacted, OtherSizesError
 from lomt.compaction.inplace import remove_dead_code
+from lomt.compaction.proxies import expect
 from lomt.compaction.shrink import as_graph
 from lomt.compaction.trace import Example, example_arguments
-from lomt.compaction.tracer import expect
 from lomt.export.facts import Normalization
 from lomt.export.fitting import must_fit
 from lomt.models.deeplab import AtrousConv
