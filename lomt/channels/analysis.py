@@ -8,8 +8,8 @@ from torch import Tensor, fx, nn
 
 from lomt.channels.functions import function_wire
 from lomt.channels.layers import layer_wire
+from lomt.channels.proxies import expect
 from lomt.channels.trace import shape_of
-from lomt.channels.tracer import expect
 from lomt.channels.wire import Wire, Wiring
 
 _HARMLESS_ATTRIBUTES = {"ndim", "dtype", "device", "requires_grad", "is_cuda"}

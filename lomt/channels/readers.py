@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from lomt.channels.analysis import wire_graph
-from lomt.channels.trace import Example, UntraceableError, trace
+from lomt.channels.operations import UntraceableError
+from lomt.channels.trace import Example, trace
 from lomt.channels.wire import Kind, Wiring
 
 

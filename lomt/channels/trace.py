@@ -1,6 +1,5 @@
 """A module as a graph of operations, with the shape of every value."""
 
-import copy
 import inspect
 import operator
 from collections.abc import Mapping, Sequence
@@ -9,35 +8,27 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from lomt.channels.tracer import Tracer
+from lomt.channels.contexts import within
+from lomt.channels.copying import plain_copy
+from lomt.channels.operations import UntraceableError, follow_training_flag, operations
 
 Example = Tensor | Sequence[Any]
-
-
-class UntraceableError(ValueError):
-    """Python code of the module depends on the values of tensors, so that no graph stands for it.
-
-    Attributes:
-        culprit: the innermost module where that was seen, by name and class.
-    """
-
-    def __init__(self, message: str, culprit: str) -> None:
-        super().__init__(message)
-        self.culprit = culprit
 
 
 class Traced(NamedTuple):
     """What :func:`trace` gives: a private copy of the module in eval mode, and its graph.
 
     Every node carries ``meta["value"]``: its value for the example on the ``meta`` device where that is a tensor,
-    else the Python value. ``only_eval`` names the module whose forward does other operations in training, where there
-    is one: the graph has those of eval mode alone.
+    else the Python value. ``output`` is what the module itself gives. ``only_eval`` names the module whose forward does
+    other operations in training, where there is one: the graph has those of eval mode alone. ``whole`` names modules
+    that were not looked into, since they loop over a size of their input.
     """
 
     root: nn.Module
     graph: fx.Graph
     output: Any
     only_eval: str | None
+    whole: tuple[str, ...] = ()
 
 
 def example_arguments(example: Example) -> tuple[Any, ...]:
@@ -49,27 +40,33 @@ def example_arguments(example: Example) -> tuple[Any, ...]:
     raise TypeError(f"the example is a {type(example).__name__}: give a tensor or a tuple of arguments")
 
 
-def trace(module: nn.Module, example: Example, opaque: Sequence[str] = ()) -> Traced:
+def trace(module: nn.Module, example: Example, opaque: Sequence[str] = (), *, inlines: bool = False) -> Traced:
     """Trace a copy of ``module`` in eval mode and run it once on ``example``.
+
+    A submodule that loops over a size of its input stays a call, since a graph would fix the length.
 
     Args:
         module: stays as it is.
         example: one input, ``(N, C, H, W)`` as a rule, or a tuple of the positional arguments of ``forward``.
         opaque: names of submodules that are not looked into.
+        inlines: look into a :class:`torch.autograd.Function`, whose own gradient is lost then.
 
     Raises:
         UntraceableError: the module's Python code branches on values; the message names the innermost module.
         ValueError: the module does not run on the example.
     """
     arguments = example_arguments(example)
-    root = copy.deepcopy(module).eval()
-    graph = _graph(root, arguments, opaque)
-    only_eval = _follow_training_flag(graph, root, arguments, opaque)
+    root = plain_copy(module).eval()
+    graph, whole = operations(root, arguments, opaque, inlines=inlines)
+    only_eval = follow_training_flag(graph, root, arguments, (*opaque, *whole), inlines=inlines)
     _by_position(graph, root)
     run = _Recorder(root, graph)
     with torch.no_grad():
         try:
-            output = run.run(*arguments)
+            output = root(*arguments)
+            run.run(*arguments)
+        except UntraceableError:
+            raise
         except Exception as error:
             where = "" if run.at is None else f" at {run.at.target!s} ({run.at.op})"
             shapes = [tuple(a.shape) if isinstance(a, Tensor) else a for a in arguments]
@@ -77,22 +74,7 @@ def trace(module: nn.Module, example: Example, opaque: Sequence[str] = ()) -> Tr
                 f"{type(module).__name__} does not run on an example of shape {shapes}{where}: {error}; "
                 "give an input as the module expects it"
             ) from error
-    return Traced(root, graph, output, only_eval)
-
-
-def _graph(root: nn.Module, arguments: Sequence[Any], opaque: Sequence[str]) -> fx.Graph:
-    tracer = Tracer(arguments, opaque)
-    try:
-        graph = tracer.trace(root)
-    except Exception as error:
-        culprit = tracer.failed or type(root).__name__
-        advice = f"name it in opaque=[{culprit.split(' ')[0]}] to leave it as it is" if tracer.failed else ""
-        raise UntraceableError(
-            f"can't trace {culprit}: {str(error).splitlines()[0]}; "
-            f"{advice or 'its forward must not branch on the values of tensors'}",
-            culprit,
-        ) from error
-    return graph
+    return Traced(root, graph, output, only_eval, whole)
 
 
 def _by_position(graph: fx.Graph, root: nn.Module) -> None:
@@ -110,49 +92,6 @@ def _by_position(graph: fx.Graph, root: nn.Module) -> None:
             node.kwargs = {name: value for name, value in node.kwargs.items() if name != first}
 
 
-def _follow_training_flag(
-    graph: fx.Graph, root: nn.Module, arguments: Sequence[Any], opaque: Sequence[str]
-) -> str | None:
-    """Let arguments that were ``self.training`` (functional dropout's) follow the flag again, not its value in eval.
-
-    Where a forward does other operations in training, that can't be, and the module is returned by its name.
-    """
-    try:
-        training = _graph(copy.deepcopy(root).train(), arguments, opaque)
-    except UntraceableError as error:
-        return error.culprit
-    pairs = list(zip(graph.nodes, training.nodes, strict=False))
-    if len(graph.nodes) != len(training.nodes) or any(a.target != b.target for a, b in pairs):
-        other = next((b for a, b in pairs if a.target != b.target), training.output_node())
-        return _innermost(other) or type(root).__name__
-    flag: fx.Node | None = None
-    for node, other in pairs:
-        if not any(map(operator.is_not, *_flags(node, other))):
-            continue
-        if flag is None:
-            with graph.inserting_before(next(iter(graph.nodes))):
-                flag = graph.create_node("get_attr", "training")
-        node.args = tuple(flag if (a, b) == (False, True) else a for a, b in zip(node.args, other.args, strict=True))
-        node.kwargs = {k: flag if (a, other.kwargs[k]) == (False, True) else a for k, a in node.kwargs.items()}
-    return None
-
-
-def _innermost(node: fx.Node) -> str | None:
-    """The module in whose forward a node was traced, by name and class."""
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    return f"{stack[-1][0]!r} ({stack[-1][1].__name__})" if stack else None
-
-
-def _flags(node: fx.Node, other: fx.Node) -> tuple[list[bool], list[bool]]:
-    """The boolean arguments of both nodes, in order."""
-    if len(node.args) != len(other.args) or node.kwargs.keys() != other.kwargs.keys():
-        return [], []
-    pairs = [*zip(node.args, other.args, strict=True)]
-    pairs += [(node.kwargs[k], other.kwargs[k]) for k in node.kwargs]
-    both = [(a, b) for a, b in pairs if isinstance(a, bool) and isinstance(b, bool)]
-    return [a for a, _ in both], [b for _, b in both]
-
-
 class _Recorder(fx.Interpreter):
     """Runs the graph; notes of every value shape and dtype, which inputs share its memory, which were overwritten."""
 
@@ -160,16 +99,51 @@ class _Recorder(fx.Interpreter):
         super().__init__(root, graph=graph)
         self.at: fx.Node | None = None
 
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a layer, which must not put anything into a list that it is given."""
+        args, kwargs = _thawed(args), _thawed(kwargs)
+        before = [list(part) for part in _containers((args, kwargs))]
+        value = super().call_module(target, args, kwargs)
+        after = [list(part) for part in _containers((args, kwargs))]
+        if len(before) != len(after) or any(
+            len(a) != len(b) or any(map(operator.is_not, a, b)) for a, b in zip(before, after, strict=True)
+        ):
+            layer = f"{target!r} ({type(self.module.get_submodule(target)).__name__})"
+            raise UntraceableError(
+                f"{layer} changes a list or dict that it is given, which no call in a graph can do: let it return what "
+                "it adds, or do not name it in opaque=[...]",
+                layer,
+            )
+        return value
+
     def run_node(self, n: fx.Node) -> Any:
         self.at = n
         inputs = {source: self.env[source] for source in n.all_input_nodes if isinstance(self.env[source], Tensor)}
         versions = {source: tensor._version for source, tensor in inputs.items()}
-        value = super().run_node(n)
+        with within(n.meta.get("contexts", ())):
+            value = super().run_node(n)
         memory = {tensor.untyped_storage().data_ptr() for tensor in _tensors(value)} - {0}
         n.meta["value"] = _without_storage(value)
         n.meta["shares"] = [s for s, tensor in inputs.items() if tensor.untyped_storage().data_ptr() in memory]
         n.meta["overwrites"] = [s for s, tensor in inputs.items() if tensor._version != versions[s]]
         return value
+
+
+def _thawed(value: Any) -> Any:
+    """The same, with Python's own lists and dicts in place of fx's."""
+    if isinstance(value, list):
+        return [_thawed(part) for part in value]
+    if isinstance(value, tuple):
+        return tuple(_thawed(part) for part in value)
+    return {key: _thawed(part) for key, part in value.items()} if isinstance(value, dict) else value
+
+
+def _containers(value: Any) -> list[Any]:
+    """All lists and dicts within a value."""
+    if not isinstance(value, list | tuple | dict):
+        return []
+    parts = value.values() if isinstance(value, dict) else value
+    return ([] if isinstance(value, tuple) else [value]) + [one for part in parts for one in _containers(part)]
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -1,128 +1,63 @@
 """fx's tracer for networks that look at sizes: decisions are taken as for the example, and checked in each run."""
 
 import inspect
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.proxy import Attribute, TraceError
+from torch.fx.proxy import TraceError
 from torch.nn.modules.conv import _ConvNd
 
-_SIZES = {
-    "shape",
-    "size",
-    "dim",
-    "ndim",
-    "ndimension",
-    "numel",
-    "dtype",
-    "device",
-    "stride",
-    "is_cuda",
-    "requires_grad",
-}
-_SIZES |= {"is_floating_point", "is_complex", "is_contiguous", "layout", "training"}
+from lomt.channels.contexts import ContextTracer
+from lomt.channels.patches import builtins, factories
+from lomt.channels.proxies import SizeProxy, expect
+from lomt.channels.values import Values
+
+_SPLITS = {"split", "chunk", "tensor_split", "unbind"}
 
 
-class OtherSizesError(ValueError):
-    """The graph of a module was made for inputs of which some sizes compare otherwise."""
+class LoopError(TraceError):
+    """A forward loops as often as the size of its input says, which no graph can."""
 
 
-def expect(found: Any, expected: Any) -> None:
-    """Stop where a decision on sizes would differ from the one that the graph was made with.
-
-    Raises:
-        OtherSizesError: it would.
-    """
-    if isinstance(found, fx.Proxy):
-        found.tracer.create_proxy("call_function", expect, (found, expected), {})
-    elif found != expected:
-        raise OtherSizesError(
-            f"the module takes another way for inputs of this size (a condition on sizes is {found}, and was "
-            f"{expected} for the example): trace or compact it with an example of this size"
-        )
-
-
-class _Proxy(fx.Proxy):
-    """Stands for a value; sizes are numbers where Python insists on one."""
-
-    tracer: "Tracer"
-
-    def __getattr__(self, k: str) -> "_Attribute":
-        return _Attribute(self, k)
-
-    def __len__(self) -> int:
-        value = self.tracer.value(self.node)
-        if isinstance(value, Tensor):
-            raise TraceError("the length of a tensor is a size of the input")
-        return len(value)
-
-    def __iter__(self) -> Iterator["_Proxy"]:
-        value = self.tracer.value(self.node)
-        whole: Any = self
-        return iter([whole[i] for i in range(len(value))])
-
-    def __index__(self) -> int:
-        return int(self.tracer.decide(self))
-
-    __int__ = __index__
-
-    def __float__(self) -> float:
-        return float(self.tracer.decide(self))
-
-    def __round__(self, digits: int | None = None) -> Any:
-        return round(self.tracer.decide(self), digits)
-
-    def __hash__(self) -> int:
-        return id(self)
-
-
-class _Attribute(Attribute, _Proxy):
-    """``x.shape``, recorded when it is used."""
-
-    __iter__ = _Proxy.__iter__
-    __hash__ = _Proxy.__hash__
-
-    def __init__(self, root: fx.Proxy, attr: str) -> None:
-        super().__init__(root, attr)
-        self.tracer: Any = root.tracer
-
-    def __getattr__(self, k: str) -> Any:
-        if self.attr == "device" and k == "type":  # torch.is_autocast_enabled and its like want a string
-            return self.tracer.value(self.node).type
-        return _Attribute(self, k)
-
-
-class Tracer(fx.Tracer):
+class Tracer(ContextTracer):
     """Traces a module with the values of an example at hand.
 
     Args:
         arguments: the example.
         opaque: names of submodules that are not looked into.
+        loops: whether a loop over a size of the input is unrolled, and its length checked; else it is an error.
 
     Attributes:
         failed: the innermost module in which tracing failed.
+        culprit: its name; empty for the whole.
     """
 
     proxy_buffer_attributes = True
 
-    def __init__(self, arguments: Sequence[Any], opaque: Sequence[str] = ()) -> None:
+    def __init__(self, arguments: Sequence[Any], opaque: Sequence[str] = (), *, loops: bool = True) -> None:
         super().__init__()
         self.arguments = arguments
         self.opaque = opaque
+        self.loops = loops
         self.failed: str | None = None
-        self._values: dict[fx.Node, Any] = {}
-        self._evaluating = False
+        self.culprit = ""
+        self.values = Values(nn.Module())
+
+    def trace(self, root: Any, concrete_args: Any = None) -> fx.Graph:
+        """The graph of a module."""
+        self.values = Values(root)
+        with factories(), builtins():
+            return super().trace(root, concrete_args)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """Proxies of our kind."""
-        return _Proxy(node, self)
+        return SizeProxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Layers of torch, whatever inherits their computation, and convolutions with a forward of their own."""
-        if module_qualified_name in self.opaque or isinstance(m, _ConvNd):
+        if module_qualified_name in self.opaque or isinstance(m, _ConvNd | torch.jit.ScriptModule):
             return True
         inherited = type(m).forward.__module__.startswith(("torch.nn.modules", "torch.ao"))
         return inherited and not isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict)
@@ -134,23 +69,48 @@ class Tracer(fx.Tracer):
         del is_module, concrete_args
         names = _parameter_names(root_fn, len(self.arguments))
         proxies = [self.create_proxy("placeholder", name, (), {}) for name in names]
-        self._values.update({p.node: v for p, v in zip(proxies, self.arguments, strict=True)})
+        self.values.begin([proxy.node for proxy in proxies], self.arguments)
         return root_fn, [self.root, *proxies]
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """A call of a leaf, or what happens inside."""
-        if self._evaluating:
+        if self.values.evaluating:
             return forward(*args, **kwargs)
+        if m not in (self.submodule_paths or {}):
+            return self._unknown(m, forward, args, kwargs)
+        path, depth = self.path_of_module(m), len(self.module_stack)
         try:
-            return super().call_module(m, forward, args, kwargs)
+            output = super().call_module(m, forward, args, kwargs)
+            for key, hook in list(m._forward_hooks.items()) if self.is_leaf_module(m, path) else ():
+                if key not in self.values.hooks.get(m, ()):  # put there by the forward that is traced
+                    output = self._hooked(hook, m, args, output)
+            return output
         except Exception:
             if self.failed is None:
-                self.failed = f"{self.path_of_module(m)!r} ({type(m).__name__})"
+                self.failed, self.culprit = f"{path!r} ({type(m).__name__})", path
             raise
+        finally:
+            while len(self.module_stack) > depth:
+                self.module_stack.popitem()
+
+    @staticmethod
+    def _hooked(hook: Callable[..., Any], m: nn.Module, args: Any, output: Any) -> Any:
+        changed = hook(m, args, output)
+        return output if changed is None else changed
+
+    def _unknown(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """A module that is nobody's part, such as ``nn.Sigmoid()(x)``: what it does, if it needs no tensors."""
+        known = {id(tensor) for tensor in (*self.root.parameters(), *self.root.buffers())}
+        if any(id(tensor) not in known for tensor in (*m.parameters(), *m.buffers())):
+            raise TraceError(
+                f"it calls a {type(m).__name__} with parameters that is no part of it: make it in __init__, and keep "
+                "it as an attribute or in an nn.ModuleList or nn.ModuleDict"
+            )
+        return forward(*args, **kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         """A parameter's proxy, or itself while values are computed."""
-        return attr_val if self._evaluating else super().getattr(attr, attr_val, parameter_proxy_cache)
+        return attr_val if self.values.evaluating else super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         """A decision on sizes."""
@@ -158,7 +118,7 @@ class Tracer(fx.Tracer):
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         """The parts of a tuple."""
-        return _Proxy.__iter__(obj)  # type: ignore[arg-type]
+        return SizeProxy.__iter__(obj)  # type: ignore[arg-type]
 
     def decide(self, proxy: fx.Proxy) -> Any:
         """The value of a proxy for the example; the graph will check that it is the same for other inputs.
@@ -172,36 +132,50 @@ class Tracer(fx.Tracer):
         self.create_node("call_function", expect, (proxy.node, value), {})
         return value
 
+    def repeats(self, proxy: fx.Proxy) -> int:
+        """How often a loop runs that a size bounds.
+
+        Raises:
+            LoopError: other sizes have another length, and loops are not to be unrolled.
+        """
+        if not self.loops and self.values.vary(proxy.node, lambda value: value):
+            raise LoopError("its forward loops as often as a size of its input says")
+        return int(self.decide(proxy))
+
     def value(self, node: fx.Node) -> Any:
         """The value of a node for the example."""
-        if node in self._values:
-            return self._values[node]
-        for source in node.all_input_nodes:
-            self.value(source)
-        self._evaluating = True
-        try:
-            with torch.no_grad():
-                self._values[node] = self._run(node)
-        finally:
-            self._evaluating = False
-        return self._values[node]
+        return self.values.of(node)
 
-    def _run(self, node: fx.Node) -> Any:
-        args: Any = fx.node.map_arg(node.args, self._values.__getitem__)
-        kwargs: Any = fx.node.map_arg(node.kwargs, self._values.__getitem__)
-        if node.op == "get_attr":
-            return operator.attrgetter(str(node.target))(self.root)
-        if node.op == "call_module":
-            return self.root.get_submodule(str(node.target))(*args, **kwargs)
-        if node.op == "call_method":
-            value = getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        else:
-            value = node.target(*args, **kwargs)  # type: ignore[operator]
-        name = args[1] if node.target is getattr else node.target
-        reads = any(isinstance(self._values[source], Tensor) for source in node.all_input_nodes)
-        if reads and isinstance(value, int | float | bool) and name not in _SIZES:
-            raise TraceError("the forward branches on the values of a tensor")
-        return value
+    def count(self, proxy: fx.Proxy) -> int:
+        """Of how many parts a value is made, for inputs of any size.
+
+        Raises:
+            LoopError: other sizes have other counts, and loops are not to be unrolled.
+        """
+        node: Any = proxy.node
+        found = len(self.value(node))
+        if self.values.vary(node, len):
+            if not self.loops:
+                raise LoopError("its forward iterates over a dimension of its input")
+            split = _name(node) in _SPLITS
+            whole: Any = self.proxy(node.args[0]) if split else proxy
+            dim = _dim_of(node) if split else 0
+            self.decide(whole.shape[dim] if isinstance(self.value(whole.node), Tensor) else _length(proxy))
+        return found
+
+
+def _name(node: fx.Node) -> str:
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
+
+def _dim_of(node: fx.Node) -> int:
+    place = 1 if _name(node) == "unbind" else 2
+    dim = node.args[place] if len(node.args) > place else node.kwargs.get("dim", 0)
+    return dim if isinstance(dim, int) else 0
+
+
+def _length(proxy: fx.Proxy) -> fx.Proxy:
+    return proxy.tracer.create_proxy("call_function", len, (proxy,), {})
 
 
 def _parameter_names(forward: Callable[..., Any], count: int) -> list[str]:

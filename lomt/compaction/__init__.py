@@ -1,7 +1,7 @@
 """Removing what is dead, physically and exactly."""
 
-from lomt.channels.trace import UntraceableError
-from lomt.channels.tracer import OtherSizesError
+from lomt.channels.operations import UntraceableError
+from lomt.channels.proxies import OtherSizesError
 from lomt.compaction.cuts import Cut
 from lomt.compaction.expand import carry_back, expand
 from lomt.compaction.inplace import AliasError

@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from lomt.channels.tracer import expect
+from lomt.channels.proxies import assign, expect
 
 _OPERATORS = {
     operator.iadd,
@@ -40,8 +40,6 @@ def make_writes_visible(graph: fx.Graph, root: nn.Module) -> None:
     """
     order = {node: i for i, node in enumerate(graph.nodes)}
     for node in list(graph.nodes):
-        if node.op == "call_function" and node.target is operator.setitem:
-            raise AliasError(f"{node.format_node()} writes into part of a tensor")
         overwrites = node.meta.get("overwrites", [])
         if not (writes(node, root) or overwrites) or not isinstance(node.args[0], fx.Node):
             continue
@@ -86,6 +84,8 @@ def writes(node: fx.Node, root: nn.Module) -> bool:
     if node.op != "call_function" or not callable(node.target):
         return False
     name = getattr(node.target, "__name__", "")
+    if node.target is assign:
+        return True
     return node.target in _OPERATORS or _inplace_argument(node.target, node) or (name[-1:] == "_" != name[-2:-1])
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from lomt.channels.contexts import code_of
 from lomt.compaction.inplace import remove_dead_code
 from lomt.compaction.record import Compaction
 
@@ -42,17 +43,34 @@ class Compacted(nn.Module):
         self.record = Compaction()
         self._compiled: dict[tuple[str, ...] | None, Callable[..., Any]] = {}
 
-    def forward(self, *inputs: Any, tasks: Iterable[str] | None = None) -> Any:
+    def forward(self, *inputs: Any, tasks: Iterable[str] | None = None, **named: Any) -> Any:
         """What the original module computes.
 
         Args:
             inputs: the arguments that the example named, in order.
             tasks: keys of the output dict to compute; all of them where None.
+            named: arguments that the example named, by the names that they had.
+
+        Raises:
+            TypeError: an argument that the example did not name, and that has its default for good.
         """
+        if named:
+            inputs = self._in_order(inputs, named)
         names = None if tasks is None else tuple(tasks)
         if names not in self._compiled:
-            self._compiled[names] = _compile(self.graph if names is None else _subgraph(self.graph, names))
+            self._compiled[names] = code_of(self.graph if names is None else _subgraph(self.graph, names))
         return self._compiled[names](self, *inputs)
+
+    def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+        names = [str(node.target) for node in self.graph.nodes if node.op == "placeholder"]
+        for name in named:
+            if name not in names[len(inputs) :]:
+                why = "is given twice" if name in names else "has its default for good"
+                raise TypeError(
+                    f"argument {name!r} {why}: this module takes {', '.join(names)}, as the example did that it was "
+                    "compacted with; compact with an example that gives every argument"
+                )
+        return (*inputs, *(named[name] for name in names[len(inputs) :] if name in named))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_compiled": {}}
@@ -76,14 +94,6 @@ def _adopt(module: nn.Module, root: nn.Module, name: str) -> None:
         here.add_module(last, value)
     else:
         setattr(here, last, value)
-
-
-def _compile(graph: fx.Graph) -> Callable[..., Any]:
-    code = graph.python_code("self")
-    scope = dict(code.globals)
-    exec(compile(code.src, "<lomt.compaction graph>", "exec"), scope)  # noqa: S102 - fx's own generated code
-    function: Callable[..., Any] = scope["forward"]
-    return function
 
 
 def _subgraph(graph: fx.Graph, names: tuple[str, ...]) -> fx.Graph:

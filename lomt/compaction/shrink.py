@@ -11,7 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from lomt.channels.analysis import drop_checks_of_channels, wire_graph
-from lomt.channels.trace import Example, Traced, UntraceableError, example_arguments, trace
+from lomt.channels.copying import hooked
+from lomt.channels.operations import UntraceableError
+from lomt.channels.trace import Example, Traced, example_arguments, trace
+from lomt.compaction.agreement import relative_error
 from lomt.compaction.branches import cut_dead_branch
 from lomt.compaction.constants import constants
 from lomt.compaction.demand import demand
@@ -60,7 +63,8 @@ def compact(
 
     Raises:
         UntraceableError: the forward of the module, or of a submodule that is named, branches on values; or, for
-            training, it does other operations there than in eval mode.
+            training, it does other operations there than in eval mode, or masks or norms its weights by hooks.
+        TypeError: the module is scripted.
         ValueError: the module does not run on the example, or ``round_to`` is not positive.
         RuntimeError: the result does not agree with the module on the example.
 
@@ -71,6 +75,12 @@ def compact(
     """
     if round_to < 1:
         raise ValueError(f"round_to is {round_to}: give 1, or the multiple that channel counts are to have, such as 8")
+    if for_training and (layer := hooked(module)) is not None:
+        raise UntraceableError(
+            f"a hook computes the weight of {layer!r}, which a compacted network could not go on with: make it a "
+            "parameter first, as with torch.nn.utils.prune.remove, or compact after training",
+            layer,
+        )
     traced = trace(module, example, opaque)
     plain(traced.root)
     if for_training and traced.only_eval is not None:
@@ -80,15 +90,16 @@ def compact(
             traced.only_eval,
         )
     before = widths(traced.root)
+    notes = [f"{name!r} stays whole: its forward loops over a size of its input" for name in traced.whole]
     try:
         make_writes_visible(traced.graph, traced.root)
         remove_dead_code(traced.graph)
         used = Compacted(traced.root, traced.graph).state_dict().keys()
-        record = _shrink(traced, round_to, gather, for_training)
+        record = replace(_shrink(traced, round_to, gather, for_training), notes=notes)
     except AliasError as error:
         traced = trace(module, example, opaque)
         plain(traced.root)
-        used, record = {}.keys(), Compaction(notes=[f"left as it is: {error}"])
+        used, record = {}.keys(), Compaction(notes=[*notes, f"left as it is: {error}"])
     small = Compacted(traced.root, traced.graph)
     record = record.between(before, widths(small), module, small)
     record = replace(record, gone=tuple(sorted(used - small.state_dict().keys())))
@@ -100,14 +111,21 @@ def compact(
     return small
 
 
-def as_graph(module: nn.Module, example: Example, opaque: Sequence[str] = ()) -> Compacted:
-    """A module as the graph that it was traced to, with nothing removed but what has no effect on the outputs."""
-    traced = trace(module, example, opaque)
+def as_graph(module: nn.Module, example: Example, opaque: Sequence[str] = (), *, inlines: bool = False) -> Compacted:
+    """A module as the graph that it was traced to, with nothing removed but what has no effect on the outputs.
+
+    Args:
+        module: stays as it is.
+        example: one input, as for :func:`compact`.
+        opaque: names of submodules not to look into.
+        inlines: look into a :class:`torch.autograd.Function`: the graph needs none of its code, but loses its gradient.
+    """
+    traced = trace(module, example, opaque, inlines=inlines)
     try:
         make_writes_visible(traced.graph, traced.root)
         remove_dead_code(traced.graph)
     except AliasError:  # who reads what can't be told, but all that is done is in order
-        traced = trace(module, example, opaque)
+        traced = trace(module, example, opaque, inlines=inlines)
     return dress(Compacted(traced.root, traced.graph), module)
 
 
@@ -134,9 +152,10 @@ def dress(small: Compacted, module: nn.Module) -> Compacted:
     modes = {name: layer.training for name, layer in module.named_modules()}
     for name, layer in small.named_modules():
         layer.training = modes.get(name, module.training)
-    for name in ("tasks", "taps"):
-        if hasattr(module, name):
-            setattr(small, name, copy.deepcopy(getattr(module, name)))
+    if isinstance(module, Network | Compacted):  # another module's "tasks" may be anything
+        for name in ("tasks", "taps"):
+            if hasattr(module, name):
+                setattr(small, name, copy.deepcopy(getattr(module, name)))
     if isinstance(module, Network):
         _widen_outputs(small.graph)
     return small
@@ -162,10 +181,9 @@ def verify(small: Compacted, expected: Any, example: Example) -> None:
     for layer, mode in modes.items():
         layer.training = mode
     for a, b in zip(_tensors(expected), _tensors(found), strict=True):
-        scale = a.abs().max().clamp(min=1e-2) if a.numel() else torch.ones(())
         tolerance = 1e-8 if a.dtype == torch.float64 else 1e-3 if a.dtype == torch.float32 else 0.05
-        error = float(((a - b).abs().max() / scale).nan_to_num()) if a.numel() and a.shape == b.shape else 0.0
-        if a.shape != b.shape or error > tolerance:
+        error = relative_error(a, b, floor=1e-2)
+        if error > tolerance:
             raise RuntimeError(
                 f"the compacted module gives {tuple(b.shape)} and differs by {error:.2g} relative from the original's "
                 f"{tuple(a.shape)}: please report the module; opaque=[...] leaves parts of it alone"

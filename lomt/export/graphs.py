@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from lomt.channels.tracer import expect
+from lomt.channels.contexts import checked
+from lomt.channels.proxies import assign, expect
 from lomt.compaction.module import widen
 
-_OURS: dict[str, Callable[..., Any]] = {"widen": widen, "expect": expect}
+_OURS: dict[str, Callable[..., Any]] = {"widen": widen, "expect": expect, "assign": assign}
 _BUILTINS = {"getattr", "round", "min", "max", "int", "float", "len", "abs", "sum"}
 _HOMES: dict[str, Any] = {"torch": torch, "F": F, "operator": operator, "math": math, "nn": torch._C._nn}
 _OPERATORS = {
@@ -41,6 +42,8 @@ def _node_to_dict(node: fx.Node) -> dict[str, Any]:
     state: dict[str, Any] = {"name": node.name, "op": node.op, "target": target, "args": _encode(list(node.args))}
     if node.kwargs:
         state["kwargs"] = {key: _encode(value) for key, value in node.kwargs.items()}
+    if node.meta.get("contexts"):
+        state["contexts"] = [list(context) for context in node.meta["contexts"]]
     return state
 
 
@@ -63,6 +66,8 @@ def _is_computation(home: str, name: str, function: Any) -> bool:
     if home == "operator":
         return name in _OPERATORS
     if home == "torch":
+        if name in ("sym_int", "sym_float"):
+            return True
         return getattr(torch._C._VariableFunctions, name, None) is not None and name != "from_file"
     return home in ("F", "math", "nn")
 
@@ -81,7 +86,9 @@ def graph_from_list(nodes: list[dict[str, Any]]) -> fx.Graph:
             op, args = state["op"], tuple(_decode(state["args"], made))
             kwargs = {key: _decode(value, made) for key, value in state.get("kwargs", {}).items()}
             target = _target(op, state["target"], args)
-            made[state["name"]] = graph.create_node(op, target, args, kwargs, name=state["name"])
+            node = graph.create_node(op, target, args, kwargs, name=state["name"])
+            node.meta["contexts"] = checked(tuple(context) for context in state.get("contexts", ()))
+            made[state["name"]] = node
         except (KeyError, TypeError, AttributeError, AssertionError) as error:
             raise ValueError(f"the stored graph is damaged at {state!r}: {error!r}") from error
     graph.lint()

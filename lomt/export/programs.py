@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from lomt.channels.proxies import expect
 from lomt.channels.trace import Example, example_arguments
-from lomt.channels.tracer import expect
 from lomt.compaction import Compacted, OtherSizesError
 from lomt.compaction.inplace import remove_dead_code
 from lomt.compaction.shrink import as_graph

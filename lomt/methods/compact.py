@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lomt.compaction import Compacted, compact
+from lomt.compaction.agreement import relative_error
 from lomt.evaluation import cost, latency
 from lomt.methods.stage import Preview, Result, Stage
 from lomt.methods.workshop import Workshop
@@ -85,6 +86,4 @@ def difference(network: nn.Module, other: nn.Module, images: Tensor) -> dict[str
     with torch.inference_mode():
         ours: Mapping[str, Tensor] = network(images)
         theirs: Mapping[str, Tensor] = other(images)
-    return {
-        task: float((ours[task] - theirs[task]).abs().max() / ours[task].abs().max().clamp(min=1e-30)) for task in ours
-    }
+    return {task: relative_error(ours[task], theirs[task]) for task in ours}

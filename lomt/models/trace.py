@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from lomt.channels.contexts import ContextTracer, code_of, contexts_of
 from lomt.models.probe import shadow
 from lomt.models.truncated import Truncated, prune
 
@@ -38,8 +39,7 @@ class Traced(Truncated):
         values: Any = graph.graph_copy(self._graph, {})
         graph.output(tuple(values[self._taps.index(name)] for name in names))
         remove_dead(graph)
-        # The function alone, not the module around it: it looks its parts up in self, whatever happens to them.
-        return type(fx.GraphModule(self, graph)).forward
+        return code_of(graph)  # looks its parts up in self, whatever happens to them
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_programs": {}}
@@ -49,7 +49,7 @@ class Traced(Truncated):
         self._programs[self._taps] = self._compile(self._taps)
 
 
-class _Recorder(fx.Tracer):
+class _Recorder(ContextTracer):
     """Records which value each submodule gave last, containers too.
 
     Modules without parts stay calls, whoever wrote them, so that what they decide (by mode, by data) stays theirs.
@@ -101,6 +101,8 @@ def trace(backbone: nn.Module, names: Sequence[str], overwritten: Collection[str
     """
     graphs = [_graph(backbone, names, overwritten, training=training) for training in (False, True)]
     if graphs[0] is None or graphs[1] is None or str(graphs[0]) != str(graphs[1]):
+        return None
+    if contexts_of(graphs[0]) != contexts_of(graphs[1]):
         return None
     return Traced(shadow(backbone), graphs[0], names)
 

@@ -1,0 +1,64 @@
+"""A private copy of a module, with plain parameters where masks and norms of weights were hung in by hooks."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+_HOOKS: dict[type, Callable[..., Any]] = {
+    prune.BasePruningMethod: lambda layer, hook: prune.remove(layer, hook._tensor_name),
+    WeightNorm: lambda layer, hook: torch.nn.utils.remove_weight_norm(layer, hook.name),
+    SpectralNorm: lambda layer, hook: torch.nn.utils.remove_spectral_norm(layer, hook.name),
+}
+"""How to make a weight that such a hook computes a parameter."""
+
+
+def plain_copy(module: nn.Module) -> nn.Module:
+    """A deep copy of a module, not compiled, in eval mode.
+
+    Weights that hooks compute (``torch.nn.utils.prune``, ``weight_norm``, ``spectral_norm``) are plain parameters.
+
+    Raises:
+        TypeError: it is scripted.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TypeError(
+            "the module is scripted, so that its parts can't be changed: give it as it was before torch.jit"
+        )
+    computed = {
+        id(tensor): tensor.detach().clone()
+        for part in module.modules()
+        for tensor in vars(part).values()
+        if isinstance(tensor, Tensor) and not tensor.is_leaf
+    }
+    with torch.no_grad():
+        root = _eager(copy.deepcopy(module, dict(computed)))
+        for part in root.eval().modules():
+            for hook in list(part._forward_pre_hooks.values()):
+                remove = next((how for kind, how in _HOOKS.items() if isinstance(hook, kind)), None)
+                if remove is not None:
+                    remove(part, hook)
+    return root
+
+
+def hooked(module: nn.Module) -> str | None:
+    """The first part whose weight a hook computes, by name."""
+    for name, part in module.named_modules():
+        if any(isinstance(hook, tuple(_HOOKS)) for hook in part._forward_pre_hooks.values()):
+            return name or type(module).__name__
+    return None
+
+
+def _eager(module: nn.Module) -> nn.Module:
+    """The module without wrappers of ``torch.compile``, in place."""
+    plain: nn.Module = getattr(module, "_orig_mod", module)
+    if not isinstance(plain, torch.jit.ScriptModule):
+        for name, part in list(plain._modules.items()):
+            if part is not None:
+                plain._modules[name] = _eager(part)
+    return plain
