@@ -13,9 +13,11 @@ from torch import Tensor, nn
 import lomt
 from lomt.nn import convert, freeze
 from lomt.optim import ProxSGD, parameter_groups
-from lomt.sparsity import GroupMCP
+from lomt.sparsity import GroupLasso
 from measuring import arguments, compare
 from shapes import OUTPUTS, Batch, batches, losses
+
+OPTIONS = {"lr": 0.05, "momentum": 0.9}
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -94,16 +96,17 @@ def train(steps: int, size: int, batch: int, strength: float) -> nn.Module:
     """The training loop; a strength of 0 leaves out what is new."""
     torch.manual_seed(0)
     model: nn.Module = Net()
-    optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), **OPTIONS)
     if strength:
-        model = convert(model)  # 1
-        groups = parameter_groups(model, GroupMCP(strength), where=model)
-        optimizer = ProxSGD(groups, lr=0.05, momentum=0.9)  # 2
+        optimizer = ProxSGD(
+            parameter_groups(convert(model), penalty := GroupLasso(strength), where=model), **OPTIONS
+        )  # 1
     for step, images in enumerate(batches(steps, size, batch, seed=0)):
         gradients(model.train(), images)
         optimizer.step()
         if strength and step == steps // 2:
-            freeze(model)  # 3
+            freeze(model)  # 2: what is dead stays dead
+            penalty.weight = 0.0  # 3: and what lives is no longer shrunk
     return model
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import lomt
 from lomt.nn import convert, freeze
 from lomt.optim import ProxAdamW, parameter_groups
-from lomt.sparsity import GroupMCP
+from lomt.sparsity import GroupLasso
 from measuring import arguments, compare
 from shapes import OUTPUTS, Batch, batches, losses
 
@@ -80,15 +80,17 @@ def train(steps: int, size: int, batch: int, strength: float) -> nn.Module:
     model: nn.Module = Net()
     optimizer: torch.optim.Optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     if strength:
-        model = convert(model)  # 1
-        optimizer = ProxAdamW(parameter_groups(model, GroupMCP(strength), where=model), lr=2e-3)  # 2
+        optimizer = ProxAdamW(
+            parameter_groups(convert(model), penalty := GroupLasso(strength), where=model), lr=2e-3
+        )  # 1
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, max(1, steps // 2), gamma=0.3)
     for step, images in enumerate(batches(steps, size, batch, seed=0)):
         gradients(model.train(), images)
         optimizer.step()
         schedule.step()
         if strength and step == steps // 2:
-            freeze(model)  # 3
+            freeze(model)  # 2: what is dead stays dead
+            penalty.weight = 0.0  # 3: and what lives is no longer shrunk
     return model
 
 
