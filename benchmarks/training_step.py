@@ -52,6 +52,7 @@ def measured(dead: float, rounds: int) -> dict[str, Any]:
     variants = {
         "dense": plain,
         "frozen": freeze(convert(copy.deepcopy(plain))),
+        "frozen, unread outputs skipped": freeze(convert(copy.deepcopy(plain), images, skip_outputs=True)),
         "never revived": convert(copy.deepcopy(plain), revive_every=None),
         "revived at every step": convert(copy.deepcopy(plain)),
     }
