@@ -1,7 +1,6 @@
 """The codebases: each one's own network, loss, optimizer and step, on images and labels at random."""
 
 import os
-import random
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ Step = Callable[[], float]
 
 
 class Case(NamedTuple):
-    """A network, the optimizer that the codebase makes for it, and a step as its loop takes it, which returns a loss."""
+    """A network, the optimizer that the codebase makes for it, and a step as its loop takes it, giving a loss."""
 
     network: nn.Module
     optimizer: Callable[[nn.Module], Optimizer]
@@ -27,8 +26,10 @@ class Case(NamedTuple):
 
 
 class Codebase(NamedTuple):
-    """Where a codebase is found, what of it is tried, at what size it is timed, and how it is built for a size.
+    """Where a codebase is found, what of it is tried, and how it is built for a batch of images of a size.
 
+    Losses are compared, and steps timed, with these batches and sizes; where a norm has but two values to normalize,
+    a rounding error decides about the loss, in whatever network.
     ``places`` are a script's file, the numbers of the lines after which a user writes the imports, the conversion and
     the optimizer, what the network and the optimizer are called there, and the learning rate.
     """
@@ -36,7 +37,8 @@ class Codebase(NamedTuple):
     url: str
     commit: str
     what: str
-    size: int
+    compared: tuple[int, int]
+    timed: tuple[int, int]
     places: tuple[str, int, int, int, str, str, str]
     build: Callable[[Path, int, int], Case]
 
@@ -195,7 +197,7 @@ def mti_net(root: Path, batch: int, size: int) -> Case:
     settings["backbone_kwargs"]["pretrained"] = False
     back = Path.cwd()
     os.chdir(root)  # where it looks for its description of HRNet
-    np.int = int  # which its HRNet names
+    np.__dict__.setdefault("int", int)  # which its HRNet names
     network = common.get_model(settings)
     os.chdir(back)
     criterion = common.get_criterion(settings)
@@ -228,7 +230,7 @@ def yolop(root: Path, batch: int, size: int) -> Case:
     network.gr, network.nc = 1.0, 1
     mended = (" - 1)", ".long() - 1)")  # whole numbers are no longer clamped by others
     losses.build_targets = definitions(
-        root / "lib/core/postprocess.py", "build_targets", mended=mended, torch=torch, is_parallel=lambda model: False
+        root / "lib/core/postprocess.py", "build_targets", mended=mended, torch=torch, is_parallel=lambda _: False
     )["build_targets"]
     criterion = losses.get_loss(settings, device="cpu")
     boxes = torch.tensor([[i, 0, 0.5, 0.5, 0.3 + 0.1 * i, 0.4] for i in range(batch)])
@@ -255,7 +257,8 @@ CODEBASES = {
         "https://github.com/median-research-group/LibMTL",
         "4336804847eaa5e0b924b743d76beec7ac3fdc97",
         "examples/nyu: dilated ResNet-18, three DeepLab heads, PCGrad",
-        96,
+        (2, 32),
+        (2, 96),
         ("examples/nyu/main.py", 3, 97, 97, "NYUmodel.model", "NYUmodel.optimizer", "1e-4"),
         libmtl,
     ),
@@ -263,23 +266,17 @@ CODEBASES = {
         "https://github.com/lorenmt/mtan",
         "c36c30baa18968dec74fe9039abcfd4f132edfa1",
         "im2im_pred: SegNet with attention, three tasks",
-        96,
+        (4, 32),
+        (2, 96),
         ("im2im_pred/model_segnet_mtan.py", 5, 184, 185, "SegNet_MTAN", "optimizer", "1e-4"),
         mtan,
-    ),
-    "CAGrad": Codebase(
-        "https://github.com/Cranial-XIX/CAGrad",
-        "dc3d48152b6196945cfd56144879b9d42353b095",
-        "nyuv2: SegNet with attention, three tasks, CAGrad",
-        64,
-        ("nyuv2/model_segnet_mt.py", 7, 317, 318, "SegNet_MTAN", "optimizer", "opt.lr"),
-        cagrad,
     ),
     "auto-lambda": Codebase(
         "https://github.com/lorenmt/auto-lambda",
         "bdba6365953f7ebb3a8ae33fabfecd3f933ecc27",
         "dense prediction: dilated ResNet-50, three DeepLab heads, Auto-Lambda",
-        64,
+        (2, 32),
+        (2, 64),
         ("trainer_dense.py", 4, 55, 76, "model", "optimizer", "1e-3"),
         auto_lambda,
     ),
@@ -287,7 +284,8 @@ CODEBASES = {
         "https://github.com/SimonVandenhende/Multi-Task-Learning-PyTorch",
         "ed3d9ac1c35493d8d22c4e33574919c326d77b6d",
         "configs/nyud/hrnet18/mti_net.yml: MTI-Net on HRNet-18, two tasks",
-        160,
+        (2, 64),
+        (2, 160),
         ("main.py", 11, 40, 56, "model.module", "optimizer", "p['optimizer_kwargs']['lr']"),
         mti_net,
     ),
@@ -295,8 +293,17 @@ CODEBASES = {
         "https://github.com/hustvl/YOLOP",
         "8d8f68df318c71f01d6f813c024df646c7d1978f",
         "YOLOP: detection, drivable area and lanes",
-        192,
+        (2, 64),
+        (2, 192),
         ("tools/train.py", 19, 121, 129, "model", "optimizer", "cfg.TRAIN.LR0"),
         yolop,
+    ),
+    "CAGrad": Codebase(
+        "dc3d48152b6196945cfd56144879b9d42353b095",
+        "nyuv2: SegNet with attention, three tasks, CAGrad",
+        (4, 32),
+        (2, 64),
+        ("nyuv2/model_segnet_mt.py", 7, 317, 318, "SegNet_MTAN", "optimizer", "opt.lr"),
+        cagrad,
     ),
 }

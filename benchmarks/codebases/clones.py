@@ -48,7 +48,7 @@ def definitions(script: Path, *names: str, mended: tuple[str, str] = ("", ""), *
     module = ModuleType(script.stem)
     sys.modules[module.__name__] = module  # by which its classes are pickled
     module.__dict__.update(values)
-    exec(compile(ast.Module(list(found.values()), []), script, "exec"), module.__dict__)  # noqa: S102
+    exec(compile(ast.Module(list(found.values()), []), script, "exec"), module.__dict__)
     return module.__dict__
 
 
@@ -82,7 +82,7 @@ def without(*packages: str) -> None:
 
 
 def torchvision_beside_cpu_torch() -> None:
-    """Let torchvision be imported where its binary doesn't fit torch's: its operators are declared, and never called."""
+    """Let torchvision be imported where its binary doesn't fit torch's: its operators are declared, never called."""
     try:
         importlib.import_module("torchvision")
     except RuntimeError:
