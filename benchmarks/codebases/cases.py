@@ -299,6 +299,7 @@ CODEBASES = {
         yolop,
     ),
     "CAGrad": Codebase(
+        "https://github.com/Cranial-XIX/CAGrad",
         "dc3d48152b6196945cfd56144879b9d42353b095",
         "nyuv2: SegNet with attention, three tasks, CAGrad",
         (4, 32),
