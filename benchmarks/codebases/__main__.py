@@ -42,8 +42,8 @@ from lomt_kernels import group_alive
 RESULTS = Path(__file__).parents[1] / "results/kernels/codebases.json"
 STEPS, DYING = 20, 5
 DEAD = 0.5
-STRENGTH, RATE = 1.0, 1e-3
-"""Of the penalty and of ProxAdamW, where channels are to die within a few steps."""
+RATE = 1e-3
+"""Of ProxAdamW."""
 
 
 def seeded() -> None:
@@ -99,11 +99,6 @@ def curves(case: Case, images: Tensor, steps: int, optimizer: Callable[[nn.Modul
     }
 
 
-def proximal(network: nn.Module) -> Optimizer:
-    """An optimizer with which channels die at once."""
-    return ProxAdamW(parameter_groups(network, GroupLasso(STRENGTH)), lr=RATE)
-
-
 def timed(case: Case, images: Tensor, layout: torch.memory_format, rounds: int) -> dict[str, Any]:
     """Seconds of a step of each variant, half of the inputs of whose convolutions are dead; or why it has none."""
     images, plain = images.contiguous(memory_format=layout), copy.deepcopy(case.network).train()
@@ -156,7 +151,8 @@ def measured(name: str, root: Path, rounds: int) -> dict[str, Any]:
     lines = placed(codebase, root)
     case, images = built(codebase, root, *codebase.compared, torch.float64)
     own = curves(case, images, STEPS, case.optimizer)
-    dying = curves(case, images, DYING, proximal)
+    penalty = GroupLasso(codebase.strength)
+    dying = curves(case, images, DYING, lambda network: ProxAdamW(parameter_groups(network, penalty), lr=RATE))
     case, images = built(codebase, root, *codebase.timed, torch.float32)
     layouts = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
     return {
@@ -169,7 +165,7 @@ def measured(name: str, root: Path, rounds: int) -> dict[str, Any]:
         "lines added": lines,
         "convolutions": sum(isinstance(layer, nn.Conv2d) for layer in case.network.modules()),
         "own optimizer": {"kind": type(case.optimizer(case.network)).__name__} | own,
-        "ProxAdamW": {"strength": STRENGTH, "lr": RATE} | dying,
+        "ProxAdamW": {"strength": codebase.strength, "lr": RATE} | dying,
         "seconds of a step (median, least, most)": {
             layout: timed(case, images, format_, rounds) for layout, format_ in layouts.items()
         },

@@ -29,7 +29,8 @@ class Codebase(NamedTuple):
     """Where a codebase is found, what of it is tried, and how it is built for a batch of images of a size.
 
     Losses are compared, and steps timed, with these batches and sizes; where a norm has but two values to normalize,
-    a rounding error decides about the loss, in whatever network.
+    a rounding error decides about the loss, in whatever network. At ``strength``, a penalty kills channels within a
+    few steps.
     ``places`` are a script's file, the numbers of the lines after which a user writes the imports, the conversion and
     the optimizer, what the network and the optimizer are called there, and the learning rate.
     """
@@ -39,6 +40,7 @@ class Codebase(NamedTuple):
     what: str
     compared: tuple[int, int]
     timed: tuple[int, int]
+    strength: float
     places: tuple[str, int, int, int, str, str, str]
     build: Callable[[Path, int, int], Case]
 
@@ -259,6 +261,7 @@ CODEBASES = {
         "examples/nyu: dilated ResNet-18, three DeepLab heads, PCGrad",
         (2, 32),
         (2, 96),
+        2e-2,
         ("examples/nyu/main.py", 3, 97, 97, "NYUmodel.model", "NYUmodel.optimizer", "1e-4"),
         libmtl,
     ),
@@ -268,6 +271,7 @@ CODEBASES = {
         "im2im_pred: SegNet with attention, three tasks",
         (4, 32),
         (2, 96),
+        2e-2,
         ("im2im_pred/model_segnet_mtan.py", 5, 184, 185, "SegNet_MTAN", "optimizer", "1e-4"),
         mtan,
     ),
@@ -277,6 +281,7 @@ CODEBASES = {
         "dense prediction: dilated ResNet-50, three DeepLab heads, Auto-Lambda",
         (2, 32),
         (2, 64),
+        2e-2,
         ("trainer_dense.py", 4, 55, 76, "model", "optimizer", "1e-3"),
         auto_lambda,
     ),
@@ -285,7 +290,8 @@ CODEBASES = {
         "ed3d9ac1c35493d8d22c4e33574919c326d77b6d",
         "configs/nyud/hrnet18/mti_net.yml: MTI-Net on HRNet-18, two tasks",
         (2, 64),
-        (2, 160),
+        (2, 256),
+        1.0,
         ("main.py", 11, 40, 56, "model.module", "optimizer", "p['optimizer_kwargs']['lr']"),
         mti_net,
     ),
@@ -294,7 +300,8 @@ CODEBASES = {
         "8d8f68df318c71f01d6f813c024df646c7d1978f",
         "YOLOP: detection, drivable area and lanes",
         (2, 64),
-        (2, 192),
+        (2, 320),
+        5e-3,
         ("tools/train.py", 19, 121, 129, "model", "optimizer", "cfg.TRAIN.LR0"),
         yolop,
     ),
@@ -304,6 +311,7 @@ CODEBASES = {
         "nyuv2: SegNet with attention, three tasks, CAGrad",
         (4, 32),
         (2, 64),
+        2e-2,
         ("nyuv2/model_segnet_mt.py", 7, 317, 318, "SegNet_MTAN", "optimizer", "opt.lr"),
         cagrad,
     ),
