@@ -165,7 +165,7 @@ class MaskedConv2d(nn.Conv2d):
         ins, outs = frozen.masks
         if ins.device.type == "cpu":  # elsewhere, looking would wait for the device
             now = self._alive()
-            if not bool((now[0] & ~ins).any()) and not bool((now[1] & ~outs).any()):
+            if not bool((now[0] > ins).any()) and not bool((now[1] > outs).any()):
                 return
             if not self.__dict__["_said"]:
                 _LOG.warning(

@@ -169,9 +169,9 @@ class _GroupShrink(torch.autograd.Function):
 def _call(operation: str, weight: Tensor, axis: Axis, groups: int, block: int, backend: str | None) -> Tensor:
     place = check_groups(weight, axis, groups, block)
     chosen = registry.choose(operation, weight.device, weight.dtype, backend)
-    if torch.onnx.is_in_onnx_export():  # which has no such operator
-        return getattr(reference, operation)(weight, place, groups, block)
-    found: Tensor = getattr(_OPS, operation)(weight, place, groups, block, chosen)
+    if (torch.compiler.is_compiling() or torch.jit.is_tracing()) and torch.onnx.is_in_onnx_export():
+        return getattr(reference, operation)(weight, place, groups, block)  # ONNX has no such operator
+    found: Tensor = registry.direct(operation, weight)(weight.detach(), place, groups, block, chosen)
     return found
 
 

@@ -1,0 +1,1 @@
+"""Other people's multi-task codebases, before and after conversion."""
