@@ -26,12 +26,11 @@ def run(options: Namespace) -> None:
     from lomt.evaluation import device_of
     from lomt.export import open_model
     from lomt.prediction import predict
-    from lomt.runs import saved
 
     device = str(device_of(options.device))
     done = predict(
         options.pictures,
-        open_model(saved([options.model])[-1]),
+        open_model(options.model),
         options.out,
         device=device,
         overwrite=options.overwrite,
