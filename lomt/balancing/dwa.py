@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lomt.balancing.base import Balancing
+from lomt.checks import check_number
 
 
 class DWA(Balancing):
@@ -21,8 +22,7 @@ class DWA(Balancing):
 
     def __init__(self, tasks: Sequence[str], temperature: float = 2.0) -> None:
         super().__init__(tasks)
-        if temperature <= 0:
-            raise ValueError(f"DWA got temperature {temperature}: use a positive one, 2 as a rule")
+        check_number("the temperature of DWA", temperature, zero=False)
         self.temperature = temperature
         self.register_buffer("total", torch.zeros(len(tasks)))
         self.register_buffer("batches", torch.zeros(len(tasks)))

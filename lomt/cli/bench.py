@@ -32,8 +32,7 @@ def parser() -> Parser:
 def run(options: Namespace) -> None:
     """Run the command."""
     from lomt.evaluation.bench_table import bench_table
-    from lomt.export import names_of
-    from lomt.runs import saved
+    from lomt.export import names_of, saved
     from lomt.runs.bench import bench_models
 
     how = {name: options[name] for name in ("size", "backends", "batches", "threads", "repeats", "seconds")}

@@ -2,6 +2,7 @@
 
 from jsonargparse import Namespace
 
+from lomt.checks import check_whole
 from lomt.cli.of_run import workshop_of
 from lomt.cli.parser import Parser
 
@@ -28,6 +29,7 @@ def run(options: Namespace) -> None:
     folder = RunFolder(options.folder)
     methods = tuple(filter(None, options.methods.split(",")))
     trained(folder).of(methods)  # what can't be judged is said before any data is read
+    check_whole("threads", options.threads)
     if options.threads:
         torch.set_num_threads(options.threads)
     workshop = workshop_of(folder.path, "lomt.runs.diagnose(folder, workshop)", options.accelerator)

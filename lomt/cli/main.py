@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lomt import __version__
@@ -70,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def read(name: str, arguments: Sequence[str]) -> tuple[Callable[["Namespace"], None], "Namespace"]:
     """A command of :data:`COMMANDS`, and its options with objects in place of their names."""
     need(f"lomt {name}", "cli", "jsonargparse", "yaml")
+    here = str(Path.cwd())
+    if "" not in sys.path and here not in sys.path:
+        sys.path.append(here)  # my_module:make is looked for in the current folder, too
     command = import_module(f"lomt.cli.{name}")
     parser = command.parser()
     parser.prog = f"lomt {name}"

@@ -23,17 +23,14 @@ def parser() -> Parser:
 
 def run(options: Namespace) -> None:
     """Run the command."""
-    import torch
-
+    from lomt.evaluation import device_of
     from lomt.export import open_model
     from lomt.prediction import predict
-    from lomt.runs import saved
 
-    on_gpu = options.device == "auto" and torch.cuda.is_available()
-    device = "cuda" if on_gpu else "cpu" if options.device == "auto" else options.device
+    device = str(device_of(options.device))
     done = predict(
         options.pictures,
-        open_model(saved([options.model])[-1]),
+        open_model(options.model),
         options.out,
         device=device,
         overwrite=options.overwrite,

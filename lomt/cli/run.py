@@ -1,24 +1,33 @@
 """``lomt run``: run the method on data, or go on with a run."""
 
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
 import yaml
-from jsonargparse import ActionConfigFile, Namespace
+from jsonargparse import Namespace
 
-from lomt.cli.parser import Parser
+from lomt.balancing import BALANCING
+from lomt.checks import check_whole
+from lomt.cli.parser import ConfigFile, Parser
 from lomt.config import EXECUTION, RunConfig
+from lomt.methods import METHODS
 from lomt.tasks import Task
 
 FIELDS = tuple(field.name for field in fields(RunConfig))
+NAMES: dict[str, Iterable[str]] = {"study.methods": METHODS, "recipe.balancing": BALANCING}
+"""What goes by a name, for ``--help``."""
 
 
 def parser() -> Parser:
     """What it can be told."""
     made = Parser(description="Run the method on data, or go on with a run.")
-    made.add_argument("-c", "--config", action=ActionConfigFile, help="a YAML file of the values below")
+    made.add_argument("-c", "--config", action=ConfigFile, help="a YAML file of the values below")
     made.add_argument("--dry-run", action="store_true", help="print the plan: stages, networks, sizes, time")
     made.add_class_arguments(RunConfig, None)
+    for action in made._actions:
+        if action.dest in NAMES:
+            action.help = f"{str(action.help).rstrip('.')}; there are {', '.join(NAMES[action.dest])}"
     return made
 
 
@@ -29,6 +38,7 @@ def run(options: Namespace) -> None:
     from lomt import runs
 
     config = RunConfig(**{name: options[name] for name in FIELDS})
+    check_whole("threads", config.threads)
     if config.threads:
         torch.set_num_threads(config.threads)
     tasks = tasks_of(config)
@@ -55,7 +65,7 @@ def tasks_of(config: RunConfig) -> list[Task]:
         ValueError: a task that the data does not have.
     """
     by_name = {task.name: task for task in config.data.tasks}
-    unknown = [name for name in config.tasks if name not in by_name]
-    if unknown:
-        raise ValueError(f"unknown task {unknown[0]!r} – the data has {', '.join(by_name)}")
+    for name in config.tasks:
+        if name not in by_name:
+            raise ValueError(f"unknown task {name!r} – the data has {', '.join(by_name)}")
     return [by_name[name] for name in config.tasks or by_name]

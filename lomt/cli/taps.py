@@ -2,6 +2,7 @@
 
 from jsonargparse import Namespace
 
+from lomt.checks import check_whole
 from lomt.cli.parser import Parser
 from lomt.models import Architecture
 
@@ -20,6 +21,8 @@ def run(options: Namespace) -> None:
 
     from lomt.models import taps
 
+    for side in options.size:
+        check_whole("a side of --size", side, 1)
     network = Architecture(options.backbone, options.width, options.output_stride)
     candidates = taps(network.make_backbone(), torch.zeros(1, 3, *options.size))
     width = max(len(tap.name) for tap in candidates)

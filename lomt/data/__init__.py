@@ -7,8 +7,9 @@ need("lomt.data", "train", "PIL", "tqdm")
 from lomt.data.augment import Augmentation
 from lomt.data.nyud_mt import NYUDMT
 from lomt.data.nyuv2 import NYUv2
+from lomt.data.samples import Samples
 from lomt.data.scenes import Scenes
-from lomt.data.source import Samples, Source, Split
+from lomt.data.source import Source, Split
 
 SOURCES: dict[str, type[Source]] = {
     "scenes": Scenes,

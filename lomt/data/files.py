@@ -22,8 +22,10 @@ def read_image(path: Path, mode: str) -> np.ndarray:
             return np.asarray(picture if picture.mode == "P" and mode == "L" else picture.convert(mode))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is missing: restore it, or take its name out of the split's list") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} can't be read as a picture ({error}): restore it from the data set") from error
+    except Exception as error:  # whatever a damaged file makes a decoder say
+        raise ValueError(
+            f"{path} can't be read as a picture ({_first(error)}): restore it from the data set"
+        ) from error
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -33,12 +35,16 @@ def read_array(path: Path) -> np.ndarray:
         ValueError: where the file can't be decoded, is truncated, or holds no numbers.
     """
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} can't be read as a .npy array ({error}): restore it from the data set") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise ValueError(f"{path} holds no array of numbers: restore it from the data set")
-    return array
+        # A map sees at once whether the file is as long as its header says: nothing is allocated for one that lies.
+        with np.errstate(over="ignore"):
+            array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # whatever a damaged header makes a parser say
+        raise ValueError(
+            f"{path} can't be read as a .npy array ({_first(error)}): restore it from the data set"
+        ) from error
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{path} holds {array.dtype} and no numbers: restore it from the data set")
+    return np.array(array)
 
 
 def read_names(path: Path) -> list[str]:
@@ -48,7 +54,7 @@ def read_names(path: Path) -> list[str]:
         ValueError: where the list can't be read, is empty or has a name twice.
     """
     try:
-        names = path.read_text(encoding="utf-8").split()
+        names = path.read_text(encoding="utf-8-sig").split()  # as editors on Windows save it, too
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"the list {path} can't be read ({error}): it names one sample a line") from error
     if not names:
@@ -86,6 +92,11 @@ def same_size(label: np.ndarray, image: np.ndarray, path: Path, image_path: Path
     if label.shape[-2:] != image.shape[:2]:
         sizes = [" × ".join(map(str, shape)) for shape in (label.shape[-2:], image.shape[:2])]
         raise ValueError(f"{path} is {sizes[0]} but its image {image_path} is {sizes[1]}: both must have one size")
+
+
+def _first(error: Exception) -> str:
+    """The first line of what an error says, which has no advice on how to read what can't be trusted."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def fingerprint(paths: Iterable[Path], times: bool = True) -> str:

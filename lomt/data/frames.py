@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from lomt.checks import check_whole
 from lomt.data import cache, files
 from lomt.data.augment import Augmentation
-from lomt.data.source import Samples, Source
+from lomt.data.samples import Samples
+from lomt.data.source import Source
 from lomt.tasks import Task
 
 
@@ -47,13 +49,12 @@ class FrameSource(Source):
         train, test = lists["train"], lists["test"]
         if both := set(train) & set(test):
             raise ValueError(f"frame {min(both)} is listed to train and to test: each frame is in one split")
-        if not 0 <= validation < len(train):
+        if not isinstance(validation, int) or not 0 <= validation < len(train):
             raise ValueError(
                 f"validation={validation}: of {len(train)} frames to train with, at least 1 must remain, use 0 to "
                 f"{len(train) - 1}"
             )
-        if seed < 0:
-            raise ValueError(f"seed={seed}: use 0 or more")
+        check_whole("seed", seed)
         self.seed = seed
         held_out = set(validation_names(train, validation, np.random.default_rng(seed)))
         self.names = {

@@ -10,8 +10,10 @@ import torch
 from lomt.data import files, frames
 from lomt.data.augment import Augmentation
 from lomt.data.frames import FrameSource
-from lomt.data.source import MISSING
+from lomt.data.samples import MISSING
 from lomt.tasks import Depth, Edges, Normals, Segmentation, Task
+
+FARTHEST = 20.0  # metres, twice what the camera sees: any map in millimetres lies beyond
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +32,8 @@ class NYUDMT(FrameSource):
     ``images/NAME.jpg``; ``gt_sets/train.txt`` and ``gt_sets/val.txt`` with names; and labels of the image's size:
 
     - ``segmentation/NAME.png``: one byte, 0 (void) and 1 to 40, in a batch 0 to 39 and missing;
-    - ``depth/NAME.npy``: metres ``(H, W)``, NaN missing;
-    - ``normals/NAME.npy``: ``(H, W, 3)`` unit vectors, x to the right first, NaN missing;
+    - ``depth/NAME.npy``: metres ``(H, W)``, 0 or NaN missing;
+    - ``normals/NAME.npy``: ``(H, W, 3)`` unit vectors, x to the right first, length 0 or NaN missing;
     - ``edge/NAME.npy``: ``(H, W)`` 0 or 1, NaN missing.
 
     ``val.txt`` is the official test split and is the test split here; validation is cut from train. Where a task's
@@ -134,10 +136,18 @@ def _read(path: Path, task: Task, size: tuple[int, int]) -> np.ndarray:
         values = np.full((channels, *size), np.nan, dtype=np.float32)
     else:
         array = files.read_array(path)
-        if array.ndim == 3:
-            array = np.moveaxis(array, -1, 0)
-        values = np.ascontiguousarray(array.reshape(-1, *array.shape[-2:]), dtype=np.float32)
+        if array.ndim not in (2, 3):
+            raise ValueError(f"{path} has shape {array.shape}, expected a map (H, W) or (H, W, {channels})")
+        maps = np.moveaxis(array, -1, 0) if array.ndim == 3 else array[None]
+        with np.errstate(over="ignore"):  # what is too large for float32 is no label, and is said to be infinite
+            values = np.array(maps, dtype=np.float32, order="C")
+        if isinstance(task, Depth | Normals):
+            values[:, (values == 0).all(0)] = np.nan  # as the layout's own reader has it
         task.check(torch.from_numpy(values), str(path))
+        if isinstance(task, Depth) and (far := np.nanmax(values, initial=0)) > FARTHEST:
+            raise ValueError(
+                f"{path}: depth of {far:g} m, and a Kinect sees no farther than 10 m – divide millimetres by 1000"
+            )
     if isinstance(task, Edges):
         return np.where(np.isnan(values), MISSING, values).astype(np.uint8)
     return values.astype(np.float16)

@@ -36,8 +36,9 @@ class NYUv2(FrameSource):
       it, and within it edges are missing.
 
     The frames have a white border; it is found in each frame as the rows and columns at the rim that hold void only.
-    There, and one pixel further, every task's label is missing. Labels are taken from the nearest pixel, the same
-    one for all tasks; images are filtered.
+    There, and one pixel further, every task's label is missing; so is void in ``seg``. Depth has no other missing
+    value: the authors filled its holes, and a byte of 0 is its nearest step. Labels are taken from the nearest pixel,
+    the same one for all tasks; images are filtered.
 
     Validation frames are cut from train: whole runs of consecutive frames, drawn by ``seed``, because consecutive
     frames show the same room (only the last run drawn may be cut, to give the exact number).
@@ -125,7 +126,7 @@ class _Meta:
 
     def __init__(self, path: Path) -> None:
         try:
-            self.text = path.read_text(encoding="utf-8")
+            self.text = path.read_text(encoding="utf-8-sig")
             meta = json.loads(self.text)
             self._names = {13: meta["names13"], 40: meta["names40"]}
             self._to13 = np.array(meta["map40to13"], dtype=np.int64)
@@ -142,7 +143,7 @@ class _Meta:
                 4,
             ]:
                 raise ValueError("names13, names40, map40to13, intrinsics_640x480 must have 14, 41, 41, 4 entries")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
             raise ValueError(f"{path} can't be understood ({error!r}): restore it from the data set") from error
 
     def names(self, classes: int) -> list[str]:

@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from lomt.checks import check_whole
 from lomt.data import cache, files
 from lomt.data.augment import Augmentation
+from lomt.data.samples import Samples
 from lomt.data.scene import __file__ as scene_package
 from lomt.data.scene.render import render
 from lomt.data.scene.rooms import ROOMS, compose
 from lomt.data.scene.solids import CLASSES
-from lomt.data.source import SPLITS, Samples, Source
+from lomt.data.source import SPLITS, Source
 from lomt.tasks import Classification, Depth, Edges, Normals, Segmentation
 
 CHUNK = 16
@@ -69,10 +71,8 @@ class Scenes(Source):
         )
         self.counts = dict(zip(SPLITS, (train, validation, test), strict=True))
         for split, count in self.counts.items():
-            if count < 1:
-                raise ValueError(f"{split}={count}: the {split} split would be empty, use 1 or more")
-        if seed < 0:
-            raise ValueError(f"seed={seed}: use 0 or more")
+            check_whole(f"the size of the {split} split", count, 1)
+        check_whole("seed", seed)
         self.seed = seed
         self.classes = list(CLASSES)
 

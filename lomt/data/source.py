@@ -1,32 +1,22 @@
 """The base of all sources: the one place that batches, augments and normalizes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 
+from lomt.checks import check_whole
 from lomt.data.augment import Augmentation
+from lomt.data.checks import check_samples
+from lomt.data.samples import MISSING, Samples
 from lomt.tasks import Classification, Segmentation, Task
 
 SPLITS = ("train", "validation", "test")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-MISSING = 255  # of labels that are stored as bytes
-
-
-class Samples(NamedTuple):
-    """A split: whole arrays, memory-mapped as a rule, and which of their rows belong to it.
-
-    Arrays are what is stored: image ``(M, 3, H, W)`` uint8; segmentation ``(M, H, W)`` uint8, 255 missing; edges
-    ``(M, 1, H, W)`` uint8, 255 missing; depth ``(M, 1, H, W)`` and normals ``(M, 3, H, W)`` floats, NaN missing;
-    classes ``(M,)`` integers, -1 missing; other labels as their task wants them.
-    """
-
-    arrays: Mapping[str, np.ndarray]
-    rows: np.ndarray
 
 
 class Split(Dataset[dict[str, Tensor]]):
@@ -61,10 +51,10 @@ class Split(Dataset[dict[str, Tensor]]):
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """A batch, ready for a network."""
         rows = self.samples.rows[np.asarray(indices)]
-        batch = {"image": torch.from_numpy(self.samples.arrays["image"][rows]).float().div_(255)}
+        batch = {"image": decode_image(self.samples.arrays["image"][rows])}
         for task in self.tasks:
             if task.name in self.samples.arrays:
-                batch[task.name] = _decode(self.samples.arrays[task.name][rows], task)
+                batch[task.name] = decode(self.samples.arrays[task.name][rows], task)
         if self.augmentation is not None and isinstance(indices, Draw):
             generator = torch.Generator().manual_seed(indices.seed)
             batch = self.augmentation(batch, self.tasks, generator)
@@ -72,10 +62,17 @@ class Split(Dataset[dict[str, Tensor]]):
         return batch
 
 
-def _decode(stored: np.ndarray, task: Task) -> Tensor:
+def decode_image(stored: np.ndarray) -> Tensor:
+    """Colours from 0 to 1, float32, of bytes or of floats."""
     values = torch.from_numpy(stored)
-    if isinstance(task, Segmentation) or (isinstance(task, Classification) and not values.is_floating_point()):
-        return values.long()
+    return values.float().div_(255) if values.dtype == torch.uint8 else values.float()
+
+
+def decode(stored: np.ndarray, task: Task) -> Tensor:
+    """Stored labels as their task wants them; a kind of number that can't mean such a label stays as it is."""
+    values = torch.from_numpy(stored)
+    if isinstance(task, Segmentation) or (isinstance(task, Classification) and not task.multilabel):
+        return values if values.is_floating_point() else values.long()
     if values.dtype == torch.uint8:
         return values.float().masked_fill_(values == MISSING, torch.nan)
     return values.float()
@@ -162,13 +159,16 @@ class Source(ABC):
         augment: bool | Augmentation = True,
         workers: int = 0,
     ) -> None:
-        if len(size) != 2 or min(size) < 8:
+        if len(size) != 2:
             raise ValueError(f"size={size!r} is no (height, width): use two numbers of 8 or more")
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size}: use 1 or more")
-        if workers < 0:
-            raise ValueError(f"workers={workers}: use 0 or more")
+        for side in size:
+            check_whole(f"a side of size {size}", side, 8)
+        check_whole("batch_size", batch_size, 1)
+        check_whole("workers", workers)
         self.tasks = list(tasks)
+        names = [task.name for task in self.tasks]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two tasks of {type(self).__name__} have the name {twice[0]!r}: give each one of its own")
         self.size = (int(size[0]), int(size[1]))
         self.batch_size = batch_size
         self.augmentation = augment if isinstance(augment, Augmentation) else Augmentation() if augment else None
@@ -199,7 +199,7 @@ class Source(ABC):
         """The data set of a split, prepared when first asked for.
 
         Raises:
-            ValueError: where there is no such split, or it is empty.
+            ValueError: where there is no such split, it is empty, or a sample can't be true: names the sample.
         """
         if name not in SPLITS:
             raise ValueError(f"unknown split {name!r}: there are {', '.join(SPLITS)}")
@@ -207,6 +207,7 @@ class Source(ABC):
             samples = self.samples(name)
             if len(samples.rows) == 0:
                 raise ValueError(f"the {name} split of {type(self).__name__} is empty: give it 1 sample or more")
+            check_samples(samples, self.tasks, self.size, name, decode)
             augmentation = self.augmentation if name == "train" else None
             self._splits[name] = Split(samples, self.tasks, self.normalization, augmentation)
         return self._splits[name]

@@ -9,6 +9,7 @@ from lomt.evaluation.bench import Bench, bench
 from lomt.evaluation.bench_table import bench_table
 from lomt.evaluation.cost import Cost, cost
 from lomt.evaluation.delta_m import Results, delta_m, per_task
+from lomt.evaluation.device import device_of
 from lomt.evaluation.evaluate import evaluate
 from lomt.evaluation.latency import Latency, latency
 from lomt.evaluation.mode import evaluating
@@ -31,6 +32,7 @@ __all__ = [
     "bench_table",
     "cost",
     "delta_m",
+    "device_of",
     "evaluate",
     "evaluating",
     "latency",

@@ -13,6 +13,7 @@ from lomt.export.int8 import Quantized, int8
 from lomt.export.pretrained import from_pretrained, save_pretrained
 from lomt.export.programs import program
 from lomt.export.runtime import OnnxModel
+from lomt.export.saved import saved
 from lomt.export.to_onnx import onnx
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "open_model",
     "program",
     "save_pretrained",
+    "saved",
 ]

@@ -10,6 +10,7 @@ from torch import nn
 
 from lomt.compaction import UntraceableError
 from lomt.evaluation.backends import Contender
+from lomt.export.fitting import must_fit
 from lomt.export.pretrained import from_pretrained
 from lomt.export.runtime import OnnxModel
 from lomt.export.to_onnx import onnx
@@ -18,7 +19,7 @@ _LOG = logging.getLogger("lomt")
 
 
 def open_model(path: str | Path) -> nn.Module:
-    """A saved model: a folder that :func:`save_pretrained` wrote, or an ONNX file.
+    """A saved model: a folder that :func:`save_pretrained` wrote, a run, or an ONNX file.
 
     Raises:
         FileNotFoundError: there is neither.
@@ -87,6 +88,7 @@ def _contender(name: str, model: Any, path: Path, example: torch.Tensor | None, 
         if shape is None:
             raise ValueError(f"{name} does not say for images of which shape it is: give an example")
         example = torch.zeros(shape)
+        must_fit(model, example, name)
     if export:
         try:
             onnx(model, path, example)

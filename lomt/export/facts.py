@@ -1,5 +1,6 @@
 """What a saved model says of itself, beside its weights: tasks, taps, normalization, quality."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -10,6 +11,9 @@ from lomt.tasks import Task
 
 VERSION = version("lomt-kernels")
 """Of the package, which files name as their writer."""
+
+MOST = 2**28
+"""Numbers of an input: forty images of full HD are no example."""
 
 Normalization = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of each channel, of colours from 0 to 1."""
@@ -74,16 +78,21 @@ class Facts:
             [task_from_dict(state) for state in stored["tasks"]],
             {name: tuple(taps) for name, taps in stored["taps"].items()},
             None if normalization is None else (list(normalization["mean"]), list(normalization["std"])),
-            [_shape(shape) for shape in stored["inputs"]],
+            _shapes(stored["inputs"]),
             stored["delta_m"],
         )
 
 
-def _shape(stored: Any) -> tuple[int, ...]:
-    shape = tuple(stored)
-    if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
-        raise ValueError(f"{stored!r} is no shape of an input")
-    return shape
+def _shapes(stored: Any) -> list[tuple[int, ...]]:
+    """Shapes of inputs; what takes them may make tensors of them, so none is larger than any image."""
+    for shape in stored if isinstance(stored, list) else [stored]:
+        whole = isinstance(shape, list) and shape and all(type(size) is int and size > 0 for size in shape)
+        if not whole or not isinstance(stored, list) or math.prod(shape) > MOST:
+            raise ValueError(
+                f"inputs has {shape!r}, and a list of shapes is expected, such as [[1, 3, 96, 128]], with {MOST:,} "
+                f"numbers each at most"
+            )
+    return [tuple(shape) for shape in stored]
 
 
 def _check(normalization: Normalization) -> None:

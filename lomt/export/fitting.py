@@ -7,8 +7,13 @@ from lomt.channels.trace import Example, example_arguments
 from lomt.evaluation import evaluating
 
 
-def must_fit(network: nn.Module, example: Example) -> None:
+def must_fit(network: nn.Module, example: Example, name: str = "the network") -> None:
     """Run a network on the example.
+
+    Args:
+        network: any module.
+        example: an input, as for :func:`lomt.compact`.
+        name: what to call the network in a message, such as its folder.
 
     Raises:
         ValueError: it does not run; says which shape it was given, and how many channels it reads.
@@ -22,6 +27,6 @@ def must_fit(network: nn.Module, example: Example) -> None:
         first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
         reads = f" – its first convolution reads (N, {first.in_channels}, H, W)" if first else ""
         raise ValueError(
-            f"the network does not run on an example of shape {', '.join(map(str, shapes))}{reads}: "
+            f"{name} does not run on an example of shape {', '.join(map(str, shapes))}{reads}: "
             f"{str(error).splitlines()[0]}; give an input as the network expects it"
         ) from error

@@ -24,6 +24,7 @@ from lomt.export.facts import VERSION, Facts, Normalization
 from lomt.export.fitting import must_fit
 from lomt.export.graphs import graph_to_list
 from lomt.export.layers import layer_to_dict
+from lomt.export.saved import saved
 
 FORMAT = 1
 """Version of the folder's format; a released one goes on loading."""
@@ -89,16 +90,16 @@ def save_pretrained(
 
 
 def from_pretrained(folder: str | Path) -> Compacted:
-    """The network that :func:`save_pretrained` wrote, in eval mode.
+    """The network that :func:`save_pretrained` wrote, in eval mode; of a run, the one that it made small at the end.
 
     It has the attributes ``tasks``, ``taps``, ``normalization``, ``shapes`` and ``delta_m``
     (:class:`lomt.export.facts.Facts`).
 
     Raises:
         FileNotFoundError: the folder, or a file of it, is not there.
-        ValueError: a file is damaged, or of a newer format.
+        ValueError: a file is damaged, or of a newer format, or a run has exported nothing.
     """
-    folder = Path(folder)
+    folder = saved([folder])[-1]
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name} is missing: give a folder that save_pretrained wrote")

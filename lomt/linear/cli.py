@@ -48,6 +48,12 @@ def _say(what: Warning | Exception | str) -> None:
 
 def _run(arguments: argparse.Namespace) -> str:
     """Do what was asked for; returns what to say of it."""
+    for name, least in (("pairs", 0), ("folds", 2), ("alphas", 1)):
+        given = getattr(arguments, name, least)
+        if given < least:
+            raise ValueError(f"--{name} {given}: give a number of {least} or more")
+    if getattr(arguments, "jobs", 1) == 0:
+        raise ValueError("--jobs 0: give a number of folds at a time, or -1 for all cores")
     table = _embedded(arguments) if arguments.table is None else read_table(**_table_options(arguments))
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)

@@ -37,8 +37,8 @@ def quadratic_penalty(problem: Problem, ridge: float, similarity: float, graph: 
             matrix of the right size, or joins a multinomial task.
     """
     for name, value in (("ridge", ridge), ("similarity", similarity)):
-        if not value >= 0:
-            raise ValueError(f"{name} must be at least 0, got {value}")
+        if not 0 <= value < np.inf:
+            raise ValueError(f"{name} must be at least 0 and finite, got {value}")
     Q = ridge * np.eye(problem.columns)
     if similarity == 0:
         return Q

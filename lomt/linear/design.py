@@ -75,19 +75,28 @@ class DenseDesign(Design):
 
 
 class SparseDesign(Design):
-    """The sparse matrix as it came; centre and scale are applied to what comes out."""
+    """The sparse matrix as it came, each cell once; centre and scale are applied to what comes out."""
 
     def __init__(self, X: Any, weights: Array, standardize: bool) -> None:
         self.matrix = sp.csc_array(X, dtype=np.float64)
         self.transposed = self.matrix.T
         self.samples = self.matrix.shape[0]
         self.centre = np.asarray(self.transposed @ weights)
-        squares = self.matrix.copy()
-        squares.data **= 2
-        variance = np.asarray(squares.T @ weights) - self.centre**2
-        deviation = np.sqrt(np.maximum(variance, 0.0))
-        self.constant = deviation <= 1e-7 * np.abs(self.centre)
+        deviation = np.sqrt(self._variance(weights))
+        self.constant = deviation <= 1e-13 * np.abs(self.centre) + 1e-300
         self.scale = np.where(self.constant, 1.0, deviation) if standardize else np.ones_like(deviation)
+
+    def _variance(self, weights: Array) -> Array:
+        """Weighted mean of (x − centre)²: over what is stored, then what is not, which is 0.
+
+        The difference of the mean square and the squared mean would lose all digits where features lie far from 0.
+        """
+        stored = np.diff(self.matrix.indptr)
+        feature, share = np.repeat(np.arange(len(stored)), stored), weights[self.matrix.indices]
+        squares = share * (self.matrix.data - self.centre[feature]) ** 2
+        zeros = 1 - np.bincount(feature, share, len(stored))
+        zeros = np.where(stored == self.samples, 0.0, np.maximum(zeros, 0.0))
+        return np.asarray(np.bincount(feature, squares, len(stored)) + zeros * self.centre**2)
 
     def columns(self, features: npt.NDArray[np.intp]) -> Array:
         """Standardized features as dense rows."""

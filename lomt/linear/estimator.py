@@ -11,6 +11,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from lomt.linear.coupling import quadratic_penalty
 from lomt.linear.inputs import (
+    check_magnitude,
     feature_matrix,
     same_x_samples,
     separate_samples,
@@ -48,6 +49,7 @@ class MixedModelParameters(MixedLinearModel):
                 raise ValueError(f"the task comes from column {self.task_feature!r} (task_feature); leave task out")
             X, task = take_task_column(X, self.task_feature)
         matrix = feature_matrix(X)
+        check_magnitude(matrix, X)
         validate_data(self, given, y, skip_check_array=True)
         columns = _label_columns(y)
         if any(len(column) != matrix.shape[0] for column in columns):
@@ -79,8 +81,8 @@ class MixedModelParameters(MixedLinearModel):
         """The solver for the tasks, under this estimator's parameters."""
         if not 0 <= self.l1_ratio <= 1:
             raise ValueError(f"l1_ratio must lie in [0, 1], got {self.l1_ratio}")
-        if not self.tol > 0:
-            raise ValueError(f"tol must be positive, got {self.tol}")
+        if not 0 < self.tol < np.inf:
+            raise ValueError(f"tol must be positive and finite, got {self.tol}")
         problem = Problem(samples, self.losses, self.loss_weights, self.standardize)
         Q = quadratic_penalty(problem, self.ridge, self.similarity, self.graph)
         penalty = MixedPenalty(0.0, self.l1_ratio, Q)
@@ -91,6 +93,10 @@ class MixedModelParameters(MixedLinearModel):
         self._tasks = problem.tasks
         self.task_names_ = [info.name for info in problem.tasks]
         self.coef_, self.intercept_ = original_units(problem, solution)
+        lost = ~(np.isfinite(self.coef_).all(axis=1) & np.isfinite(self.intercept_))
+        for info in problem.tasks:
+            if lost[info.columns].any():
+                raise ValueError(f"task {info.name!r} has no finite fit: rescale its labels, features or weights")
         self.standardized_coef_ = np.zeros_like(self.coef_)
         self.standardized_coef_[:, solution.features] = solution.W
         self.feature_importances_ = np.sqrt((self.standardized_coef_**2).sum(axis=0))
@@ -226,7 +232,7 @@ class MixedMultiTaskLasso(MixedModelParameters):
 
     def _fit(self, samples: list[Samples]) -> MixedMultiTaskLasso:
         if not (np.isfinite(self.alpha) and self.alpha >= 0):
-            raise ValueError(f"alpha must be at least 0, got {self.alpha}")
+            raise ValueError(f"alpha must be at least 0 and finite, got {self.alpha}")
         solver = self._solver(samples)
         solution = solver.solve(float(self.alpha))
         self._adopt(solver.problem, solution, solver.null_objective)

@@ -11,12 +11,12 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import _get_feature_names, check_array
 
-from lomt.linear.losses.base import Array, Labels
+from lomt.linear.losses.base import LARGEST, Array, Labels
 from lomt.linear.tasks import Name, Samples
 
 
 def feature_matrix(X: Any) -> Any:
-    """X as float64, dense or CSR; its NaN and infinities are errors that name the place.
+    """X as float64, dense or sparse with each cell once; its NaN and infinities are errors that name the place.
 
     Raises:
         ValueError: If X is not two-dimensional, empty, or has values that are no finite numbers.
@@ -24,6 +24,9 @@ def feature_matrix(X: Any) -> Any:
     checked = check_array(
         X, accept_sparse=["csr", "csc"], dtype=np.float64, ensure_all_finite=False, estimator="MixedMultiTaskLasso"
     )
+    if sp.issparse(checked) and not checked.has_canonical_format:
+        checked = checked.copy()
+        checked.sum_duplicates()  # a cell may come in parts, and its square is not the sum of theirs
     values = checked.data if sp.issparse(checked) else checked
     # A sum is finite if all its terms are (the converse may fail by overflow): one quick pass decides.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -32,13 +35,35 @@ def feature_matrix(X: Any) -> Any:
         coordinates = checked.tocoo() if sp.issparse(checked) else None
         bad = np.argwhere(~np.isfinite(values))[0]
         row, column = (coordinates.row[bad[0]], coordinates.col[bad[0]]) if coordinates is not None else bad
-        names = _get_feature_names(X)
-        label = f"{names[column]!r}" if names is not None else str(column)
         raise ValueError(
-            f"Input X contains NaN or infinity (first at row {row}, feature {label}); "
+            f"Input X contains NaN or infinity (first at row {row}, feature {_feature(X, column)}); "
             "impute it first, e.g. with sklearn.impute.SimpleImputer (only labels may be missing)"
         )
     return checked
+
+
+def check_magnitude(matrix: Any, X: Any) -> None:
+    """Raise where the squares of a feature overflow, or vanish although it has values.
+
+    Args:
+        matrix: X as `feature_matrix` gives it.
+        X: As the user gave it, with the names of features.
+    """
+    high, low = matrix.max(axis=0), matrix.min(axis=0)
+    if sp.issparse(matrix):
+        high, low = high.toarray().ravel(), low.toarray().ravel()
+    size = np.maximum(high, -low)
+    wrong = np.flatnonzero((size > LARGEST) | ((size > 0) & (size < 1 / LARGEST)))
+    if len(wrong):
+        raise ValueError(
+            f"feature {_feature(X, wrong[0])} has values up to {size[wrong[0]]:.3g}, beyond what can be squared; "
+            f"rescale it, to between {1 / LARGEST:g} and {LARGEST:g}"
+        )
+
+
+def _feature(X: Any, column: int) -> str:
+    names = _get_feature_names(X)
+    return f"{names[column]!r}" if names is not None else str(column)
 
 
 def take_task_column(X: Any, task_feature: int | str) -> tuple[Any, Labels]:
@@ -153,6 +178,7 @@ def separate_samples(
     for X, y, name, weights in zip(Xs, ys, names, sample_weights, strict=True):
         if id(X) not in seen:
             seen[id(X)] = feature_matrix(X)
+            check_magnitude(seen[id(X)], X)
         matrix = seen[id(X)]
         width = matrix.shape[1] if width is None else width
         if matrix.shape[1] != width:

@@ -98,7 +98,8 @@ class Problem:
         parts: list[tuple[Array, Array, Array]] = []
         column = 0
         for index, (task, loss) in enumerate(zip(samples, resolved, strict=True)):
-            shares = task.weights / task.weights.sum()
+            shares = task.weights / task.weights.max()  # before they are summed, which might overflow
+            shares /= shares.sum()
             y, classes = loss.encode(task.y, f"task {task.name!r}")
             shift, scale = loss.natural_scale(y, shares)
             y = np.zeros_like(y) if scale == 0 else y - shift

@@ -25,9 +25,12 @@ def deviance_explained(task: TaskInfo, z: Array, y: Array, weights: Array) -> fl
     """
     if np.all(y == y[:, :1]):
         return float("nan")
+    weights = weights / weights.max()
     a = np.broadcast_to(weights, y.shape)
     constant = np.repeat(task.loss.null(y, weights / weights.sum())[:, None], y.shape[1], axis=1)
     null = task.loss.value(constant, y, a)
+    if null == 0:
+        return float("nan")
     return 1.0 - task.loss.value(z, y, a) / null
 
 

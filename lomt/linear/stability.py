@@ -83,6 +83,8 @@ def stability_selection(
         random_state: Seed of the halves.
         **parameters: Parameters of `MixedMultiTaskLasso` other than `alpha`.
     """
+    if n_pairs < 1:
+        raise ValueError(f"n_pairs must be at least 1, got {n_pairs}")
     if are_separate(X):
         X, y, task, sample_weight = stack_tasks(X, y, sample_weight, None)
     model = MixedMultiTaskLasso(**parameters)

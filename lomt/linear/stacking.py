@@ -16,6 +16,8 @@ from lomt.linear.tasks import Name
 
 def are_separate(X: Any) -> bool:
     """Whether `X` is one matrix a task (a mapping or a sequence of them), not a matrix itself."""
+    if sp.issparse(X):  # one kind of them is a mapping
+        return False
     return isinstance(X, Mapping) or (isinstance(X, list | tuple) and len(X) > 0 and np.ndim(X[0]) == 2)
 
 

@@ -46,11 +46,17 @@ def read_table(path: Path, targets: Sequence[str], task_column: str | None, drop
         raise ValueError("reading a table needs pandas: pip install 'lomt-kernels[linear]'") from error
 
     try:
+        with path.open("rb") as file:
+            if b"\0" in file.read(1 << 16):
+                raise ValueError(f"{path} is no text in UTF-8 (it has null bytes); expected a CSV file with a header")
         frame = pd.read_csv(path)
     except pd.errors.ParserError as error:
         raise ValueError(f"{path} is no CSV file with a header: {error}") from error
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"{path} is empty; expected a CSV file with a header") from error
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise ValueError(f"{path} is no text in UTF-8 (byte 0x{byte:02x}); save it as a CSV file in UTF-8") from error
     if frame.empty:
         raise ValueError(f"{path} has a header but no rows")
     wanted = [*targets, *([task_column] if task_column else []), *drop]
@@ -59,6 +65,11 @@ def read_table(path: Path, targets: Sequence[str], task_column: str | None, drop
         raise ValueError(f"{path} has no column {missing[0]!r}; it has {', '.join(map(str, frame.columns[:12]))} …")
     if task_column and len(targets) > 1:
         raise ValueError("--task-column goes with one --target: the tasks are the values of that column")
+    for name in wanted:
+        roles = [*["--target"] * list(targets).count(name), *["--task-column"] * (name == task_column)]
+        roles += ["--drop"] * (name in drop)
+        if len(roles) > 1:
+            raise ValueError(f"column {name!r} is named by {' and '.join(roles)}: a column has one role, once")
     X = frame.drop(columns=wanted)
     if not len(X.columns):
         raise ValueError(f"{path}: no column is left for the features, once {', '.join(wanted)} are taken out")

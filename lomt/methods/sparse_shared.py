@@ -16,6 +16,9 @@ from lomt.methods.train import Train
 from lomt.methods.workshop import Workshop
 from lomt.sparsity import Penalty, StrengthPath
 
+SHARED = ("multi_task", "lomt")
+"""Methods whose networks have a sparse form, with a λ of its own."""
+
 ON_ITS_WAY = ", penalized"
 """How the method of a network ends that is still to be refitted."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lomt.checks import check_whole
 from lomt.selection import DeepestActive, SelectionRule
 from lomt.sparsity import GroupLasso, Penalty, StrengthPath
 
@@ -15,7 +16,7 @@ class Study:
     """The design of the comparison.
 
     Attributes:
-        methods: names of ``lomt.methods.METHODS``, in the order in which they run; Δm needs "single_task".
+        methods: what is trained and compared, in this order; Δm needs "single_task".
         seeds: every network that enters the table is trained once with each.
         trials: sparse trainings for each task; a layer counts as needed where all of them agree.
         rule: how the patterns of the sparse trainings become taps.
@@ -45,10 +46,13 @@ class Study:
 
     def __post_init__(self) -> None:
         for name in ("trials", "round_to"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: use 1 or more")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds is {list(self.seeds)}: give one or more, each once")
+            check_whole(f"study.{name}", getattr(self, name), 1)
+        for name in ("methods", "seeds"):
+            given = list(getattr(self, name))
+            if not given or len(set(given)) < len(given):
+                raise ValueError(f"study.{name} is {given}: give one or more, each once")
+        for seed in self.seeds:
+            check_whole("a seed of study.seeds", seed)
         object.__setattr__(self, "no_task_worse_than", _share(self.no_task_worse_than))
 
     @property

@@ -8,7 +8,7 @@ from lomt.methods.export import Export, exporting
 from lomt.methods.lomt import lomt
 from lomt.methods.multi_task import multi_task
 from lomt.methods.single_task import single_task
-from lomt.methods.sparse_shared import sparse_lomt, sparse_multi_task
+from lomt.methods.sparse_shared import SHARED, sparse_lomt, sparse_multi_task
 from lomt.methods.stage import Method, Result
 from lomt.methods.study import Study
 from lomt.methods.workshop import Workshop
@@ -27,11 +27,15 @@ def whole(workshop: Workshop, study: Study) -> Method:
     """All methods of the study, the comparison, and the last multi-task network compacted and exported.
 
     Raises:
-        ValueError: where a method is not known.
+        ValueError: where a method is not known, or λ is given to what is neither a task nor a shared backbone.
     """
     unknown = [name for name in study.methods if name not in METHODS]
     if unknown:
         raise ValueError(f"unknown method {unknown[0]!r} – there are {', '.join(METHODS)}")
+    for name in study.strength:
+        if name not in (*workshop.task_names, *SHARED):
+            there = ", ".join((*workshop.task_names, *SHARED))
+            raise ValueError(f"study.strength gives λ to {name!r}, no task and no shared backbone – there are {there}")
     networks: list[Result] = []
     for name in study.methods:
         networks += yield from METHODS[name](workshop, study)

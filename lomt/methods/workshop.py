@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lomt.compaction import UntraceableError, compact
 from lomt.data import Source
-from lomt.evaluation import Cost, cost
+from lomt.evaluation import Cost, cost, device_of
 from lomt.models import Network, Tap, taps
 from lomt.tasks import Task
 from lomt.training import Recipe, seed_everything, write_atomically
@@ -31,7 +31,10 @@ class Workshop:
         decoder: makes a fresh decoder from (channels, task).
         recipe: how every network is trained.
         stages: the folder in which every stage has its own.
-        accelerator: Lightning's name of the device.
+        accelerator: Lightning's name of the device: "auto", "cpu", "gpu".
+
+    Raises:
+        ValueError: no tasks, one of them twice, one that the source has no labels of, or a device that isn't there.
     """
 
     source: Source
@@ -45,7 +48,17 @@ class Workshop:
     _costs: dict[tuple[tuple[str, str], ...], Cost] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._task_by_name = {task.name: task for task in self.tasks}
+        device_of(self.accelerator)
+        labels = [task.name for task in self.source.tasks]
+        names = [task.name for task in self.tasks]
+        if not names:
+            raise ValueError(f"there are no tasks to learn: name some of the data's, {', '.join(labels)}")
+        for name in names:
+            if name not in labels:
+                raise ValueError(f"unknown task {name!r} – the data has {', '.join(labels)}")
+            if names.count(name) > 1:
+                raise ValueError(f"task {name!r} is there {names.count(name)} times: name each task once")
+        self._task_by_name = dict(zip(names, self.tasks, strict=True))
 
     @cached_property
     def example(self) -> Tensor:
@@ -71,8 +84,7 @@ class Workshop:
     @property
     def device(self) -> torch.device:
         """Where networks are tested: the GPU, if training may use one and there is one."""
-        on_gpu = self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-        return torch.device("cuda" if on_gpu else "cpu")
+        return device_of(self.accelerator)
 
     @property
     def end(self) -> str:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lomt.checks import check_whole
 from lomt.models.decoder import Decoder, conv_norm_relu
 from lomt.tasks.base import Task
 
@@ -75,6 +76,7 @@ class DeepLab(Decoder):
         dropout: float = 0.3,
     ) -> None:
         super().__init__(in_channels, task)
+        check_whole("the width of decoder DeepLab", width, 1)
         self.branches = nn.ModuleList([conv_norm_relu(in_channels, width, 1)])
         for rate in rates:
             conv = AtrousConv(in_channels, width, rate)

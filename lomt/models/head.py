@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from lomt.checks import check_whole
 from lomt.models.decoder import Decoder, conv_norm_relu
 from lomt.tasks.base import Task
 
@@ -30,6 +31,8 @@ class Head(Decoder):
 
     def __init__(self, in_channels: int, task: Task, width: int = 64, hidden: int = 32) -> None:
         super().__init__(in_channels, task)
+        check_whole("the width of decoder Head", width, 1)
+        check_whole("hidden units of decoder Head", hidden, 1)
         self.conv = conv_norm_relu(in_channels, width, 3)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(width, hidden), nn.ReLU())

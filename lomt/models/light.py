@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from lomt.checks import check_whole
 from lomt.models.decoder import Decoder, conv_norm_relu
 from lomt.tasks.base import Task
 
@@ -27,6 +28,7 @@ class Light(Decoder):
 
     def __init__(self, in_channels: int, task: Task, width: int = 32) -> None:
         super().__init__(in_channels, task)
+        check_whole("the width of decoder Light", width, 1)
         self.reduce = conv_norm_relu(in_channels, width, 1)
         self.mix = conv_norm_relu(width, width, 3)
         self.predict = nn.Conv2d(width, task.channels, 1)

@@ -124,7 +124,7 @@ class ResNetD(nn.Module):
         output_stride: int = 8,
     ) -> None:
         super().__init__()
-        if width < 2 or width % 2:
+        if not isinstance(width, int) or width < 2 or width % 2:
             raise ValueError(f"backbone width {width}: use an even number of channels, 2 or more (default 64)")
         if output_stride not in OUTPUT_STRIDES:
             raise ValueError(f"output stride {output_stride}: use one of {', '.join(map(str, OUTPUT_STRIDES))}")

@@ -44,7 +44,13 @@ class Predictor:
                 )
         self.tasks = list(says.tasks)
         self.device = torch.device(device)
-        self.size: tuple[int, int] = says.shapes[0][-2:]
+        shape, channels = tuple(says.shapes[0]), len(says.normalization[0])
+        if len(shape) != 4 or shape[1] != 3 or channels != 3:
+            raise ValueError(
+                f"the model is for inputs of shape {shape} with {channels} normalized channels: pictures have three, "
+                f"(N, 3, H, W)"
+            )
+        self.size: tuple[int, int] = shape[-2:]
         self._model = model.to(self.device)
         self._stretches = not getattr(says, "free", True)
         mean, std = says.normalization

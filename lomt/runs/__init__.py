@@ -8,7 +8,6 @@ from lomt.runs.compact import compact
 from lomt.runs.diagnose import diagnose
 from lomt.runs.folder import RunFolder, RunFolderError
 from lomt.runs.run import RunResult, dry_run, run, summary
-from lomt.runs.saved import saved
 from lomt.runs.select import select
 from lomt.runs.trained import Trained, trained
 
@@ -21,7 +20,6 @@ __all__ = [
     "diagnose",
     "dry_run",
     "run",
-    "saved",
     "select",
     "summary",
     "trained",

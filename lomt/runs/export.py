@@ -8,7 +8,8 @@ import torch
 
 from lomt.data import Source
 from lomt.export import OnnxExport, Quantized, from_pretrained, int8, names_of, onnx
-from lomt.runs.saved import saved
+from lomt.export.fitting import must_fit
+from lomt.export.saved import saved
 
 
 def export(
@@ -35,6 +36,7 @@ def export(
         shape = next(iter(network.shapes), None)
         if shape is None:
             raise ValueError(f"{place} does not say for images of which shape it is: save it with an example")
+        must_fit(network, torch.zeros(shape), str(place))
         file = Path(out) / f"{name.replace('/', '-')}.onnx"
         yield onnx(network, file, torch.zeros(shape), network.normalization, delta_m=network.delta_m)
         if source is not None:

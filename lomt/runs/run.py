@@ -9,8 +9,8 @@ from typing import Any, Literal
 from torch import nn
 
 from lomt.data import Source
-from lomt.methods import Study, Workshop, whole
-from lomt.models import Architecture, MakeDecoder
+from lomt.methods import Result, Study, Workshop, whole
+from lomt.models import Architecture, MakeDecoder, Network
 from lomt.runs.execute import execute
 from lomt.runs.folder import RunFolder
 from lomt.runs.plan import describe, plan
@@ -28,12 +28,15 @@ class RunResult:
         taps: the tap of each task; empty where no layer was chosen.
         table: the comparison on the test split, as Markdown.
         report: the HTML report.
+        network: the trained network of the study's last multi-task method, of the first seed, in evaluation mode and
+            before it was made small; None where no method makes one, and of a report alone.
     """
 
     folder: Path
     taps: dict[str, str]
     table: str
     report: Path
+    network: Network | None = None
 
 
 def run(
@@ -102,8 +105,8 @@ def run(
         "study": asdict(study) | {"rule": repr(study.rule), "penalty": repr(study.penalty)},
         "recipe": asdict(recipe),
     }
-    execute(folder, identity, lambda: whole(workshop, study), workshop, show_progress)
-    return summary(folder)
+    networks = execute(folder, identity, lambda: whole(workshop, study), workshop, show_progress)
+    return replace(summary(folder), network=_network(networks, workshop))
 
 
 def dry_run(
@@ -135,6 +138,13 @@ def summary(folder: RunFolder) -> RunResult:
         table=compared["table"] if compared else "",
         report=report,
     )
+
+
+def _network(results: Sequence[Result], workshop: Workshop) -> Network | None:
+    """What the run was made for."""
+    together = [result for result in results if len(result["taps"]) > 1]
+    first = next((one for one in together if one["method"] == together[-1]["method"]), None)
+    return workshop.trained(first["stage"], first["taps"]) if first else None
 
 
 def _maker(backbone: nn.Module | Callable[[], nn.Module]) -> Callable[[], nn.Module]:

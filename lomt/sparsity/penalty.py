@@ -39,7 +39,7 @@ class Penalty(ABC):
         """
         if not 0 <= self.weight < float("inf"):
             raise ValueError(f"{type(self).__name__} has weight {self.weight}: λ must be a finite number of 0 or more")
-        if self.block < 1:
+        if not isinstance(self.block, int) or self.block < 1:
             raise ValueError(f"{type(self).__name__} has block {self.block}: a group has 1 channel or more")
 
     @property

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor
 from torch.nn import ModuleDict
 
+from lomt.checks import check_number, check_whole
+
 if TYPE_CHECKING:
     from torchmetrics import Metric, MetricCollection
 
@@ -40,8 +42,8 @@ class Task(ABC):
             raise ValueError(f"task name {name!r} is no identifier: use letters, digits and _")
         if name == "image" or hasattr(ModuleDict, name):
             raise ValueError(f"task name {name!r} is taken (by images, or by torch.nn.ModuleDict): use another")
-        if weight < 0:
-            raise ValueError(f"task {name!r} has weight {weight}: use a weight of 0 or more")
+        check_whole(f"the channels of task {name!r}", channels, 1)
+        check_number(f"the weight of task {name!r}", weight)
         self.name = name
         self.channels = channels
         self.weight = weight

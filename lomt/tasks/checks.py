@@ -42,7 +42,7 @@ def check_sample(sample: Mapping[str, Tensor], tasks: Iterable[Task], where: str
     ignored.
 
     Args:
-        sample: ``"image"`` ``(3, H, W)``, uint8 or floating, and one label a task, without the batch
+        sample: ``"image"`` ``(3, H, W)``, uint8 or floats from 0 to 1, and one label a task, without the batch
             dimension.
         tasks: whose labels to check.
         where: what to blame in messages: one text for the whole sample (its index, its folder), or a path for
@@ -70,7 +70,7 @@ def check_sample(sample: Mapping[str, Tensor], tasks: Iterable[Task], where: str
 
 
 def check_image(image: Tensor, where: str) -> None:
-    """Raise if an image is not ``(3, H, W)`` with H, W ≥ 1, is neither uint8 nor floating, or not finite."""
+    """Raise if an image is not ``(3, H, W)`` with H, W ≥ 1, or neither uint8 nor floats from 0 to 1."""
     if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
         raise ValueError(f"{where}: image of shape {tuple(image.shape)}, expected (3, H, W) – convert it to RGB")
     if image.dtype != torch.uint8 and not image.is_floating_point():
@@ -80,6 +80,11 @@ def check_image(image: Tensor, where: str) -> None:
         raise ValueError(
             f"{where}: {bad} of {image.numel()} values of the image are NaN or infinite – an image has no "
             f"missing pixels; repair the file or leave it out of the split"
+        )
+    if image.is_floating_point() and (float(image.min()) < 0 or float(image.max()) > 1):
+        raise ValueError(
+            f"{where}: values of the image from {float(image.min()):g} to {float(image.max()):g}, expected 0 to 1 for "
+            f"floats – divide them by their white, and leave the normalization to the source"
         )
 
 

@@ -15,6 +15,8 @@ from lomt.tasks.missing import full_precision, mean_where
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
+FARTHEST = 1000.0
+"""No label is farther, in metres: what is, is in millimetres."""
 NEAREST = 1e-3
 """No prediction is nearer than this, in metres: ratios of depths stay finite."""
 
@@ -90,13 +92,15 @@ class Depth(Task):
         return self.typical * F.softplus(raw + math.log(math.e - 1)) + NEAREST
 
     def check(self, target: Tensor, where: str) -> None:
-        """Raise where a depth is infinite or not positive; NaN means missing and is fine."""
+        """Raise where a depth is not positive, or above :data:`FARTHEST`; NaN means missing and is fine."""
         check_form(target, where, torch.float32, (1, None, None))
-        wrong = target.isinf() | (target <= 0)
+        wrong = (target > FARTHEST) | (target <= 0)
         if bool(wrong.any()):
+            worst = target[wrong][0].item()
+            hint = "divide millimetres by 1000" if FARTHEST < worst < math.inf else "set missing depths to NaN"
             raise ValueError(
-                f"{where}: depth of {float(target[wrong][0]):g} m at {pixel(wrong)} ({int(wrong.sum())} such "
-                f"pixels), expected positive and finite metres – set missing depths to NaN"
+                f"{where}: depth of {worst:g} m at {pixel(wrong)} ({int(wrong.sum())} such pixels), expected metres "
+                f"above 0, and no more than {FARTHEST:g} – {hint}"
             )
 
 

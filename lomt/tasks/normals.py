@@ -75,7 +75,7 @@ class Normals(Task):
     def check(self, target: Tensor, where: str) -> None:
         """Raise where a vector is not of length 1; NaN means missing and is fine."""
         check_form(target, where, torch.float32, (3, None, None))
-        length = target.norm(dim=0)
+        length = dot(target[None], target[None])[0].sqrt()  # several times faster than a norm over so few
         wrong = (length - 1).abs() > UNIT_TOLERANCE
         if bool(wrong.any()):
             raise ValueError(

@@ -152,11 +152,14 @@ class TrainingModule(pl.LightningModule):
         self.shrinking.attach(optimizer)
         if recipe.schedule == "constant":
             return {"optimizer": optimizer}
+        steps = int(self.trainer.estimated_stepping_batches)
+        # A warm-up of exactly one step has no length, and OneCycleLR divides by it.
+        alone = recipe.warmup * steps == 1
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=recipe.lr,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=recipe.warmup,
+            total_steps=steps,
+            pct_start=recipe.warmup * (1 - 1e-6) if alone else recipe.warmup,
             cycle_momentum=False,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from lomt.checks import check_number, check_whole
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -45,14 +47,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"recipe.{name} is {getattr(self, name)}: use 1 or more")
-        for name in ("lr",):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"recipe.{name} is {getattr(self, name)}: use a positive number")
-        for name in ("weight_decay", "clip", "patience", "stable_epochs", "compact_every"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"recipe.{name} is {getattr(self, name)}: use 0 or more")
-        for name in ("warmup", "target_sparsity"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"recipe.{name} is {getattr(self, name)}: use a number above 0, at most 1")
+            check_whole(f"recipe.{name}", getattr(self, name), 1)
+        for name in ("patience", "stable_epochs", "compact_every"):
+            check_whole(f"recipe.{name}", getattr(self, name))
+        check_number("recipe.lr", self.lr, zero=False)
+        for name in ("weight_decay", "clip"):
+            check_number(f"recipe.{name}", getattr(self, name))
+        if not 0 < self.warmup < 1:
+            raise ValueError(f"recipe.warmup is {self.warmup}: use a share of the steps, above 0 and below 1")
+        if not 0 < self.target_sparsity <= 1:
+            raise ValueError(f"recipe.target_sparsity is {self.target_sparsity}: use a number above 0, at most 1")

@@ -6,6 +6,7 @@ import shlex
 import shutil
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -202,7 +203,7 @@ def test_taps_lists_candidates(capsys):
         (["run", "--data=NYUv2", "--data.root=/nowhere"], ["/nowhere"]),
         (["run", "--recipe.epochs=0"], ["recipe.epochs is 0"]),
         (["run", "--recipe.speed=1"], ["recipe.speed"]),
-        (["run", "--data.train=0"], ["empty"]),
+        (["run", "--data.train=0"], ["the size of the train split is 0"]),
         (["select", "/nowhere"], ["/nowhere is no run folder"]),
         (["diagnose", "/nowhere"], ["/nowhere is no run folder"]),
         (["report", "/nowhere"], ["/nowhere is no run folder"]),
@@ -283,6 +284,11 @@ def test_a_run_ends_with_a_small_network_that_runs_without_it(run, tmp_path, cap
     assert list(exported["models"]) == ["lomt", "sparse_lomt"]
     small = from_pretrained(out / "stages" / exported["models"]["sparse_lomt"])
     assert sum(parameter.numel() for parameter in small.parameters()) == after
+    of_run = from_pretrained(out)
+    example = torch.rand(1, 3, 32, 32)
+    assert all(torch.equal(value, small(example)[name]) for name, value in of_run(example).items())
+    with pytest.raises(ValueError, match="is a run that has exported nothing"):
+        from_pretrained(run)
     assert "Made small" in (out / "report.html").read_text()
     Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
     assert main(["predict", str(tmp_path / "red.png"), f"--model={out}", f"--out={tmp_path / 'seen'}"]) == 0

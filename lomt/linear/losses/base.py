@@ -11,6 +11,9 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[Any]
 
+LARGEST = 1e150
+"""What is larger has a square that overflows."""
+
 
 class Loss(ABC):
     """A convex loss ℓ(z; y) of the linear predictor z, summed over samples with weights a ≥ 0.
@@ -91,4 +94,6 @@ def finite(y: Labels, where: str, loss: str) -> Array:
         bad = values[~np.isfinite(values)][0]
         msg = f"{where}: expected finite numbers (NaN marks an unobserved label), got {bad}"
         raise ValueError(msg)
+    if (largest := np.abs(values).max(initial=0.0)) > LARGEST:
+        raise ValueError(f"{where}: labels up to {largest:.3g} can't be squared; rescale them, to {LARGEST:g} at most")
     return values

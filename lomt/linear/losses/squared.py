@@ -51,7 +51,9 @@ class Squared(Loss):
     def natural_scale(self, y: Array, weights: Array) -> tuple[float, float]:
         """Mean and standard deviation."""
         mean = float(np.average(y, weights=weights[None, :]))
-        deviation = float(np.sqrt(np.average((y - mean) ** 2, weights=weights[None, :])))
+        # In a unit near the largest of them, so that the squares of tiny numbers do not vanish.
+        unit = float(np.exp2(np.frexp(np.abs(y - mean).max())[1]))
+        deviation = unit * float(np.sqrt(np.average(((y - mean) / unit) ** 2, weights=weights[None, :])))
         return mean, deviation if deviation > 1e-13 * abs(mean) else 0.0
 
     def response(self, z: Array) -> Array:

@@ -110,7 +110,7 @@ def test_dwa_does_not_learn_from_validation():
 
 
 def test_dwa_wants_a_temperature():
-    with pytest.raises(ValueError, match="temperature 0"):
+    with pytest.raises(ValueError, match="the temperature of DWA is 0"):
         DWA(TASKS, temperature=0)
 
 

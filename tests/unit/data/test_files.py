@@ -48,8 +48,39 @@ def test_arrays(tmp_path):
     with pytest.raises(ValueError, match=r"a\.npy can't be read as a \.npy array"):
         read_array(path)
     np.save(path, np.array(["x"]))
-    with pytest.raises(ValueError, match="holds no array of numbers"):
+    with pytest.raises(ValueError, match="holds <U1 and no numbers"):
         read_array(path)
+
+
+HEADER = "{'descr': '<f4', 'fortran_order': False, 'shape': %s, }"
+
+
+def npy(header):
+    text = header.encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK\x03\x04" + bytes(40),  # begins like a zip
+        npy(HEADER % "(100000, 100000)"),  # 40 GB that are not there
+        npy(HEADER % "(10000000000000, 10000000000000)"),
+        npy(HEADER % "(-1, 4)"),
+        npy("{" * 60000),
+        npy("(" * 9000),
+        b"\x93NUMPY\x09\x00" + bytes(60),
+        b"\x80\x04\x95",  # begins like a pickle
+    ],
+)
+def test_what_is_no_array_is_named_in_one_line_without_memory_for_it(tmp_path, content):
+    path = tmp_path / "a.npy"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.npy can't be read as a \.npy array \(.*\): restore it") as caught:
+        read_array(path)
+    assert "\n" not in str(caught.value)
+    assert "pickle" not in str(caught.value)
 
 
 def test_lists_of_names(tmp_path):

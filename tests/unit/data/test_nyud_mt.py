@@ -94,9 +94,20 @@ def negative(array):
     return array
 
 
-def zero(array):
-    array[3, 4] = 0
-    return array
+def millimetres(array):
+    return (array * 1000).astype(np.uint16)
+
+
+def near_in_millimetres(array):
+    return np.full_like(array, 700)
+
+
+def line(array):
+    return array.ravel()
+
+
+def halved(array):
+    return array / 2
 
 
 def smaller(array):
@@ -109,7 +120,10 @@ def smaller(array):
         ("depth", infinite, r"depth/0002\.npy: depth of inf m at row 3, column 4"),
         ("depth", negative, r"depth/0002\.npy: depth of -1 m"),
         ("depth", smaller, r"depth/0002\.npy is 20 × 23 but its image .*0002\.jpg is 20 × 24"),
-        ("normals", zero, r"normals/0002\.npy: normal of length 0 at row 3, column 4"),
+        ("depth", millimetres, r"depth/0002\.npy: depth of 3500 m.* – divide millimetres by 1000"),
+        ("depth", near_in_millimetres, r"depth/0002\.npy: depth of 700 m.* – divide millimetres by 1000"),
+        ("depth", line, r"depth/0002\.npy has shape \(480,\), expected a map"),
+        ("normals", halved, r"normals/0002\.npy: normal of length 0\.5 at row 0, column 0"),
         ("edge", negative, r"edge/0002\.npy: .*-1"),
     ],
 )
@@ -129,6 +143,25 @@ def test_nan_is_missing(root):
     for key in ("depth", "normals", "edges"):
         assert sample[key][:, 3, 4].isnan().all()
         assert sample[key].isnan().any(0).sum() == 1
+
+
+def test_zero_is_missing_in_depth_and_normals_as_in_the_layout_s_own_reader(root):
+    for folder in ("depth", "normals"):
+        array = np.load(root / folder / "0008.npy")
+        array[3, 4] = 0
+        np.save(root / folder / "0008.npy", array)
+    sample = make(root).split("test")[0]
+    for key in ("depth", "normals"):
+        assert sample[key][:, 3, 4].isnan().all()
+        assert sample[key].isnan().any(0).sum() == 1
+    assert sample["normals"][1, 0, 0] == 0  # of a vector that is not 0
+    assert sample["edges"][0, 3, 4] == 0
+
+
+def test_a_list_with_a_byte_order_mark_names_the_same_frames(root):
+    path = root / "gt_sets/train.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert make(root).names["train"][0] in {f"{i:04d}" for i in range(8)}
 
 
 def test_a_class_out_of_range_is_named(root):

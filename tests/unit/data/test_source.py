@@ -57,6 +57,109 @@ def test_batches_are_what_tasks_want():
         everything[10]
 
 
+class Given(Source):
+    """Eight samples, with any of the arrays changed, and rows."""
+
+    def __init__(self, tasks, rows=None, **changes):
+        super().__init__(tasks, (8, 10), 4, augment=False)
+        draw = np.random.default_rng(0)
+        self.arrays = {
+            "image": draw.integers(0, 256, (8, 3, 8, 10), dtype=np.uint8),
+            "seg": draw.integers(0, 2, (8, 8, 10), dtype=np.uint8),
+            "depth": np.full((8, 1, 8, 10), 2.0, np.float32),
+            "kind": draw.integers(0, 2, 8),
+        } | changes
+        self.rows = np.arange(8) if rows is None else rows
+
+    def samples(self, split):
+        del split
+        return Samples({key: array for key, array in self.arrays.items() if array is not None}, self.rows)
+
+
+def given(**changes):
+    return Given([Segmentation("seg", 2), Depth("depth"), Classification("kind", 2)], **changes)
+
+
+def one(value, **where):
+    """The arrays of ``given``, with a value in sample 5."""
+    ((key, place),) = where.items()
+    array = given().arrays[key].copy()
+    array[(5, *place)] = value
+    return {key: array}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_images_are_bytes_or_floats_from_0_to_1(dtype):
+    pixels = given().arrays["image"]
+    bytes_, floats = (
+        source.split("test")[3]["image"] for source in (given(), given(image=(pixels / 255).astype(dtype)))
+    )
+    torch.testing.assert_close(floats, bytes_, atol=2e-3 if dtype == np.float16 else 1e-6, rtol=0)
+
+
+IMAGE = given().arrays["image"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"image": IMAGE.astype(np.float32)},
+            "sample 0 of the test split .*image from 0 to 255, expected 0 to 1 for fl",
+        ),
+        (
+            {"image": IMAGE.astype(np.float32) / 127.5 - 1},
+            "sample 0 of the test split .*values of the image from -1 to 1",
+        ),
+        ({"image": np.full(IMAGE.shape, np.nan, np.float32)}, "sample 0 of the test split .*240 of 240 values .* NaN"),
+        (
+            {"image": IMAGE.astype(np.uint16)},
+            "images of the test split are uint16: give uint8 from 0 to 255, or floats",
+        ),
+        (
+            {"image": IMAGE.transpose(0, 2, 3, 1)},
+            r"images of the test split are \(8, 10, 3\), .*transpose\(0, 3, 1, 2\)",
+        ),
+        ({"image": IMAGE[:, :, :4]}, r"images of the test split are \(3, 4, 10\), expected \(3, 8, 10\)"),
+        ({"image": IMAGE[:, 0]}, r"images of the test split are \(8, 10\)"),
+        ({"image": None}, r"the test split has no 'image' among \['depth', 'kind', 'seg'\]"),
+        ({"seg": given().arrays["seg"][:6]}, "'seg' of the test split has 6 samples and 'image' has 8"),
+        ({"seg": [0] * 8}, "'seg' of the test split is a list"),
+        (
+            one(77, seg=(3, 4)),
+            r"sample 5 of the test split \(row 5 of its arrays\), label 'seg': class id 77 out of range",
+        ),
+        ({"seg": given().arrays["seg"] / 2}, "sample 0 of the test split .*label 'seg': label of dtype float64"),
+        ({"seg": given().arrays["seg"][:, ::2]}, "sample 0 of .*label 'seg': label of 4×10 for an image of 8×10"),
+        (one(0, depth=(0, 3, 4)), "sample 5 of .*label 'depth': depth of 0 m at row 3, column 4"),
+        (
+            {"depth": np.full((8, 1, 8, 10), 2500, np.uint16)},
+            "label 'depth': depth of 2500 m .*divide millimetres by 1000",
+        ),
+        ({"depth": np.full((8, 8, 10), 2.0)}, r"label 'depth': label of shape \(8, 10\), expected \(1, H, W\)"),
+        (one(2, kind=()), "sample 5 of .*label 'kind': class id 2 out of range 0 … 1"),
+        ({"rows": np.array([0, 8])}, "the test split has row 8, and its arrays have rows 0 … 7"),
+        ({"rows": np.array([-1])}, "the test split has row -1"),
+        ({"rows": np.array([0.0])}, "the rows of the test split are .* give whole numbers"),
+        ({"rows": [0, 1]}, "the rows of the test split are .* give whole numbers"),
+    ],
+)
+def test_what_can_not_be_a_sample_is_named_before_any_is_given(changes, said):
+    with pytest.raises(ValueError, match=said):
+        given(**changes).setup("test")
+
+
+def test_a_sample_that_is_in_no_split_is_not_looked_at():
+    assert len(given(**one(77, seg=(3, 4)), rows=np.array([0, 7])).split("test")) == 2
+
+
+def test_labels_of_several_classes_may_be_bytes():
+    stored = np.array([[0, 1, 255]] * 8, np.uint8)
+    label = Given([Classification("tags", 3, multilabel=True)], tags=stored).split("test")[0]["tags"]
+    assert label[:2].tolist() == [0.0, 1.0]
+    assert label[2].isnan()
+
+
 def test_a_train_epoch_is_a_permutation_decided_at_iter():
     source = Counting()
     loader = source.train_dataloader()

@@ -67,3 +67,11 @@ def test_names_tell_apart():
     assert list(names_of(["a/net"])) == ["net"]
     with pytest.raises(ValueError, match="named twice"):
         names_of(["a/net", "a/../a/net"])
+
+
+@pytest.mark.parametrize("shape", [(3, 32), (1, 1, 32, 32)])
+def test_a_network_that_does_not_run_on_its_own_shape_is_named(shape, tmp_path):
+    network = nn.Sequential(nn.Conv2d(3, 3, 1))
+    network.shapes = [shape]
+    with pytest.raises(ValueError, match=r"^odd does not run on an example of shape .* reads \(N, 3, H, W\)"):
+        contenders({"odd": network}, tmp_path)

@@ -139,6 +139,18 @@ def test_a_damaged_entry_is_no_traceback(tmp_path, key, value):
         from_pretrained(folder)
 
 
+@pytest.mark.parametrize(
+    "inputs",
+    [[[1, 3, -4, 4]], [[1, 3, True, 32]], [[1, 3, 32.0, 32]], ["13"], [[1, 3, 10**6, 10**6]], None, {"a": [1]}],
+)
+def test_shapes_of_inputs_are_shapes_that_can_be_made(tmp_path, inputs):
+    folder = save_pretrained(nn.Sequential(nn.Conv2d(3, 3, 1)), tmp_path / "net", EXAMPLE)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"inputs": inputs}))
+    with pytest.raises(ValueError, match=r"config\.json .*damaged \(inputs has .*, and a list of shapes is expected"):
+        from_pretrained(folder)
+
+
 def test_an_example_that_does_not_fit(tmp_path):
     net = network()
     for module in (net, compact(net, EXAMPLE)):

@@ -7,9 +7,11 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
 from lomt.linear import MixedMultiTaskLasso, MixedMultiTaskLassoCV, simulate
+from lomt.linear.losses import Squared
 
 
 @pytest.mark.parametrize(("regressions", "classifications"), [(3, 0), (0, 3), (1, 0), (0, 1)])
@@ -209,3 +211,62 @@ def test_alpha_max_gives_nothing_and_a_little_less_something():
     with warnings.catch_warnings():
         assert MixedMultiTaskLasso(top * 1.0001).fit_tasks(data.Xs, data.ys).get_support().sum() == 0
         assert MixedMultiTaskLasso(top * 0.99).fit_tasks(data.Xs, data.ys).get_support().sum() >= 1
+
+
+def test_labels_and_features_that_can_not_be_squared_are_named():
+    random = np.random.default_rng(0)
+    X = random.normal(size=(40, 3))
+    with pytest.raises(ValueError, match=r"task 0: labels up to 2.*e\+201 can't be squared; rescale them"):
+        MixedMultiTaskLasso(0.1).fit(X, 1e201 * X[:, 0])
+    for factor, size in ((1e201, r"e\+201"), (1e-201, "e-201")):
+        with pytest.raises(ValueError, match=rf"feature 1 has values up to 2.*{size}, beyond what can be squared"):
+            MixedMultiTaskLasso(0.1).fit(X * [1, factor, 1], X[:, 0])
+        with pytest.raises(ValueError, match="feature 1 has values up to"):
+            MixedMultiTaskLasso(0.1).fit_tasks([sp.csr_array(X * [1, factor, 1])], [X[:, 0]])
+
+
+@pytest.mark.parametrize("factor", [1e-201, 1e-120, 1e120, 1e149])
+def test_the_unit_of_labels_and_features_does_not_matter(factor):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    plain = MixedMultiTaskLasso(0.1).fit(X, X[:, 0] - X[:, 1])
+    labels = MixedMultiTaskLasso(0.1).fit(X, factor * (X[:, 0] - X[:, 1]))
+    np.testing.assert_allclose(labels.standardized_coef_, plain.standardized_coef_, atol=1e-9)
+    if factor > 1e-150:
+        features = MixedMultiTaskLasso(0.1).fit(factor * X, X[:, 0] - X[:, 1])
+        np.testing.assert_allclose(features.standardized_coef_, plain.standardized_coef_, atol=1e-9)
+
+
+class Lost(Squared):
+    """A loss of the user's that loses its numbers."""
+
+    def null(self, y, weights):
+        return super().null(y, weights) * np.nan
+
+
+def test_a_fit_that_is_not_finite_is_an_error():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    model = MixedMultiTaskLasso(0.1, losses=["squared", Lost()], max_iter=20)
+    with (
+        pytest.warns(ConvergenceWarning),
+        pytest.raises(ValueError, match="task 1 has no finite fit: rescale its labels"),
+    ):
+        model.fit(X, X[:, :2])
+
+
+def test_the_unit_of_sample_weights_does_not_matter():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    plain = MixedMultiTaskLasso(0.1).fit(X, X[:, 0])
+    for weight in (1e308, 1e-308):
+        weighted = MixedMultiTaskLasso(0.1).fit(X, X[:, 0], sample_weight=np.full(40, weight))
+        np.testing.assert_allclose(weighted.coef_, plain.coef_, rtol=1e-12)
+        np.testing.assert_allclose(
+            weighted.score(X, X[:, 0], sample_weight=np.full(40, weight)), plain.score(X, X[:, 0])
+        )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
+@pytest.mark.parametrize("name", ["alpha", "ridge", "similarity", "tol"])
+def test_parameters_are_finite(name, value):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    with pytest.raises(ValueError, match=f"{name} must be .*got {value}"):
+        MixedMultiTaskLasso(**{name: value}).fit(X, X[:, 0])

@@ -173,3 +173,44 @@ def test_the_embedded_table_is_the_default():
     assert labels.shape == (569, 11)
     assert set(labels["diagnosis"]) == {"benign", "malignant"}
     assert not set(X.columns) & set(labels.columns)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--target", "y", "--task-column", "y"], "column 'y' is named by --target and --task-column"),
+        (["--target", "y", "--drop", "y"], "column 'y' is named by --target and --drop"),
+        (["--target", "y", "--task-column", "task", "--drop", "task"], "'task' is named by --task-column and --drop"),
+        (["--target", "y", "y", "--drop", "task"], "column 'y' is named by --target and --target"),
+        (["--target", "y", "--drop", "task", "--pairs", "-1"], "--pairs -1: give a number of 0 or more"),
+        (["--target", "y", "--drop", "task", "--folds", "1"], "--folds 1: give a number of 2 or more"),
+        (["--target", "y", "--drop", "task", "--alphas", "0"], "--alphas 0: give a number of 1 or more"),
+        (["--target", "y", "--drop", "task", "--jobs", "0"], "--jobs 0"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(words, said, table, tmp_path, capsys):
+    table.to_csv(tmp_path / "t.csv", index=False)
+    assert main(["report", str(tmp_path / "t.csv"), *words, "--out", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (bytes(99), "is no text in UTF-8 (it has null bytes)"),
+        ("a,größe\n1,2\n".encode("utf-16"), "is no text in UTF-8 (it has null bytes)"),
+        ("a,größe\n1,2\n".encode("latin-1"), "is no text in UTF-8 (byte 0xf6); save it as a CSV file in UTF-8"),
+        (b"\xff\xd8\xff\xe0 picture", "is no text in UTF-8 (byte 0xff)"),
+    ],
+)
+def test_a_file_that_is_no_table_is_named(content, said, tmp_path, capsys):
+    (tmp_path / "t.csv").write_bytes(content)
+    assert main(["fit", str(tmp_path / "t.csv"), "--target", "y", "--alpha", "1", "--out", str(tmp_path / "out")]) == 2
+    found = capsys.readouterr().err
+    assert f"t.csv {said}" in found
+    assert len(found.splitlines()) == 1
+
+
+def test_numbers_of_pairs():
+    with pytest.raises(ValueError, match="n_pairs must be at least 1, got -1"):
+        stability_selection(np.eye(8), np.arange(8.0), n_pairs=-1)

@@ -172,9 +172,27 @@ def test_unknown_method_names_what_there_is():
         next(whole(Bench(), Study(methods=["mtan"])))
 
 
+def test_a_strength_names_a_task_or_a_shared_backbone():
+    next(whole(Bench(), Study(strength={"seg": 1e-3, "lomt": 1e-4})))
+    for name in ("foo", "single_task", "sparse_lomt"):
+        with pytest.raises(
+            ValueError, match=f"λ to '{name}', no task and no shared backbone – there are seg, edges, mu"
+        ):
+            next(whole(Bench(), Study(strength={name: 1e-3})))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"trials": 0}, "trials is 0"), ({"seeds": ()}, "seeds is"), ({"seeds": (1, 1)}, "each once")],
+    [
+        ({"trials": 0}, "trials is 0"),
+        ({"trials": 1.5}, "trials is 1.5: use a whole number"),
+        ({"round_to": 2.0}, "round_to is 2.0: use a whole number"),
+        ({"seeds": ()}, "seeds is"),
+        ({"seeds": (1, 1)}, "each once"),
+        ({"seeds": (0, 0.5)}, "study.seeds is 0.5: use a whole number"),
+        ({"methods": ()}, r"study.methods is \[\]"),
+        ({"methods": ("lomt", "lomt")}, "each once"),
+    ],
 )
 def test_a_study_refuses_what_can_not_be(settings, message):
     with pytest.raises(ValueError, match=message):

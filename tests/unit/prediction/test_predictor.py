@@ -66,6 +66,13 @@ def test_what_is_missing_is_said(colours):
         Predictor(nn.Identity())
 
 
+@pytest.mark.parametrize("shape", [(3, 32), (32,), (1, 1, 32, 32), (1, 3, 4, 32, 32)])
+def test_a_model_that_is_not_for_pictures_is_refused(colours, shape):
+    colours.shapes = [shape]
+    with pytest.raises(ValueError, match=r"the model is for inputs of shape .*pictures have three, \(N, 3, H, W\)"):
+        Predictor(colours)
+
+
 def test_nonsense_is_refused(colours):
     for picture in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(ValueError, match=r"give \(H, W, 3\), uint8"):

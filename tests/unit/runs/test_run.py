@@ -9,7 +9,7 @@ from torch import nn
 import lomt
 from lomt.methods import Study
 from lomt.models import Architecture
-from lomt.runs import RunFolderError
+from lomt.runs import RunFolder, RunFolderError, summary
 from lomt.selection import DeepestActive
 from lomt.sparsity import GroupLasso
 from lomt.training import Recipe
@@ -47,6 +47,9 @@ def tiny_decoder(channels, task):
     if task.dense:
         return nn.Conv2d(channels, task.channels, 1)
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, task.channels))
+
+
+NAMES = ("seg", "depth", "edges", "many")
 
 
 def run(source, out, **changed):
@@ -91,6 +94,24 @@ def test_a_module_is_copied_with_its_weights(shapes, tmp_path):
     for key, value in before.items():
         assert torch.equal(backbone.state_dict()[key], value)
         torch.testing.assert_close(weights[f"backbone.{key}"], value)
+
+
+def test_the_result_has_the_network_that_the_run_was_made_for(shapes, tmp_path):
+    study = Study(methods=("lomt", "multi_task"), seeds=(3, 1), taps=dict.fromkeys(NAMES, "2"), export=False)
+    for _ in range(2):  # a run that has ended gives it, too
+        network = run(shapes, tmp_path / "run", study=study).network
+        assert not network.training
+        weights = torch.load(tmp_path / "run/stages/multi_task/seed-3/weights.pt", weights_only=True)
+        assert all(torch.equal(network.state_dict()[key], value) for key, value in weights.items())
+        outputs = network(torch.zeros(2, 3, 32, 32))
+        assert outputs["seg"].shape == (2, 2, 32, 32)
+    small = lomt.compact(network, torch.zeros(1, 3, 32, 32))
+    torch.testing.assert_close(small(torch.zeros(2, 3, 32, 32))["seg"], outputs["seg"])
+    assert summary(RunFolder(tmp_path / "run")).network is None
+
+
+def test_single_task_networks_are_no_network_of_the_run(shapes, tmp_path):
+    assert run(shapes, tmp_path / "run", study=Study(methods=("single_task",), export=False)).network is None
 
 
 def test_lambda_by_itself(shapes, tmp_path):

@@ -1,6 +1,7 @@
 """What must hold for every kind of task."""
 
 import copy
+import math
 import pickle
 
 import pytest
@@ -188,7 +189,14 @@ def test_check_names_the_file_for_dtype_and_shape(case):
 
 @pytest.mark.parametrize(
     ("name", "weight", "said"),
-    [("a-b", 1.0, "'a-b'"), ("image", 1.0, "taken"), ("train", 1.0, "taken"), ("ok", -1.0, "-1.0")],
+    [
+        ("a-b", 1.0, "'a-b'"),
+        ("image", 1.0, "taken"),
+        ("train", 1.0, "taken"),
+        ("ok", -1.0, "-1.0"),
+        ("ok", math.nan, "is nan"),
+        ("ok", math.inf, "is inf"),
+    ],
 )
 def test_bad_names_and_weights_are_refused(name, weight, said):
     for kind in TASKS.values():

@@ -39,5 +39,5 @@ def test_infinite_numbers_are_refused():
 
 
 def test_no_outputs_are_refused():
-    with pytest.raises(ValueError, match="0 outputs"):
+    with pytest.raises(ValueError, match="the channels of task 'pose' is 0"):
         Regression("pose", 0)

@@ -143,13 +143,23 @@ def test_groups_die_exactly_under_accumulation_clipping_and_mixed_precision(shap
     [
         ({"epochs": 0}, "recipe.epochs is 0"),
         ({"lr": -1.0}, "recipe.lr is -1.0"),
-        ({"warmup": 1.5}, "recipe.warmup is 1.5"),
+        ({"epochs": 2.5}, "recipe.epochs is 2.5: use a whole number"),
+        ({"patience": 0.5}, "recipe.patience is 0.5: use a whole number"),
+        ({"lr": math.nan}, "recipe.lr is nan"),
+        ({"weight_decay": math.nan}, "recipe.weight_decay is nan"),
+        ({"warmup": 1.0}, "recipe.warmup is 1.0"),
+        ({"warmup": math.nan}, "recipe.warmup is nan"),
         ({"clip": -1.0}, "recipe.clip is -1.0"),
     ],
 )
 def test_a_recipe_refuses_what_can_not_be(settings, message):
     with pytest.raises(ValueError, match=message):
         Recipe(**settings)
+
+
+def test_a_warm_up_of_exactly_one_step_begins_at_the_top(shapes):
+    fitted = fit(network(shapes), shapes, Recipe(epochs=1, warmup=1 / 3, lr=1e-3))  # of three steps
+    assert fitted.history[0]["lr"] < 1e-3
 
 
 def test_unknown_balancing_names_what_there_is(shapes):

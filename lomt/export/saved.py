@@ -1,16 +1,15 @@
 """The saved networks of a run, wherever a saved network can be named."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-
-from lomt.runs.folder import RunFolder, RunFolderError
 
 
 def saved(paths: Sequence[str | Path]) -> list[Path]:
     """Paths of saved networks; a run stands for those that it has exported, the one that it made small at the end.
 
     Raises:
-        RunFolderError: a run that has exported nothing.
+        ValueError: a run that has exported nothing, or whose record of it is damaged.
     """
     return [one for path in paths for one in (_exported(Path(path)) if is_run(Path(path)) else [Path(path)])]
 
@@ -21,11 +20,13 @@ def is_run(path: Path) -> bool:
 
 
 def _exported(path: Path) -> list[Path]:
-    folder = RunFolder(path)
-    result = folder.result("export")
-    if result is None:
-        raise RunFolderError(
+    file = path / "stages/export/result.json"
+    if not file.exists():
+        raise ValueError(
             f"{path} is a run that has exported nothing: let it end with --study.export true and "
             "pip install 'lomt-kernels[export]'"
         )
-    return [folder.stages / place for place in result["models"].values()]
+    try:
+        return [path / "stages" / place for place in json.loads(file.read_text(encoding="utf-8"))["models"].values()]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is damaged ({error!r}): remove it and run again to repeat that stage") from error
