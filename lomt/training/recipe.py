@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from lomt.balancing import BALANCING
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -56,3 +58,5 @@ class Recipe:
         for name in ("warmup", "target_sparsity"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"recipe.{name} is {getattr(self, name)}: use a number above 0, at most 1")
+        if self.balancing not in BALANCING:
+            raise ValueError(f"unknown balancing {self.balancing!r} – there are {', '.join(BALANCING)}")
