@@ -1,6 +1,7 @@
 """Train one network: the only place where Lightning's trainer is set up."""
 
 import logging
+import signal
 import sys
 import time
 import warnings
@@ -127,7 +128,7 @@ def _interrupts() -> Iterator[None]:
 
     Lightning leaves with 1 or with 0, or with an error of its own where it was stopped between two batches.
     """
-    outer = sys.exception()
+    outer, handler = sys.exception(), signal.getsignal(signal.SIGINT)
     try:
         with terminating():
             yield
@@ -140,6 +141,11 @@ def _interrupts() -> Iterator[None]:
         if isinstance(error, SystemExit) and error.code is None:
             raise Terminated from None  # Lightning's answer to SIGTERM where somebody else handles that signal, too
         raise
+    finally:
+        if signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(
+                signal.SIGINT, handler
+            )  # Lightning ignores Ctrl-C while it closes, and from then on if it fails
 
 
 @contextmanager

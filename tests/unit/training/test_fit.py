@@ -163,7 +163,7 @@ def test_unknown_balancing_names_what_there_is(shapes):
 class Stumbling(pl.Callback):
     """Raises while the trainer is closed, as Lightning itself does where it is stopped between two batches."""
 
-    def on_exception(self, trainer, pl_module, exception):
+    def on_exception(self, *_):
         raise RuntimeError("please call iter first")
 
 
