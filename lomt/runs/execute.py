@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from lomt.files import NotWrittenError
@@ -41,7 +42,7 @@ def execute(
     """
     folder.check(config)
     planned = plan(method(), workshop)
-    with _stopped_said(), folder.locked(config):
+    with _stopped_said(folder.path), folder.locked(config):
         works = {line.stage.name: line.preview.work for line in planned}
         ended = [name for name in works if folder.result(name) is not None]
         with Bar(works, ended, show_progress) as bar:
@@ -66,7 +67,7 @@ def _run(folder: RunFolder, stages: Method, workshop: Workshop, bar: Bar) -> lis
 
 
 @contextmanager
-def _stopped_said() -> Iterator[None]:
+def _stopped_said(path: Path) -> Iterator[None]:
     """What ends a run from outside says that the same command goes on, also where Python called."""
     try:
         with terminating():
@@ -77,9 +78,10 @@ def _stopped_said() -> Iterator[None]:
                 raise
     except KeyboardInterrupt:
         raise KeyboardInterrupt(CONTINUES) from None
-    except NotWrittenError as error:
-        if not error.full:
+    except OSError as error:
+        said = error if isinstance(error, NotWrittenError) else NotWrittenError(Path(error.filename or path), error)
+        if not said.full:
             raise
         raise RunFolderError(
-            f"{error}; ended stages are kept, and the broken one goes on from its last epoch"
+            f"{said}; ended stages are kept, and the broken one goes on from its last epoch"
         ) from error

@@ -235,7 +235,7 @@ def test_a_full_disk_is_said_and_ended_stages_are_kept(tmp_path, capsys, monkeyp
 
     monkeypatch.setattr(RunFolder, "write_result", full)
     said = error_of(["run", *TINY, "--tasks=[edges]", f"--out={tmp_path / 'run'}"], capsys)
-    assert "is full" in said
+    assert f"{tmp_path / 'run'} can't be written, its disk is full" in said
     assert "make room" in said
 
 
@@ -311,3 +311,45 @@ def test_a_run_ends_with_a_small_network_that_runs_without_it(run, tmp_path, cap
     assert OnnxModel(tmp_path / "onnx/sparse_lomt.onnx").delta_m == small.delta_m
     assert "quality against the file before: seg" in capsys.readouterr().out
     assert "wants one run" in error_of(["export", str(out), str(tmp_path / "fours"), "--int8"], capsys)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"network": {"backbone": "os:abort"}},
+        {"network": {"backbone": "lomt.cli.main:main"}},
+        {"study": {"rule": {"class_path": "evil.Rule"}}},
+        {"study": {"rule": "evil.Rule"}},
+        {"data": {"class_path": "evil.Source"}},
+        {"data": {"class_path": "lomt.data.Scenes", "init_args": {"augment": {"class_path": "evil.Augmentation"}}}},
+    ],
+)
+@pytest.mark.parametrize("command", [["diagnose"], ["compact"], ["export", "--int8"]])
+def test_code_that_a_received_run_names_wants_the_users_word(run, tmp_path, change, command, capsys, monkeypatch):
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    received = tmp_path / "received"
+    shutil.copytree(run, received)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    for key, value in change.items():
+        config[key] = config[key] | value if isinstance(value, dict) else value
+    (received / "config.yaml").write_text(yaml.safe_dump(config))
+    said = error_of([*command, str(received)], capsys)
+    assert "names code outside lomt, " in said
+    assert "give --trust" in said
+    assert not (tmp_path / "ran").exists()
+
+
+def test_with_the_users_word_the_code_runs(run, tmp_path, monkeypatch):
+    (tmp_path / "own_backbone.py").write_text(
+        "from lomt.models.resnet import resnetd18\ndef make():\n    return resnetd18(width=4, output_stride=16)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    received = tmp_path / "received"
+    shutil.copytree(run, received)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["network"]["backbone"] = "own_backbone:make"
+    (received / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["compact", str(received), "--trust", "--method=lomt", f"--out={tmp_path / 'small'}"]) == 0
+    assert (tmp_path / "small").is_dir()
