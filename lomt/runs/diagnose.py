@@ -74,6 +74,7 @@ def diagnose(
     record = {
         "networks": networks,
         "missing": list(there.missing),
+        "ended": folder.result("compare") is not None,
         "probes": {"steps": STEPS, "images": IMAGES, "rate": RATE, "seeds": list(SEEDS)},
         "rules": {name: value for name, value in vars(rules).items() if name.isupper()},
         "environment": environment(),
