@@ -4,7 +4,6 @@ It is run as its authors do: sparse learning under the group regularization, glo
 of the multiply-accumulates is left, fine-tuning. Decoders are pruned like the backbone; output layers are left whole.
 """
 
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from torch import nn
 from lomt.evaluation import cost
 from lomt.methods import BACKWARD, Method, Preview, Result, Stage, Workshop
 from lomt.models import Network
-from lomt.training import CHECKPOINT, Progress, fit, write_atomically
+from lomt.training import Progress, fit, forget
+from lomt.training.stored import save
 
 REGULARIZATION = 5e-4
 """Weight of the group regularization: the value that the authors' own benchmark gives."""
@@ -67,7 +67,7 @@ class SparseLearning(Stage):
             callbacks=[regularize],
         )
         workshop.keep(network, folder)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        forget(folder)
         return {"stage": self.name, "taps": dict(self.start["taps"]), "seed": seed, "epochs": self.epochs}
 
     def preview(self, workshop: Workshop) -> Preview:
@@ -106,10 +106,8 @@ class FineTuning(Stage):
             accelerator=workshop.accelerator,
         )
         network.cpu().eval()
-        whole = io.BytesIO()
-        torch.save(network, whole)
-        write_atomically(folder / PRUNED, whole.getvalue())
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        save(network, folder / PRUNED)
+        forget(folder)
         spent = cost(network, workshop.example)
         return {
             "stage": self.name,

@@ -28,6 +28,7 @@ from lomt.data import NYUv2
 from lomt.diagnosis import describe
 from lomt.evaluation import evaluate
 from lomt.evaluation.environment import environment
+from lomt.files import write_atomically
 from lomt.methods import METHODS, Method, Refit, Result, Stage, Study, Train, Workshop
 from lomt.methods.layers import layers, sparse
 from lomt.methods.select import Select
@@ -36,7 +37,7 @@ from lomt.models import Architecture
 from lomt.runs import RunFolder, diagnose
 from lomt.selection import DeepestActive
 from lomt.tasks import Depth, Edges, Normals, Segmentation
-from lomt.training import Progress, Recipe, write_atomically
+from lomt.training import Progress, Recipe
 
 SEEDS = (0, 1, 2)
 MORE_SEEDS = (3, 4, 5)

@@ -15,6 +15,7 @@ from lomt.evaluation import Row, Table, bench, cost, delta_m, paired_interval, p
 from lomt.evaluation.seeds import over_seeds
 from lomt.evaluation.wording import count, number, spread
 from lomt.export import contenders
+from lomt.files import write_atomically
 from lomt.methods import Result, Workshop
 from lomt.methods.compact import difference
 from lomt.methods.select import choose
@@ -22,7 +23,6 @@ from lomt.methods.sparse_shared import ON_ITS_WAY
 from lomt.runs import RunFolder
 from lomt.selection import SelectionRule
 from lomt.tasks import Task
-from lomt.training import write_atomically
 
 BASELINE, CONVENTIONAL = "single_task", "multi_task"
 DENSE = (CONVENTIONAL, "lomt")

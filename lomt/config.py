@@ -23,7 +23,7 @@ class RunConfig:
         network: what networks are built of.
         study: what is trained and compared.
         recipe: how every network is trained.
-        threads: processor threads; 0 leaves the choice to torch.
+        threads: processor threads, which rounding depends on; 0 takes those that the run began with, else torch's.
         accelerator: auto, cpu or gpu.
     """
 
@@ -45,4 +45,4 @@ class RunConfig:
 
 
 EXECUTION = ("out", "threads", "accelerator")
-"""What may change from one call to the next of the same run: it says where and how, not what."""
+"""What is not for ``config.yaml`` as it is given: a run notes itself on how many threads it computes, and on what."""

@@ -14,6 +14,7 @@ def parser() -> Parser:
     )
     made.add_argument("models", type=str, nargs="+", help="runs, folders of save_pretrained, .onnx files")
     made.add_argument("--out", type=str, default="bench", help="folder for bench.json and bench.svg")
+    made.add_argument("--overwrite", action="store_true", help="replace an earlier bench in --out")
     made.add_argument(
         "--backends",
         type=str,
@@ -35,6 +36,8 @@ def run(options: Namespace) -> None:
     from lomt.export import names_of, saved
     from lomt.runs.bench import bench_models
 
-    how = {name: options[name] for name in ("size", "backends", "batches", "threads", "repeats", "seconds")}
+    how = {
+        name: options[name] for name in ("size", "backends", "overwrite", "batches", "threads", "repeats", "seconds")
+    }
     print(bench_table(bench_models(names_of(saved(options.models)), options.out, **how)))
     print(f"\nwritten to {options.out}")

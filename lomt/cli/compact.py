@@ -2,7 +2,7 @@
 
 from jsonargparse import Namespace
 
-from lomt.cli.of_run import workshop_of
+from lomt.cli.of_run import add_trust, workshop_of
 from lomt.cli.parser import Parser
 
 
@@ -17,6 +17,7 @@ def parser() -> Parser:
     made.add_argument("--round-to", type=int, default=1, help="keep channel counts at multiples of this, as 8 or 16")
     made.add_argument("--out", type=str, default="small", help="folder for the network")
     made.add_argument("--overwrite", action="store_true", help="write into --out even if it holds something")
+    add_trust(made)
     return made
 
 
@@ -25,7 +26,6 @@ def run(options: Namespace) -> None:
     from lomt.runs import RunFolder, compact
 
     folder = RunFolder(options.folder)
-    folder.config()
-    workshop = workshop_of(folder.path, "lomt.runs.compact(folder, workshop, out)")
+    workshop = workshop_of(folder, "lomt.runs.compact(folder, workshop, out)", trust=options.trust)
     how = {name: options[name] for name in ("out", "method", "round_to", "overwrite")}
     print(f"{compact(folder, workshop, **how)}\nwritten to {options.out}")

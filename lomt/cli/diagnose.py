@@ -3,7 +3,7 @@
 from jsonargparse import Namespace
 
 from lomt.checks import check_whole
-from lomt.cli.of_run import workshop_of
+from lomt.cli.of_run import add_trust, workshop_of
 from lomt.cli.parser import Parser
 
 
@@ -16,6 +16,7 @@ def parser() -> Parser:
     )
     made.add_argument("--threads", type=int, default=0, help="processor threads; 0 leaves the choice to torch")
     made.add_argument("--accelerator", type=str, default="auto", help="auto, cpu or gpu")
+    add_trust(made)
     return made
 
 
@@ -32,6 +33,6 @@ def run(options: Namespace) -> None:
     check_whole("threads", options.threads)
     if options.threads:
         torch.set_num_threads(options.threads)
-    workshop = workshop_of(folder.path, "lomt.runs.diagnose(folder, workshop)", options.accelerator)
+    workshop = workshop_of(folder, "lomt.runs.diagnose(folder, workshop)", options.accelerator, options.trust)
     print(describe(diagnose(folder, workshop, methods=methods)))
     print(f"\nreport: {summary(folder).report}")

@@ -2,7 +2,7 @@
 
 from jsonargparse import Namespace
 
-from lomt.cli.of_run import workshop_of
+from lomt.cli.of_run import add_trust, workshop_of
 from lomt.cli.parser import Parser
 
 
@@ -14,9 +14,11 @@ def parser() -> Parser:
     )
     made.add_argument("models", type=str, nargs="+", help="runs, folders of save_pretrained")
     made.add_argument("--out", type=str, default="onnx", help="folder for the files")
+    made.add_argument("--overwrite", action="store_true", help="replace files of the same names in --out")
     made.add_argument(
         "--int8", action="store_true", help="of one run: 8-bit files too, calibrated and measured on the run's data"
     )
+    add_trust(made)
     return made
 
 
@@ -29,9 +31,8 @@ def run(options: Namespace) -> None:
     if options.int8:
         if len(options.models) > 1:
             raise ValueError(f"--int8 wants one run, for its data, not {len(options.models)} models: call it for each")
-        folder = RunFolder(options.models[0])
-        folder.config()
-        source = workshop_of(folder.path, "lomt.runs.export.export(paths, out, source)").source
+        instead = "lomt.runs.export.export(paths, out, source)"
+        source = workshop_of(RunFolder(options.models[0]), instead, trust=options.trust).source
         source.setup("fit")
-    for done in export(options.models, options.out, source):
+    for done in export(options.models, options.out, source, options.overwrite):
         print(done, flush=True)

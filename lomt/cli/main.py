@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from lomt import __version__
 from lomt.extras import MissingExtraError, need
+from lomt.interrupts import STATUS as TERMINATED
+from lomt.interrupts import Terminated, terminating
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -35,7 +37,7 @@ for example:
   lomt run                           the whole method on embedded data: minutes on two cores
   lomt run --dry-run                 what that would do, and how long it would take
   lomt run -c nyuv2.yaml --out DIR   your data; the same command again continues
-  lomt run --no-task-worse-than 1%   choose taps and weights so that no task loses more, on validation
+  lomt run --no-task-worse-than 1% --out DIR   so that no task loses more, on validation; a run of its own
   lomt taps --backbone resnetd50     where decoders can be attached
   lomt predict PICTURES --model DIR  what the network of a run sees in your pictures
   lomt bench DIR NET.onnx …          networks side by side
@@ -47,18 +49,21 @@ _SHORT = {"--no-task-worse-than": "--study.no_task_worse_than"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, 1 for an error, 130 for Ctrl-C."""
+    """Run the command line; returns the exit status: 0, 1 for an error, 130 for Ctrl-C, 143 for SIGTERM."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     name, rest = _command(arguments)
     try:
-        if name in WINGS:
-            status: int = import_module(f"lomt.{name}.cli").main(rest)
-            return status
-        command, options = read(name, rest)
-        command(options)
-    except KeyboardInterrupt:
-        print("\nstopped; the same command again continues", file=sys.stderr)
+        with terminating():
+            if name in WINGS:
+                status: int = import_module(f"lomt.{name}.cli").main(rest)
+                return status
+            command, options = read(name, rest)
+            command(options)
+    except KeyboardInterrupt as stop:
+        print(f"\n{str(stop) or 'stopped'}", file=sys.stderr)
         return 130
+    except Terminated:
+        return TERMINATED
     except Exception as error:  # noqa: BLE001 – whatever it is, a user reads one line, not a traceback
         if "--debug" in rest:
             traceback.print_exc()

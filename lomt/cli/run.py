@@ -39,21 +39,21 @@ def run(options: Namespace) -> None:
 
     config = RunConfig(**{name: options[name] for name in FIELDS})
     check_whole("threads", config.threads)
-    if config.threads:
-        torch.set_num_threads(config.threads)
     tasks = tasks_of(config)
     arguments: dict[str, Any] = {name: getattr(config, name) for name in ("network", "study", "recipe", "accelerator")}
     if options.dry_run:
+        if config.threads:
+            torch.set_num_threads(config.threads)
         print(runs.dry_run(tasks, config.data, **arguments))
         return
-    done = runs.run(tasks, config.data, out=config.out, config=options.identity, **arguments)
+    done = runs.run(tasks, config.data, out=config.out, config=options.identity, threads=config.threads, **arguments)
     for task, tap in done.taps.items():
         print(f"{task}: {tap}")
     print(f"\n{done.table}\nreport: {done.report}")
 
 
 def identity(made: Parser, given: Namespace) -> dict[str, Any]:
-    """The config that is written to the run's folder: what is run, not where and how; ``-c`` reads it."""
+    """The config that is written to the run's folder, but for how it is computed; ``-c`` reads it."""
     config: dict[str, Any] = yaml.safe_load(made.dump(given))
     return {key: value for key, value in config.items() if key in FIELDS and key not in EXECUTION}
 

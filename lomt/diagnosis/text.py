@@ -18,6 +18,8 @@ def describe(diagnosis: Record) -> str:
     parts = [_network(network) for network in diagnosis["networks"]]
     if diagnosis["missing"]:
         parts.append(f"not judged, for it has not ended: {', '.join(diagnosis['missing'])}")
+    if not diagnosis.get("ended", True):
+        parts.append("the run has not ended: diagnose it again when it has")
     return "\n\n".join(parts)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lomt.files import cell, ready, write_atomically
 from lomt.linear.cross_validation import MixedMultiTaskLassoCV
 from lomt.linear.datasets import breast_cancer
 from lomt.linear.estimator import MixedMultiTaskLasso
@@ -56,7 +57,7 @@ def _run(arguments: argparse.Namespace) -> str:
         raise ValueError("--jobs 0: give a number of folds at a time, or -1 for all cores")
     table = _embedded(arguments) if arguments.table is None else read_table(**_table_options(arguments))
     out = Path(arguments.out)
-    out.mkdir(parents=True, exist_ok=True)
+    ready(out)
     model = _fit(arguments, table)
     _write_results(out, model, table)
     if arguments.command == "report":
@@ -195,10 +196,8 @@ def _write_results(out: Path, model: Any, table: Table) -> None:
             str(name): score for name, score in model.task_scores(table.X, table.y, task=table.task).items()
         },
     }
-    for name, text in (("coefficients.csv", frame.to_csv()), ("result.json", json.dumps(result, indent=2) + "\n")):
-        draft = out / (name + ".tmp")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(out / name)
+    write_atomically(out / "coefficients.csv", frame.rename(index=cell, columns=cell).to_csv())
+    write_atomically(out / "result.json", json.dumps(result, indent=2) + "\n")
 
 
 def _report(arguments: argparse.Namespace, model: MixedMultiTaskLassoCV, table: Table, out: Path) -> None:

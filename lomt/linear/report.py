@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lomt.files import write_atomically
 from lomt.linear.cross_validation import MixedMultiTaskLassoCV, score_curve
 from lomt.linear.plots import plot_coefficients, plot_cv, plot_path, plot_stability
 from lomt.linear.stability import StabilitySelection
@@ -58,9 +59,7 @@ def write_report(
         method=_METHOD,
         settings=[(name, str(value)) for name, value in sorted(model.get_params().items())],
     )
-    draft = path.with_name(path.name + ".tmp")
-    draft.write_text(html, encoding="utf-8")
-    draft.replace(path)
+    write_atomically(path, html)
 
 
 def svg(draw: Any, size: tuple[float, float], salt: str) -> str:

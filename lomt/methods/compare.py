@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from lomt.evaluation import Results, Row, Table, cost, delta_m, evaluate, latency, per_task
 from lomt.evaluation.environment import environment
+from lomt.files import write_atomically
 from lomt.methods.stage import Preview, Result, Stage
 from lomt.methods.workshop import Workshop
 from lomt.tasks import Task
-from lomt.training import Progress, write_atomically
+from lomt.training import Progress
 
 BASELINE = "single_task"
 SHOWN = 4

@@ -1,17 +1,17 @@
 """The stage that finds λ, and with it a sparse network: trained on with stronger and stronger penalties."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
 
+from lomt.files import read_record, write_atomically, write_record
 from lomt.methods.sparsify import step_recipe
-from lomt.methods.stage import Preview, Result, Stage
+from lomt.methods.stage import AGAIN, Preview, Result, Stage
 from lomt.methods.train import BACKWARD
 from lomt.methods.workshop import Workshop
 from lomt.selection import SelectionRule
 from lomt.sparsity import GroupLasso, Point, Step, StrengthPath, excess, pattern
-from lomt.training import CHECKPOINT, METRICS, Progress, fit, joined, part_of, write_atomically
+from lomt.training import METRICS, Progress, fit, forget, joined, part_of
 
 HEAVY = ("pattern", "validation", "seconds")
 """What is kept of the chosen step alone."""
@@ -52,8 +52,7 @@ class Path(Stage):
             if not (place / "point.json").exists():
                 report = part_of(progress, number, steps, f"λ {step.strength:.1e}")
                 self._try(step, number, workshop, reference, place, report)
-            point: Result = json.loads((place / "point.json").read_text())
-            return point
+            return read_record(place / "point.json", AGAIN)
 
         control = tried(Step(0.0, None), 0, dense)
         reference = control["val_loss"]
@@ -149,8 +148,8 @@ class Path(Stage):
             "validation": fitted.history[-1],
             "pattern": alive.to_dict(),
         }
-        write_atomically(place / "point.json", json.dumps(point, indent=1))
-        (place / CHECKPOINT).unlink(missing_ok=True)
+        write_record(place / "point.json", point)
+        forget(place)
 
 
 def networks_of(path: Result) -> tuple[Result, ...]:

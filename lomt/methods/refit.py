@@ -1,17 +1,17 @@
 """The stage that trains sparse networks on without a penalty: what is dead stays dead, what lives is free."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lomt.compaction import dead_groups, freeze
+from lomt.files import read_record, write_atomically, write_record
 from lomt.methods.sparsify import step_recipe
-from lomt.methods.stage import Preview, Result, Stage
+from lomt.methods.stage import AGAIN, Preview, Result, Stage
 from lomt.methods.train import BACKWARD, CONTINUED, outcome
 from lomt.methods.workshop import Workshop
 from lomt.sparsity import StrengthPath, excess
-from lomt.training import CHECKPOINT, METRICS, Progress, Recipe, fit, joined, part_of, write_atomically
+from lomt.training import METRICS, Progress, Recipe, fit, forget, joined, part_of
 
 LAST = 100 * CONTINUED
 """Added to the seed: a network sees the images in other orders than in all the steps before."""
@@ -56,7 +56,7 @@ class Refit(Stage):
                 strength = sparse["strengths"][-1]
                 report = part_of(progress, number, len(self.candidates), f"what λ {strength:.1e} has left")
                 self._refit(sparse, workshop, place, report)
-            refits.append(json.loads((place / "refit.json").read_text()))
+            refits.append(read_record(place / "refit.json", AGAIN))
             if refits[-1]["excess"] <= self.search.tolerance:
                 break
         chosen = refits[-1]
@@ -100,8 +100,8 @@ class Refit(Stage):
             "since_dense": sparse["since_dense"] + result["epochs"],
             "excess": excess(found, reference) if reference else 0.0,
         }
-        write_atomically(place / "refit.json", json.dumps(result, indent=1))
-        (place / CHECKPOINT).unlink(missing_ok=True)
+        write_record(place / "refit.json", result)
+        forget(place)
 
     def _epochs(self, workshop: Workshop) -> int:
         return max(1, round(self.search.refit * workshop.recipe.epochs))

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lomt.files import write_atomically
 from lomt.methods.stage import Preview, Result, Stage
 from lomt.methods.train import BACKWARD, CONTINUED, outcome
 from lomt.methods.workshop import WEIGHTS, Workshop
 from lomt.sparsity import GroupLasso, Penalty, StrengthPath
-from lomt.training import CHECKPOINT, METRICS, Progress, Recipe, fit, joined, part_of, write_atomically
+from lomt.training import METRICS, Progress, Recipe, fit, forget, joined, part_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Sparsify(Stage):
                 accelerator=workshop.accelerator,
             )
             workshop.keep(network, place)
-            (place / CHECKPOINT).unlink(missing_ok=True)
+            forget(place)
         assert fitted is not None, "the last step is always run"
         steps = [folder / f"step-{number}" for number in range(len(self.penalties))]
         write_atomically(folder / METRICS, joined(steps))

@@ -13,6 +13,10 @@ Result = dict[str, Any]
 """What a stage leaves for later stages and for the report; nothing but JSON's types."""
 
 
+AGAIN = "remove it and run again to repeat that part"
+"""What to do where a record of a stage is damaged."""
+
+
 @dataclass(frozen=True)
 class Preview:
     """What is known of a stage before it runs.

@@ -1,7 +1,6 @@
 """What all stages of a run share: data, tasks, and how networks are made and trained."""
 
 import copy
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,8 @@ from lomt.data import Source
 from lomt.evaluation import Cost, cost, device_of
 from lomt.models import Network, Tap, taps
 from lomt.tasks import Task
-from lomt.training import Recipe, seed_everything, write_atomically
+from lomt.training import Recipe, seed_everything
+from lomt.training.stored import load, save
 
 WEIGHTS = "weights.pt"
 
@@ -129,13 +129,15 @@ class Workshop:
     def keep(self, network: Network, folder: Path) -> None:
         """Write a trained network's weights, for :meth:`trained`; it is on the CPU and in evaluation mode then."""
         network.cpu().eval()
-        weights = io.BytesIO()
-        torch.save(network.state_dict(), weights)
-        write_atomically(folder / WEIGHTS, weights.getvalue())
+        save(network.state_dict(), folder / WEIGHTS)
 
     def trained(self, stage: str, attach: Mapping[str, str]) -> Network:
-        """The network that the training stage ``stage`` left, in evaluation mode."""
-        network = self.network(attach)
-        weights = torch.load(self.stages / stage / WEIGHTS, weights_only=True, map_location="cpu")
-        network.load_state_dict(weights)
+        """The network that the training stage ``stage`` left, in evaluation mode.
+
+        Raises:
+            FileNotFoundError: its weights are not there.
+            DamagedFileError: they are not what was written.
+        """
+        network, file = self.network(attach), self.stages / stage / WEIGHTS
+        network.load_state_dict(load(file, f"remove {file.parent} and run again to repeat that stage"))
         return network.eval()

@@ -24,11 +24,14 @@ def prediction_at(task: Task, output: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
     wide = _between(output.float(), width)
     rows = max(1, VALUES // (output.shape[0] * width))
-    strips = [
-        task.prediction(_between(wide.transpose(-1, -2), height, begin, min(begin + rows, height)).mT[None])[0]
-        for begin in range(0, height, rows)
-    ]
-    return torch.cat(strips, dim=-2)
+    whole = torch.empty(0)
+    for begin in range(0, height, rows):
+        end = min(begin + rows, height)
+        strip = task.prediction(_between(wide.transpose(-1, -2), height, begin, end).mT[None])[0]
+        if not begin:
+            whole = strip.new_empty((*strip.shape[:-2], height, width))
+        whole[..., begin:end, :] = strip
+    return whole
 
 
 def _between(map_: Tensor, length: int, begin: int = 0, end: int | None = None) -> Tensor:

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 WHITE = (255, 255, 255, 255)
+MOST = 2**26
+"""The most pixels of a picture: its predictions take some thirty bytes for each."""
 
 
 def read_picture(path: str | Path) -> np.ndarray:
@@ -17,18 +19,21 @@ def read_picture(path: str | Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no picture, truncated, or its pixels are of a kind that has no colours (floats, say).
+        ValueError: it is no picture, truncated, has more than :data:`MOST` pixels, or its pixels are of a kind that
+            has no colours (floats, say).
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of huge pictures, odd EXIF data: as long as it can be read
             with Image.open(path) as picture:
+                if picture.width * picture.height > MOST:
+                    raise Image.DecompressionBombError(f"{picture.width} × {picture.height} pixels")
                 picture.load()
                 return _rgb(ImageOps.exif_transpose(picture))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: give a picture, or a folder of them") from None
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} is too large ({error}): make it smaller") from error
+        raise ValueError(f"{path} is too large ({error}): make it smaller, {MOST:,} pixels at most") from error
     except Exception as error:  # whatever a damaged file makes a decoder raise
         said = "it is no picture" if isinstance(error, Image.UnidentifiedImageError) else str(error) or repr(error)
         raise ValueError(f"{path} can't be read ({said}): restore it, or save it as PNG or JPEG") from error

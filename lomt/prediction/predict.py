@@ -1,6 +1,7 @@
 """Predictions for a picture or a folder of them, as files; what can't be read stops nothing."""
 
 import csv
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from torch import nn
 from tqdm import tqdm
 
+from lomt.files import NotWrittenError, cell, ready, write_atomically
 from lomt.prediction.pictures import read_picture
 from lomt.prediction.predictor import Predictor
 from lomt.prediction.sources import find_pictures
@@ -63,6 +65,7 @@ def predict(
 
     Raises:
         FileExistsError: ``out`` holds something already.
+        NotWrittenError: ``out`` can't be written to, or its disk is full; what was written stays.
         FileNotFoundError: there is no ``source``.
         ValueError: a folder without pictures, or a model that does not say enough of itself.
     """
@@ -71,6 +74,7 @@ def predict(
     pictures = find_pictures(source, out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
         raise FileExistsError(f"{out} exists already: choose another folder with --out, or overwrite it (--overwrite)")
+    ready(out)
     writers = [writer(task, out) for task in predictor.tasks]
     write_about(writers, out)
     values: dict[str, Values] = {}
@@ -81,11 +85,13 @@ def predict(
             try:
                 picture = read_picture(path)
                 outputs = predictor.outputs(picture)
-            except (ValueError, RuntimeError, FileNotFoundError) as error:
-                bad[path] = str(error) if str(path) in str(error) else f"{path}: {error}"
-                continue
-            size = picture.shape[:2]
-            values[name] = {one.task.name: one.write(name, outputs[one.task.name], size) for one in writers}
+                size = picture.shape[:2]
+                values[name] = {one.task.name: one.write(name, outputs[one.task.name], size) for one in writers}
+            except (ValueError, RuntimeError, OSError, MemoryError) as error:
+                if isinstance(error, NotWrittenError) and error.full:
+                    raise  # it is no matter of this picture
+                said = str(error) or "there is not enough memory for it: make it smaller"
+                bad[path] = _printable(said if str(path) in said else f"{path}: {said}")
     finally:
         _write_values(values, out)
     return Predictions(out, values, bad)
@@ -96,13 +102,19 @@ def _write_values(values: Mapping[str, Values], folder: Path) -> None:
     if not any(said.values()):
         return
     text = json.dumps(said, indent=1, ensure_ascii=False)
-    (folder / "values.json").write_text(text + "\n", encoding="utf-8")
+    write_atomically(folder / "values.json", text + "\n")
     flat = {
         name: {f"{task}.{key}": value for task, found in row.items() for key, value in found.items()}
         for name, row in said.items()
     }
     columns = list(dict.fromkeys(key for row in flat.values() for key in row))
-    with (folder / "values.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, ["picture", *columns])
-        table.writeheader()
-        table.writerows({"picture": name, **row} for name, row in flat.items())
+    lines = io.StringIO(newline="")
+    table = csv.writer(lines)
+    table.writerow(["picture", *map(cell, columns)])
+    table.writerows([cell(name), *(cell(row.get(column, "")) for column in columns)] for name, row in flat.items())
+    write_atomically(folder / "values.csv", lines.getvalue())
+
+
+def _printable(text: str) -> str:
+    """One line that any terminal can show, whatever a file's name holds."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from lomt.files import written
 from lomt.prediction.fullsize import prediction_at
 from lomt.tasks import Task
 
@@ -56,5 +57,5 @@ class Writer(ABC, Generic[Kind]):
     def save(self, picture: Image.Image, name: str, kind: str = "") -> None:
         """Write a PNG into the task's folder, or into one beside it that shows the same in another way."""
         path = self.folder / f"{self.task.name}{kind}" / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
+        with written(path) as draft:
+            picture.save(draft, "PNG")

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from lomt.files import write_atomically, written
 from lomt.prediction.legend import legend
 from lomt.prediction.writer import Writer
 from lomt.report.pictures import class_colour, ramp
@@ -24,7 +25,8 @@ class ClassMaps(Writer[Segmentation]):
     def about(self) -> dict[str, Any]:
         """The classes, in order, with their colours; draws the legend."""
         names = self.task.class_names
-        legend(names, self._colours).save(self.folder / f"{self.task.name}-legend.png")
+        with written(self.folder / f"{self.task.name}-legend.png") as draft:
+            legend(names, self._colours).save(draft, "PNG")
         colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in self._colours]
         return super().about() | {
             "classes": [{"name": name, "colour": colour} for name, colour in zip(names, colours, strict=True)]
@@ -141,8 +143,8 @@ class Arrays(Writer[Task]):
     def write(self, name: str, output: Tensor, size: tuple[int, int]) -> dict[str, Any]:
         """One array."""
         path = self.folder / self.task.name / f"{name}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, self.predicted(output, size))
+        with written(path) as draft, draft.open("wb") as file:
+            np.save(file, self.predicted(output, size))
         return {}
 
 
@@ -165,6 +167,5 @@ def writer(task: Task, folder: Path) -> Writer[Any]:
 
 def write_about(writers: list[Writer[Any]], folder: Path) -> None:
     """``about.json``: what all the files hold."""
-    folder.mkdir(parents=True, exist_ok=True)
     about = {one.task.name: one.about() for one in writers}
-    (folder / "about.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_atomically(folder / "about.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")

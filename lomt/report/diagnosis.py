@@ -68,6 +68,17 @@ def diagnosed(run: Run) -> list[Diagnosed]:
     return [_network(run, one, methods) for one in found]
 
 
+def early(run: Run) -> str:
+    """What a diagnosis that was made before the run had ended does not know; empty where it knows all."""
+    found = run.diagnosis or {}
+    missing = list(found.get("missing", ()))
+    if found.get("ended", True) and not missing:
+        return ""
+    without = f", without {listing(missing)}" if missing else ""
+    since = "The run has ended since" if run.comparison else "It goes on"
+    return f"This was judged before the run had ended{without}. {since}: diagnose it again."
+
+
 def _network(run: Run, found: Mapping[str, Any], methods: Sequence[str]) -> Diagnosed:
     standings = [_standing(one) for one in found["standings"]]
     losing = [one.task for one in standings if one.loses]

@@ -19,6 +19,8 @@ SHARES = 36.0
 TOP = 16.0
 PANEL_GAP = 5.0
 READABLE = 9.0
+TOLD = 12
+"""Trials of which each one's share is told."""
 DOTS = 3
 """Raster dots for a CSS pixel, so that it stays crisp on phones."""
 
@@ -161,10 +163,12 @@ def raster(task: str, layers: Sequence[Layer], tap: str | None) -> Markup:
     """Layers in rows, a panel a trial with the layer's channels from left to right, at the end the mean share alive."""
     trials = max(len(layer.alive) for layer in layers)
     height = max(3.0, min(11.0, 280 / len(layers)))
-    panel = (WIDTH - NAMES - SHARES - PANEL_GAP * (trials - 1)) / trials
+    step = (WIDTH - NAMES - SHARES) / trials
+    gap = min(PANEL_GAP, step / 4)
+    panel = (WIDTH - NAMES - SHARES - gap * (trials - 1)) / trials
     parts = []
     for trial in range(trials):
-        left = NAMES + trial * (panel + PANEL_GAP)
+        left = NAMES + trial * (panel + gap)
         parts.append(_panel(layers, trial, left, panel, height))
         if panel > 34 or trial == 0:
             title = f"trial {trial + 1}" if panel > 34 else f"{trials} trials"
@@ -193,7 +197,7 @@ def _tap_row(layers: Sequence[Layer], tap: str | None) -> int | None:
 
 def _panel(layers: Sequence[Layer], trial: int, left: float, width: float, height: float) -> Markup:
     """One trial as one image: opacity is the share of channels that live in a dot's width."""
-    columns, rows = round(width * DOTS), max(1, round(height * DOTS))
+    columns, rows = max(1, round(width * DOTS)), max(1, round(height * DOTS))
     opacity = np.zeros((len(layers) * rows, columns))
     for index, layer in enumerate(layers):
         if trial < len(layer.alive):
@@ -223,7 +227,7 @@ def _row(layer: Layer, index: int, height: float, tap_row: int | None) -> Markup
     """Name, share and tooltip of a layer; what the task does not use is faded."""
     top = TOP + index * height
     base = top + height / 2 + 3
-    shares = ", ".join(f"{100 * share:.0f} %" for share in layer.densities)
+    shares = _shares(layer.densities)
     note = "" if layer.ranked else "; not ranked (stem or shortcut)"
     groups = len(layer.alive[0]) if layer.alive else 0
     parts = [tip(f"{layer.name}: {shares} of {plural(groups, 'channel')} alive{note}")]
@@ -240,6 +244,13 @@ def _row(layer: Layer, index: int, height: float, tap_row: int | None) -> Markup
         parts.append(element("rect", x=NAMES, y=top, width=WIDTH - NAMES - SHARES, height=height, class_="unused"))
     parts.append(element("rect", x=0, y=top, width=WIDTH, height=height, class_="catch"))
     return element("g", *parts)
+
+
+def _shares(densities: Sequence[float]) -> str:
+    """Of every trial, or of many the least and the most."""
+    if len(densities) > TOLD:
+        return f"{100 * min(densities):.0f} % … {100 * max(densities):.0f} %"
+    return ", ".join(f"{100 * share:.0f} %" for share in densities)
 
 
 def _percent(share: float) -> str:

@@ -1,7 +1,6 @@
 """A run folder, ended or not, as the report wants it; nothing here fails for want of a stage."""
 
 import csv
-import json
 import math
 import zipfile
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from lomt.files import DamagedFileError, read_record
 from lomt.report.comparison import Comparison
 
 Arrays = dict[str, np.ndarray]
@@ -155,13 +155,14 @@ def _config(file: Path, problems: list[str]) -> str:
 def _json(file: Path, problems: list[str]) -> dict[str, Any]:
     if not file.exists():
         return {}
+    again = "diagnose" if file.name == "diagnosis.json" else "run"
     try:
-        result = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        again = "diagnose" if file.name == "diagnosis.json" else "run"
-        problems.append(f"{file} can't be read ({error}): remove it and {again} again to make it anew.")
-        return {}
-    return result if isinstance(result, dict) else {}
+        return read_record(file, f"remove it and {again} again to make it anew")
+    except DamagedFileError as error:
+        problems.append(f"{error}.")
+    except OSError as error:
+        problems.append(f"{file} can't be read ({error.strerror}): see that it can be.")
+    return {}
 
 
 def _history(file: Path, problems: list[str]) -> dict[str, list[float]]:

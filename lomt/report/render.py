@@ -12,7 +12,7 @@ from markupsafe import Markup
 from lomt.evaluation.wording import number
 from lomt.report.compaction import small
 from lomt.report.curves import learning, method_legend, sparsity, task_legend, weights
-from lomt.report.diagnosis import diagnosed
+from lomt.report.diagnosis import diagnosed, early
 from lomt.report.gains import gains
 from lomt.report.gallery import gallery
 from lomt.report.names import duration, plural, unbroken
@@ -74,6 +74,7 @@ def _contents(run: Run) -> dict[str, Any]:
         "needs": needs(run),
         "small": small(run),
         "diagnosed": diagnosed(run),
+        "early": early(run),
         "gallery": gallery(run),
         "learning": learning(run),
         "by_task": [*filter(None, [sparsity(run)]), *weights(run)],

@@ -13,6 +13,7 @@ from lomt.evaluation.backends import BACKENDS
 from lomt.evaluation.bench import Bench, bench, check_settings
 from lomt.evaluation.bench_table import bench_table
 from lomt.export import contenders
+from lomt.files import ready, write_atomically
 from lomt.report.bench import as_file, bench_plot
 
 
@@ -22,6 +23,7 @@ def bench_models(
     *,
     size: tuple[int, int] | None = None,
     backends: Sequence[str] = tuple(BACKENDS),
+    overwrite: bool = False,
     **how: Any,
 ) -> Bench:
     """Measure networks, folders of ``save_pretrained`` and ONNX files, and write what was found.
@@ -30,18 +32,26 @@ def bench_models(
 
     Args:
         models: by the names that the table shows; :func:`lomt.export.names_of` finds some for paths.
-        out: a folder, which is made; what an earlier bench left there is replaced.
+        out: a folder, which is made.
         size: height and width of the images; by default those that the models were made for.
+        overwrite: whether what an earlier bench left in ``out`` may be replaced.
         backends: ways to run, of :data:`lomt.evaluation.BACKENDS`.
         how: what :func:`lomt.evaluation.bench` takes beside: batches, threads, repeats, warmup, seconds, progress.
 
     Raises:
+        FileExistsError: ``out`` holds an earlier bench.
+        NotWrittenError: ``out`` can't be written to.
         FileNotFoundError: a path leads nowhere.
         ValueError: a file is damaged, or the models were made for different sizes and none is given.
     """
     out = Path(out)
+    if (out / "bench.json").exists() and not overwrite:
+        raise FileExistsError(
+            f"{out / 'bench.json'} exists already: choose another folder with --out, or overwrite it (--overwrite)"
+        )
     counts = [how[name] for name in ("repeats", "warmup") if name in how]
     check_settings(backends, how.get("batches", (1,)), how.get("threads", (1,)), *counts)
+    ready(out)
     with tempfile.TemporaryDirectory(prefix="lomt-bench-") as folder:
         known = contenders(
             models,
@@ -57,10 +67,9 @@ def bench_models(
             )
         example = torch.zeros(1, 3, *size) if size else torch.zeros(1, *next(iter(shapes.values()))[1:])
         found = bench(known, example.normal_(generator=torch.Generator().manual_seed(0)), backends=backends, **how)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "bench.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
-    (out / "bench.md").write_text(bench_table(found) + "\n", encoding="utf-8")
+    write_atomically(out / "bench.json", json.dumps(found.to_dict(), indent=1) + "\n")
+    write_atomically(out / "bench.md", bench_table(found) + "\n")
     picture = bench_plot(found)
     if picture is not None:
-        (out / "bench.svg").write_text(as_file(picture), encoding="utf-8")
+        write_atomically(out / "bench.svg", as_file(picture))
     return found

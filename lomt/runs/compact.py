@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lomt.compaction import Compaction
+from lomt.files import ready
 from lomt.methods import Workshop
 from lomt.methods.export import save
 from lomt.runs.folder import RunFolder, RunFolderError
@@ -32,6 +33,7 @@ def compact(
         What was removed.
 
     Raises:
+        NotWrittenError: where ``out`` can't be written to.
         RunFolderError: where this is no run, or no such network has ended: says which have.
     """
     networks = together(folder)
@@ -39,6 +41,7 @@ def compact(
         raise RunFolderError(f"{folder.path} holds no multi-task network that has ended: go on with the run first")
     if method and method not in networks:
         raise RunFolderError(f"{folder.path} holds no network of {method!r} that has ended: {', '.join(networks)} have")
+    ready(Path(out).absolute().parent)
     first = networks[method or list(networks)[-1]][0]
     small, _ = save(first, workshop, round_to, folder.result("compare"), Path(out), overwrite)
     return small.record

@@ -1,6 +1,5 @@
 """Why tasks lose in a run's multi-task networks, measured on the networks that it holds."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,11 +11,11 @@ import torch
 from lomt.diagnosis import Found, Gradients, ProbeCurve, Standing, gradients, places, plain, probe, rules, standings
 from lomt.diagnosis.probe import RATE, STEPS
 from lomt.evaluation.environment import environment
+from lomt.files import ready, write_record
 from lomt.methods import Result, Workshop
 from lomt.runs.bar import Bar
 from lomt.runs.folder import RunFolder
 from lomt.runs.trained import Trained, trained
-from lomt.training import write_atomically
 from lomt.training.seeds import Seeded
 
 BATCHES = 8
@@ -51,6 +50,7 @@ def diagnose(
     """
     begin = time.perf_counter()
     there = trained(folder).of(methods)
+    ready(folder.path)
     workshop.source.setup("fit")
     judged = {method: _standings(workshop, there, method) for method in there.together}
     losing = {method: [one.task for one in those if one.loses] for method, those in judged.items()}
@@ -74,13 +74,14 @@ def diagnose(
     record = {
         "networks": networks,
         "missing": list(there.missing),
+        "ended": folder.result("compare") is not None,
         "probes": {"steps": STEPS, "images": IMAGES, "rate": RATE, "seeds": list(SEEDS)},
         "rules": {name: value for name, value in vars(rules).items() if name.isupper()},
         "environment": environment(),
         "seconds": round(time.perf_counter() - begin, 1),
     }
     record = plain(record)
-    write_atomically(folder.path / "diagnosis.json", json.dumps(record, indent=1, allow_nan=False))
+    write_record(folder.path / "diagnosis.json", record)
     return record
 
 

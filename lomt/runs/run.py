@@ -1,14 +1,17 @@
 """The whole method in one call: data and tasks in; taps, a table and a report out."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from lomt.data import Source
+from lomt.files import write_atomically
 from lomt.methods import Result, Study, Workshop, whole
 from lomt.models import Architecture, MakeDecoder, Network
 from lomt.runs.execute import execute
@@ -16,7 +19,7 @@ from lomt.runs.folder import RunFolder
 from lomt.runs.plan import describe, plan
 from lomt.sparsity import Penalty
 from lomt.tasks import Task
-from lomt.training import Recipe, write_atomically
+from lomt.training import Recipe
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ def run(
     study: Study | None = None,
     recipe: Recipe | None = None,
     accelerator: str = "auto",
+    threads: int = 0,
     show_progress: bool = True,
     config: Mapping[str, Any] | None = None,
 ) -> RunResult:
@@ -72,13 +76,17 @@ def run(
         study: what is trained and compared.
         recipe: how every network is trained.
         accelerator: Lightning's name of the device.
+        threads: processor threads while it runs, which rounding depends on; 0 takes those that the run began with, or
+            torch's present number.
         show_progress: show a bar.
-        config: what to record as the run's identity; by default, the arguments.
+        config: what to record as the run's identity, beside threads and device; by default, the arguments.
 
     Raises:
         ValueError: an argument that names what is not there.
         RunFolderError: ``out`` holds another run, or the disk is full.
         TrainingDivergedError: a loss that is not finite.
+        KeyboardInterrupt: Ctrl-C; the same call again goes on.
+        Terminated: SIGTERM, the same; left alone, it ends the process with status 143.
     """
     network, study, recipe = network or Architecture(), study or Study(), recipe or Recipe()
     if isinstance(backbone, str):
@@ -98,15 +106,21 @@ def run(
         stages=folder.stages,
         accelerator=accelerator,
     )
-    identity = config or {
-        "data": data.describe(),
-        "tasks": [repr(task) for task in tasks],
-        "network": asdict(network) | ({} if isinstance(backbone, str | None) else {"backbone": _name(backbone)}),
-        "study": asdict(study) | {"rule": repr(study.rule), "penalty": repr(study.penalty)},
-        "recipe": asdict(recipe),
-    }
-    networks = execute(folder, identity, lambda: whole(workshop, study), workshop, show_progress)
-    return replace(summary(folder), network=_network(networks, workshop))
+    identity = (
+        dict(config)
+        if config
+        else {
+            "data": data.describe(),
+            "tasks": [repr(task) for task in tasks],
+            "network": asdict(network) | ({} if isinstance(backbone, str | None) else {"backbone": _name(backbone)}),
+            "study": asdict(study) | {"rule": repr(study.rule), "penalty": repr(study.penalty)},
+            "recipe": asdict(recipe),
+        }
+    )
+    with _threads(folder, threads) as count:
+        identity |= {"threads": count, "accelerator": _device(accelerator)}
+        networks = execute(folder, identity, lambda: whole(workshop, study), workshop, show_progress)
+        return replace(summary(folder), network=_network(networks, workshop))
 
 
 def dry_run(
@@ -145,6 +159,25 @@ def _network(results: Sequence[Result], workshop: Workshop) -> Network | None:
     together = [result for result in results if len(result["taps"]) > 1]
     first = next((one for one in together if one["method"] == together[-1]["method"]), None)
     return workshop.trained(first["stage"], first["taps"]) if first else None
+
+
+@contextmanager
+def _threads(folder: RunFolder, asked: int) -> Iterator[int]:
+    """Compute with a number of threads: the one that is asked for, else the run's own, else torch's."""
+    before = torch.get_num_threads()
+    begun = folder.config().get("threads", 0) if not asked and folder.begun() else 0
+    torch.set_num_threads(asked or begun or before)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+def _device(accelerator: str) -> str:
+    """What "auto" stands for here."""
+    if accelerator != "auto":
+        return accelerator
+    return "gpu" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _maker(backbone: nn.Module | Callable[[], nn.Module]) -> Callable[[], nn.Module]:

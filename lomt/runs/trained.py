@@ -74,7 +74,7 @@ def together(folder: RunFolder) -> dict[str, tuple[Result, ...]]:
             by_seed = found.setdefault(result["method"], {})
             if by_seed.get(result["seed"], {}).get("stage") not in chosen:
                 by_seed[result["seed"]] = result
-    order = list(folder.config()["study"]["methods"])
+    order = _asked(folder, folder.config())
     methods = sorted(found, key=lambda method: order.index(method) if method in order else len(order))
     return {method: tuple(found[method][seed] for seed in sorted(found[method])) for method in methods}
 
@@ -83,18 +83,27 @@ def _networks(folder: RunFolder) -> list[Result]:
     return [result for result in folder.results().values() if "validation" in result and "taps" in result]
 
 
+def _asked(folder: RunFolder, config: Mapping[str, Any]) -> list[str]:
+    """The methods of the run's study."""
+    study = config.get("study")
+    methods = study.get("methods") if isinstance(study, Mapping) else None
+    if not isinstance(methods, list):
+        raise RunFolderError(f"{folder.path / 'config.yaml'} does not say study.methods: restore it")
+    return methods
+
+
 def _missing(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, ...]:
     """Trainings that have begun and not ended, and methods of which none has."""
     begun = {file.parent.relative_to(folder.stages).as_posix() for file in folder.stages.rglob("metrics.csv")}
     ended = folder.results()
     methods = {result.get("method") for result in ended.values()}
-    waiting = [method for method in config["study"]["methods"] if method not in methods]
+    waiting = [method for method in _asked(folder, config) if method not in methods]
     stopped = sorted(stage for stage in begun if not any(stage == one or stage.startswith(f"{one}/") for one in ended))
     return (*stopped, *(method for method in waiting if not any(method in one for one in begun)))
 
 
 def _refuse(folder: RunFolder, config: Mapping[str, Any], what: str, needed: str, missing: tuple[str, ...]) -> None:
-    methods = list(config["study"]["methods"])
+    methods = _asked(folder, config)
     again = f"lomt run -c {shlex.quote(str(folder.path / 'config.yaml'))}"
     if needed in methods:
         raise RunFolderError(

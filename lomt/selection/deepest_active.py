@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from lomt.selection.rule import Selection, SelectionRule
 from lomt.sparsity import LayerPattern, Pattern
 
@@ -42,6 +44,14 @@ class DeepestActive(SelectionRule):
         tap = self._deepest(patterns[0], common)
         per_trial = [self._deepest(pattern, one) for pattern, one in zip(patterns, active, strict=True)]
         return Selection.among(tap, per_trial, self._reason(tap, ends, active))
+
+    def taps(self, patterns: Sequence[Pattern], parts: Sequence[Sequence[int]]) -> list[str | None]:
+        """See :meth:`SelectionRule.taps`: each trial is looked at once, however many parts it belongs to."""
+        ends = [layer for layer in patterns[0].ranked if layer.block_end]
+        found = [self._active(pattern) for pattern in patterns]
+        active = np.array([[layer.name in one for layer in ends] for one in found])
+        common = (np.flatnonzero(active[list(some)].all(axis=0)) for some in parts)
+        return [self._place(ends[places[-1]]) if len(places) else None for places in common]
 
     def _active(self, pattern: Pattern) -> set[str]:
         """The last layers of all branches that are active in one trial."""

@@ -109,19 +109,20 @@ class SelectionRule(ABC):
                 "lomt.sparsity.pattern(..., ranked=...)"
             )
         selection = self.choose(patterns)
-        fewer = tuple(self._agreement(patterns, count, selection.tap) for count in range(1, len(patterns)))
+        parts = [_parts(len(patterns), count) for count in range(1, len(patterns))]
+        taps = iter(self.taps(patterns, [some for those in parts for some in those]))
+        fewer = (sum(next(taps) == selection.tap for _ in those) / len(those) for those in parts)
         interval = _interval(selection.per_trial, patterns[0])
         return replace(selection, interval=interval, agreement=(*fewer, 1.0))
 
-    def _agreement(self, patterns: Sequence[Pattern], count: int, tap: str | None) -> float:
-        trials = len(patterns)
-        if comb(trials, count) <= MANY:
-            subsets = list(combinations(range(trials), count))
-        else:
-            draw = np.random.default_rng(count)
-            subsets = [tuple(draw.permutation(trials)[:count]) for _ in range(MANY)]
-        choices = [self.choose([patterns[trial] for trial in some]).tap for some in subsets]
-        return choices.count(tap) / len(choices)
+    def taps(self, patterns: Sequence[Pattern], parts: Sequence[Sequence[int]]) -> list[str | None]:
+        """The tap that :meth:`choose` gives for each of many parts of the trials; a rule may know a shorter way.
+
+        Args:
+            patterns: one of each trial.
+            parts: of each part, the places of its trials in ``patterns``.
+        """
+        return [self.choose([patterns[trial] for trial in some]).tap for some in parts]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in vars(self).items())})"
@@ -129,6 +130,14 @@ class SelectionRule(ABC):
     @abstractmethod
     def choose(self, patterns: Sequence[Pattern]) -> Selection:
         """As :meth:`select`, with patterns that are checked."""
+
+
+def _parts(trials: int, count: int) -> Sequence[Sequence[int]]:
+    """Ways to take ``count`` of the trials: all, or :data:`MANY` drawn ones where there are more."""
+    if comb(trials, count) <= MANY:
+        return list(combinations(range(trials), count))
+    draw = np.random.default_rng(count)
+    return [draw.permutation(trials)[:count] for _ in range(MANY)]  # type: ignore[misc]
 
 
 def _interval(choices: Sequence[str | None], pattern: Pattern) -> tuple[str, str] | None:

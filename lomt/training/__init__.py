@@ -1,8 +1,8 @@
 """The training loop: recipe, stopping rules, seeds, resume."""
 
-from lomt.training.atomic import write_atomically
+from lomt.training.checkpoints import CHECKPOINT, forget
 from lomt.training.diverged import TrainingDivergedError
-from lomt.training.fit import CHECKPOINT, Fitted, fit
+from lomt.training.fit import Fitted, fit
 from lomt.training.history import METRICS, joined
 from lomt.training.progress import Progress, part_of
 from lomt.training.recipe import Recipe
@@ -16,8 +16,8 @@ __all__ = [
     "Recipe",
     "TrainingDivergedError",
     "fit",
+    "forget",
     "joined",
     "part_of",
     "seed_everything",
-    "write_atomically",
 ]

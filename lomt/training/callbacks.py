@@ -1,20 +1,23 @@
-"""What Lightning calls while it trains: the history, the stopping rules, the progress."""
+"""What Lightning calls while it trains: the history, the stopping rules, the progress, the files of checkpoints."""
 
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import nn
 
+from lomt.files import write_atomically
 from lomt.sparsity import channel_groups
-from lomt.training.atomic import write_atomically
+from lomt.training.checkpoints import keep
 from lomt.training.history import table
 from lomt.training.module import TrainingModule
 from lomt.training.progress import Progress
 from lomt.training.recipe import Recipe
 from lomt.training.stopping import rules_of
+from lomt.training.stored import load
 
 
 class History(pl.Callback):
@@ -92,6 +95,19 @@ class ProgressCallback(pl.Callback):
         epochs = trainer.max_epochs or 1
         done = (trainer.current_epoch + (batch_idx + 1) / max(1, int(trainer.num_training_batches))) / epochs
         self.report(done, f"epoch {trainer.current_epoch + 1}/{epochs}")
+
+
+class Checkpoints(TorchCheckpointIO):
+    """Writes checkpoints beside their place, then renames; Lightning's own writer goes by way of ``TMPDIR``."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # noqa: ARG002
+        """Write it."""
+        keep(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read it, tensors on the CPU."""
+        found: dict[str, Any] = load(Path(path), "remove it, and the training goes on from an earlier epoch")
+        return found
 
 
 def _sparsity(backbone: nn.Module) -> float:

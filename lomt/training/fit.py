@@ -1,6 +1,8 @@
 """Train one network: the only place where Lightning's trainer is set up."""
 
 import logging
+import signal
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,16 +15,17 @@ import torch
 
 from lomt.data import Source
 from lomt.extras import need
+from lomt.files import ready
+from lomt.interrupts import Terminated, terminating
 from lomt.models import Network
 from lomt.sparsity import Penalty
+from lomt.training.checkpoints import CHECKPOINT, newest
 from lomt.training.history import METRICS
 from lomt.training.progress import Progress
 from lomt.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
-
-CHECKPOINT = "last.ckpt"
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ def fit(
         decoders: whether groups of the decoders may die as well.
         seed: start of all random numbers.
         folder: where ``metrics.csv`` and the checkpoint are written after every epoch; where a checkpoint lies
-            there already, the training goes on from it and ends as an unbroken one. None keeps all in memory.
+            there already, the training goes on from it and ends as an unbroken one. One that is damaged is named in a
+            warning, and the epoch before it is used, or the start. None keeps all in memory.
         progress: hears of every batch.
         accelerator: Lightning's name of the device: "auto", "cpu", "gpu".
         callbacks: of yours, beside those that keep the history and the checkpoint.
@@ -71,13 +75,16 @@ def fit(
     Raises:
         MissingExtraError: Lightning or torchmetrics is not installed.
         TrainingDivergedError: where a loss is not finite.
+        NotWrittenError: where ``folder`` can't be written to.
+        KeyboardInterrupt: Ctrl-C; what ended with an epoch is kept.
+        Terminated: SIGTERM, the same.
     """
     need("training", "train", "lightning", "torchmetrics")
     # They take a second to load: whoever only plans, exports or draws does not wait for them.
     import lightning.pytorch as pl
     from lightning.pytorch.callbacks import ModelCheckpoint
 
-    from lomt.training.callbacks import History, ProgressCallback, Stopping
+    from lomt.training.callbacks import Checkpoints, History, ProgressCallback, Stopping
     from lomt.training.module import TrainingModule
 
     module = TrainingModule(network, source, recipe, penalty, seed, decoders)
@@ -86,22 +93,14 @@ def fit(
     hooks: list[pl.Callback] = [*callbacks, history, stopping]
     if progress is not None:
         hooks.append(ProgressCallback(progress))
-    checkpoint = None
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = folder / CHECKPOINT
-        hooks.append(
-            ModelCheckpoint(
-                folder,
-                filename=checkpoint.stem,
-                save_on_train_epoch_end=True,
-                enable_version_counter=False,
-            )
-        )
+        ready(folder)
+        name = Path(CHECKPOINT).stem
+        hooks.append(ModelCheckpoint(folder, filename=name, save_on_train_epoch_end=True, enable_version_counter=False))
     if recipe.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     begin = time.monotonic()
-    with _quiet():
+    with _quiet(), _interrupts():
         trainer = pl.Trainer(
             accelerator=accelerator,
             devices=1,
@@ -112,15 +111,41 @@ def fit(
             num_sanity_val_steps=0,
             reload_dataloaders_every_n_epochs=1,
             callbacks=hooks,
+            plugins=[Checkpoints()],
             logger=False,
-            enable_checkpointing=checkpoint is not None,
+            enable_checkpointing=folder is not None,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
-        trainer.fit(module, ckpt_path=resume, weights_only=True)
+        trainer.fit(module, ckpt_path=newest(folder) if folder else None, weights_only=True)
     module.shrinking.whole()
     return Fitted(history.rows, stopping.reason, time.monotonic() - begin)
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end a training as they end everything else.
+
+    Lightning leaves with 1 or with 0, or with an error of its own where it was stopped between two batches.
+    """
+    outer, handler = sys.exception(), signal.getsignal(signal.SIGINT)
+    try:
+        with terminating():
+            yield
+    except BaseException as error:
+        cause: BaseException | None = error
+        while cause is not None and cause is not outer:
+            if isinstance(cause, KeyboardInterrupt | Terminated):
+                raise cause from None
+            cause = cause.__context__
+        if isinstance(error, SystemExit) and error.code is None:
+            raise Terminated from None  # Lightning's answer to SIGTERM where somebody else handles that signal, too
+        raise
+    finally:
+        if signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(
+                signal.SIGINT, handler
+            )  # Lightning ignores Ctrl-C while it closes, and from then on if it fails
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from lomt.balancing import BALANCING
 from lomt.checks import check_number, check_whole
 
 
@@ -57,3 +58,5 @@ class Recipe:
             raise ValueError(f"recipe.warmup is {self.warmup}: use a share of the steps, above 0 and below 1")
         if not 0 < self.target_sparsity <= 1:
             raise ValueError(f"recipe.target_sparsity is {self.target_sparsity}: use a number above 0, at most 1")
+        if self.balancing not in BALANCING:
+            raise ValueError(f"unknown balancing {self.balancing!r} – there are {', '.join(BALANCING)}")

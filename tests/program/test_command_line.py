@@ -14,6 +14,7 @@ from lomt.cli import main
 from lomt.cli.main import read
 from lomt.diagnosis import Cause, Setting, command, remedies
 from lomt.export import OnnxModel, from_pretrained
+from lomt.files import NotWrittenError
 from lomt.runs import RunFolder
 
 TINY = [
@@ -70,6 +71,34 @@ def test_the_config_of_a_run_makes_the_same_run(run, capsys):
     assert "out" not in config
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "--recipe.balancing=foo",
+        "--study.methods=[mtan]",
+        "--network.backbone=resnet5",
+        "--network.width=0",
+        "--network.decoder=unet",
+        "--study.taps={seg: nowhere}",
+    ],
+)
+def test_a_command_that_can_not_work_leaves_its_folder_free(tmp_path, wrong, capsys):
+    out = tmp_path / "run"
+    assert error_of(["run", *TINY, wrong, f"--out={out}"], capsys).count("\n") <= 2
+    assert not out.exists()
+
+
+def test_threads_are_part_of_what_a_run_is(tmp_path, capsys):
+    tiny = [*(one for one in TINY if not one.startswith(("--threads", "--tasks"))), "--tasks=[edges]"]
+    command = ["run", *tiny, "--study.methods=[single_task]", f"--out={tmp_path / 'run'}"]
+    assert main([*command, "--threads=2"]) == 0
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["threads"] == 2
+    assert "threads was 2, now 1" in error_of([*command, "--threads=1"], capsys)
+    assert torch.get_num_threads() == 1
+    assert main(command) == 0  # on the two threads that it began with
+    assert torch.get_num_threads() == 1
+
+
 def test_another_config_is_refused_and_nothing_is_touched(run, capsys):
     before = (run / "config.yaml").read_text()
     said = error_of(["run", *TINY, "--recipe.lr=0.1", f"--out={run}"], capsys)
@@ -104,6 +133,29 @@ def test_diagnose_says_why_and_what_to_try(run, capsys):
             assert f"why {verdict['task']} loses in {network['method']}" in said
             assert verdict["causes"][0]["evidence"] in said
     assert 'id="diagnosis"' in (run / "report.html").read_text()
+
+
+def test_diagnose_says_that_it_can_not_write_before_it_measures(run, tmp_path, capsys, monkeypatch):
+    shutil.copytree(run, tmp_path / "run")
+
+    def read_only(path):
+        raise NotWrittenError(path, OSError(errno.EROFS, "Read-only file system"))
+
+    monkeypatch.setattr("lomt.runs.diagnose.ready", read_only)
+    monkeypatch.setattr("lomt.runs.diagnose.standings", None)
+    said = error_of(["diagnose", str(tmp_path / "run"), "--threads=1"], capsys)
+    assert f"error: {tmp_path / 'run'} can't be written (Read-only file system): choose another place" in said
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK", None])
+def test_damaged_weights_are_named_with_the_stage_to_repeat(run, tmp_path, damage, capsys):
+    shutil.copytree(run, tmp_path / "run")
+    file = tmp_path / "run/stages/lomt/seed-0/weights.pt"
+    file.write_bytes(file.read_bytes()[:-2000] if damage is None else damage)
+    said = error_of(["compact", str(tmp_path / "run"), "--method=lomt", f"--out={tmp_path / 'small'}"], capsys)
+    assert said.startswith(f"error: {file} is damaged (")
+    assert f"remove {file.parent} and run again to repeat that stage" in said
+    assert said.count("\n") == 1
 
 
 def test_diagnose_of_some_methods(run, capsys):
@@ -236,7 +288,7 @@ def test_a_full_disk_is_said_and_ended_stages_are_kept(tmp_path, capsys, monkeyp
 
     monkeypatch.setattr(RunFolder, "write_result", full)
     said = error_of(["run", *TINY, "--tasks=[edges]", f"--out={tmp_path / 'run'}"], capsys)
-    assert "is full" in said
+    assert f"{tmp_path / 'run'} can't be written, its disk is full" in said
     assert "make room" in said
 
 
@@ -316,4 +368,50 @@ def test_a_run_ends_with_a_small_network_that_runs_without_it(run, tmp_path, cap
     assert sorted(file.name for file in (tmp_path / "onnx").iterdir()) == sorted(names)
     assert OnnxModel(tmp_path / "onnx/sparse_lomt.onnx").delta_m == small.delta_m
     assert "quality against the file before: seg" in capsys.readouterr().out
+    before = (tmp_path / "onnx/lomt.onnx").read_bytes()
+    assert "onnx/lomt.onnx exists already" in error_of(["export", str(out), f"--out={tmp_path / 'onnx'}"], capsys)
+    assert (tmp_path / "onnx/lomt.onnx").read_bytes() == before
+    assert "bench.json exists already" in error_of(["bench", str(out), *how], capsys)
     assert "wants one run" in error_of(["export", str(out), str(tmp_path / "fours"), "--int8"], capsys)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"network": {"backbone": "os:abort"}},
+        {"network": {"backbone": "lomt.cli.main:main"}},
+        {"study": {"rule": {"class_path": "evil.Rule"}}},
+        {"study": {"rule": "evil.Rule"}},
+        {"data": {"class_path": "evil.Source"}},
+        {"data": {"class_path": "lomt.data.Scenes", "init_args": {"augment": {"class_path": "evil.Augmentation"}}}},
+    ],
+)
+@pytest.mark.parametrize("command", [["diagnose"], ["compact"], ["export", "--int8"]])
+def test_code_that_a_received_run_names_wants_the_users_word(run, tmp_path, change, command, capsys, monkeypatch):
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    received = tmp_path / "received"
+    shutil.copytree(run, received)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    for key, value in change.items():
+        config[key] = config[key] | value if isinstance(value, dict) else value
+    (received / "config.yaml").write_text(yaml.safe_dump(config))
+    said = error_of([*command, str(received)], capsys)
+    assert "names code outside lomt, " in said
+    assert "give --trust" in said
+    assert not (tmp_path / "ran").exists()
+
+
+def test_with_the_users_word_the_code_runs(run, tmp_path, monkeypatch):
+    (tmp_path / "own_backbone.py").write_text(
+        "from lomt.models.resnet import resnetd18\ndef make():\n    return resnetd18(width=4, output_stride=16)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    received = tmp_path / "received"
+    shutil.copytree(run, received)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["network"]["backbone"] = "own_backbone:make"
+    (received / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["compact", str(received), "--trust", "--method=lomt", f"--out={tmp_path / 'small'}"]) == 0
+    assert (tmp_path / "small").is_dir()

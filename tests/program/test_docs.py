@@ -13,6 +13,7 @@ from PIL import Image
 
 from benchmarks.kernels.table import convolutions, table
 from lomt.cli import main
+from lomt.cli.main import EXAMPLES
 
 pytest.importorskip("onnxruntime")
 DOCS = Path(__file__).parents[2] / "docs"
@@ -80,6 +81,15 @@ def test_the_first_page_runs(capsys):
     exec(operation, {})
     assert capsys.readouterr().out.startswith("tensor(")
     assert "lomt.run(data.tasks, data" in whole
+
+
+def test_what_is_shown_of_run_works_after_the_demo():
+    """A command that is not the demo's names a folder of its own."""
+    texts = [EXAMPLES, *((DOCS / guide).read_text() for guide in ("../README.md", "lomt.md", "diagnose.md"))]
+    shown = [line for text in texts for line in re.findall(r"lomt run[^`\n]*", text)]
+    changed = [line for line in shown if re.search(r"lomt run (-c|--(?!dry-run))", line)]
+    assert len(changed) > 3
+    assert all("--out" in line for line in changed), changed
 
 
 def test_the_guide_to_the_kernels_runs():

@@ -79,9 +79,8 @@ def test_the_whole_protocol(protocol, workshop, tmp_path, monkeypatch):
         assert f"{method}, against single-task networks on validation" in judged
     # Again: nothing is left to do. After other taps, what was trained with these is refused.
     protocol.work(workshop, given, results)
-    file = results.stages / "lomt/seed-1/result.json"
-    changed = json.loads(file.read_text())
-    file.write_text(json.dumps(changed | {"taps": {"seg": "elsewhere", "depth": "elsewhere"}}))
+    changed = results.result("lomt/seed-1") | {"taps": {"seg": "elsewhere", "depth": "elsewhere"}}
+    results.write_result("lomt/seed-1", changed)
     with pytest.raises(SystemExit, match=r"lomt/seed-1 was trained with the taps .*elsewhere.*move it away"):
         protocol.work(workshop, given, results)
 

@@ -1,8 +1,7 @@
 """Whole runs with a planted cause: the diagnosis must name it first, and say what to change."""
 
-import json
-
 from lomt.diagnosis import describe
+from lomt.files import read_record
 from lomt.runs import diagnose
 
 
@@ -22,7 +21,7 @@ def test_labels_that_are_each_others_negative_conflict_and_the_outcome_is_kept(t
     (pair,) = record["networks"][0]["gradients"]["pairs"]
     assert all(spread["mean"] < -0.5 for spread in pair["layers"].values())
     assert "cosine −" in cause["evidence"]
-    stored = json.loads((folder.path / "diagnosis.json").read_text())
+    stored = read_record(folder.path / "diagnosis.json", "")
     assert stored == record
     assert diagnose(folder, workshop, show_progress=False)["networks"] == record["networks"]
     said = describe(stored)

@@ -109,6 +109,23 @@ def test_a_long_table_may_hold_words_beside_numbers(table, tmp_path):
     assert list(pd.read_csv(tmp_path / "coefficients.csv", index_col=0).columns) == ["dose", "ill"]
 
 
+def test_names_that_a_spreadsheet_would_run_are_texts_in_the_coefficients(table, tmp_path):
+    wide = table.drop(columns=["task"]).rename(columns={"y": "@y", "gene0": "=1+1"})
+    wide.to_csv(tmp_path / "t.csv", index=False)
+    assert main(["fit", str(tmp_path / "t.csv"), "--target", "@y", "--alpha", "0.1", "--out", str(tmp_path)]) == 0
+    coefficients = pd.read_csv(tmp_path / "coefficients.csv", index_col=0)
+    assert list(coefficients.columns) == ["'@y"]
+    assert "'=1+1" in coefficients.index
+    assert coefficients["'@y"].dtype == float
+
+
+def test_results_that_can_not_be_written_are_said_before_anything_is_fitted(tmp_path, capsys, monkeypatch):
+    (tmp_path / "out").write_text("mine")
+    monkeypatch.setattr("lomt.linear.cli._fit", None)
+    assert main(["fit", "--alpha", "0.1", "--out", str(tmp_path / "out")]) == 2
+    assert f"{tmp_path / 'out'} can't be written (" in capsys.readouterr().err
+
+
 def test_fit_on_a_wide_table(table, tmp_path):
     wide = table.drop(columns=["task"]).assign(sign=table["y"] > 0)
     wide.to_csv(tmp_path / "t.csv", index=False)

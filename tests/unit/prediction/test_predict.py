@@ -118,8 +118,59 @@ def test_a_full_disk_is_no_bad_picture(pictures, colours, tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("lomt.prediction.writer.Image.Image.save", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"out/seg-legend\.png can't be written, its disk is full"):
         predict(pictures, colours, tmp_path / "out", progress=False)
+
+
+def test_a_full_disk_in_the_midst_leaves_whole_files_only(pictures, colours, tmp_path, monkeypatch):
+    save = Image.Image.save
+
+    def full(picture, path, *rest):
+        save(picture, path, *rest)
+        if "a.png" in path.name:
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lomt.prediction.writer.Image.Image.save", full)
+    with pytest.raises(OSError, match=r"seg/a\.png\.png can't be written, its disk is full"):
+        predict(pictures, colours, tmp_path / "out", progress=False)
+    assert not list(tmp_path.rglob("*.partial"))
+    assert not (tmp_path / "out/seg/a.png.png").exists()
+    assert list(json.loads((tmp_path / "out/values.json").read_text())) == ["a.jpg"]
+
+
+def test_a_prediction_that_can_not_be_written_stops_no_other(pictures, colours, tmp_path):
+    (tmp_path / "out/seg/a.jpg.png").mkdir(parents=True)
+    done = predict(pictures, colours, tmp_path / "out", overwrite=True, progress=False)
+    assert list(done.values) == ["a.png", "more/pixel"]
+    assert "seg/a.jpg.png can't be written" in done.bad[pictures / "a.jpg"]
+
+
+def test_no_two_pictures_have_one_name_and_every_name_can_be_written(tmp_path, colours):
+    draw = np.random.default_rng(0)
+    long, names = "n" * 249, ["a.png", "a.jpg", "a.png.png", "A.bmp", "a.PNG", "b-2.png", "b.png", "=1+1.png"]
+    odd = ["line\nbreak.png", b"\xff.png".decode(errors="surrogateescape")]
+    for name in [*names, *odd, f"{long}.png", f"{long}.gif", "ä" * 125 + ".png", "ä" * 125 + ".bmp"]:
+        Image.fromarray(draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(tmp_path / name)
+    found = find_pictures(tmp_path, "out")
+    assert len({name.casefold() for name in found}) == len(found) == 14
+    done = predict(tmp_path, colours, tmp_path / "out", progress=False)
+    assert not done.bad
+    assert len(list((done.folder / "seg").iterdir())) == 14
+    with Image.open(tmp_path / "a.png") as picture:
+        expected = Predictor(colours)(np.asarray(picture.convert("RGB")))["seg"]
+    with Image.open(done.folder / f"seg/{next(name for name in found if found[name].name == 'a.png')}.png") as written:
+        np.testing.assert_array_equal(np.asarray(written), expected)
+    lines = (done.folder / "values.csv").read_text().splitlines()
+    assert any(line.startswith("'=1+1,") for line in lines)
+    assert not any(line.startswith("=") for line in lines)
+
+
+def test_a_picture_of_too_many_pixels_is_left_out_by_its_size(pictures, colours, tmp_path):
+    Image.new("1", (13300, 13300)).save(pictures / "huge.png")
+    done = predict(pictures, colours, tmp_path / "out", progress=False)
+    assert len(done.values) == 3
+    assert "huge.png is too large (13300 × 13300 pixels): make it smaller" in done.bad[pictures / "huge.png"]
 
 
 def test_one_file_may_have_any_suffix(tmp_path):

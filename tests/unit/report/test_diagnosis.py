@@ -1,8 +1,10 @@
+import json
+
 import pytest
 
 from lomt.report import render
 from lomt.report.conflict import conflict, shares
-from lomt.report.diagnosis import diagnosed
+from lomt.report.diagnosis import diagnosed, early
 from lomt.report.read import read
 
 
@@ -55,6 +57,20 @@ def test_the_page_says_what_to_try(folder):
     assert "the same call of lomt.run with recipe.balancing = geometric" in page
 
 
+def test_a_diagnosis_of_an_unfinished_run_is_marked_when_it_has_ended(folder):
+    file = folder / "diagnosis.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {"missing": [], "ended": True}))
+    assert early(read(folder)) == ""
+    file.write_text(json.dumps(record | {"missing": [], "ended": False}))
+    assert early(read(folder)) == (
+        "This was judged before the run had ended. The run has ended since: diagnose it again."
+    )
+    file.write_text(json.dumps(record | {"missing": ["lomt/seed-1"], "ended": False}))
+    page = render(folder)
+    assert '<p class="problem">This was judged before the run had ended, without lomt/seed-1.' in page
+
+
 def test_without_a_diagnosis_the_page_says_how_to_get_one(example, tmp_path):
     folder = example.write_run(tmp_path / "run", tasks=("seg", "edges"), seeds=1, trials=1)
     assert f"<code>lomt diagnose {folder}</code>" in render(folder)
@@ -63,7 +79,7 @@ def test_without_a_diagnosis_the_page_says_how_to_get_one(example, tmp_path):
 def test_a_damaged_diagnosis_is_named(folder):
     (folder / "diagnosis.json").write_text("{")
     page = render(folder)
-    assert "diagnosis.json can&#39;t be read" in page
+    assert "diagnosis.json is damaged" in page
     assert "remove it and diagnose again" in page
 
 

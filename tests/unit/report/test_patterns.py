@@ -1,9 +1,11 @@
+import itertools
 import json
+import re
 
 import numpy as np
 import pytest
 
-from lomt.report.patterns import Layer, _resample, needs, raster
+from lomt.report.patterns import SHARES, WIDTH, Layer, _resample, needs, raster
 from lomt.report.read import read
 
 
@@ -80,3 +82,17 @@ def test_many_layers_stay_compact():
 def test_trials_of_different_length_are_no_error():
     rows = [Layer("a", True, [np.ones(4, bool), np.zeros(4, bool)]), Layer("b", True, [np.ones(4, bool)])]
     assert "2 trials" in raster("seg", rows, "a")
+
+
+@pytest.mark.parametrize("trials", [1, 12, 13, 44, 45, 201, 1500])
+def test_any_number_of_trials_has_room(trials):
+    picture = raster("seg", layers(3, trials=trials), "layer1.conv1")
+    places = [
+        (float(left), float(width))
+        for left, width in re.findall(r'<image[^>]* x="([\d.]+)"[^>]* width="([\d.]+)"', picture)
+    ]
+    assert len(places) == trials
+    assert all(width > 0 for _, width in places)
+    assert all(left + width <= right + 0.1 for (left, width), (right, _) in itertools.pairwise(places))
+    assert places[-1][0] + places[-1][1] == pytest.approx(WIDTH - SHARES, abs=0.2)
+    assert ("…" in picture) == (trials > 12)

@@ -63,3 +63,11 @@ def test_a_task_without_a_baseline_is_named_with_the_stage_to_add(write):
     folder = write(["multi_task"], ALONE[0], ("multi_task/seed-0", "multi_task", 0, "ab"))
     with pytest.raises(RunFolderError, match=r"no dense single-task network for b.*'\[single_task, multi_task\]'"):
         trained(folder)
+
+
+@pytest.mark.parametrize("config", ["data: {}", "study: mine.yaml", "study: {methods: lomt}"])
+def test_a_config_without_methods_is_said(write, config):
+    folder = write(BOTH, *ALONE, ("multi_task/seed-0", "multi_task", 0, "ab"))
+    (folder.path / "config.yaml").write_text(config)
+    with pytest.raises(RunFolderError, match=r"config\.yaml does not say study\.methods"):
+        trained(folder)

@@ -1,6 +1,7 @@
 """The deepest active layer: with blocks that look alive and aren't, trials that disagree, and the extreme answers."""
 
 import json
+from itertools import combinations
 from math import comb
 
 import pytest
@@ -95,6 +96,23 @@ def test_of_very_many_choices_some_are_drawn():
     expected = [1 - comb(15, count) / comb(20, count) for count in range(1, 21)]
     assert chosen.agreement == pytest.approx(expected, abs=0.1)
     assert chosen == DeepestActive().select([deep] * 15 + [flat] * 5)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=7), st.sampled_from(["conv", "block"]))
+def test_the_short_way_to_many_taps_is_that_of_one_at_a_time(depths, at):
+    patterns = [blocks(*([(1, 1)] * depth + [(0, 0)] * (5 - depth))) for depth in depths]
+    parts = [some for count in range(1, len(depths) + 1) for some in combinations(range(len(depths)), count)]
+    short = DeepestActive(at=at)
+    assert short.taps(patterns, parts) == SelectionRule.taps(short, patterns, parts)
+
+
+def test_each_of_many_trials_is_looked_at_a_few_times(monkeypatch):
+    looks, look = [], DeepestActive._active
+    monkeypatch.setattr(DeepestActive, "_active", lambda *of: looks.append(1) or look(*of))
+    found = DeepestActive().select([blocks((1, 1), (1, 1), (1, int(trial % 3 > 0))) for trial in range(201)])
+    assert len(looks) == 2 * 201
+    assert len(found.agreement) == 201
+    assert list(found.agreement[134:]) == [1.0] * 67  # whoever takes 135 has one of the 67 that end earlier
 
 
 def test_the_interval_follows_depth_and_not_the_alphabet():

@@ -2,11 +2,14 @@
 
 import csv
 import math
+import signal
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from torch import nn
 
+from lomt.interrupts import Terminated
 from lomt.models import Network, decoder
 from lomt.sparsity import GroupLasso, pattern
 from lomt.training import CHECKPOINT, Recipe, TrainingDivergedError, fit, seed_everything
@@ -165,3 +168,33 @@ def test_a_warm_up_of_exactly_one_step_begins_at_the_top(shapes):
 def test_unknown_balancing_names_what_there_is(shapes):
     with pytest.raises(ValueError, match="unknown balancing 'gradnorm' – there are equal, uncertainty, dwa"):
         fit(network(shapes), shapes, Recipe(balancing="gradnorm"))
+
+
+class Stumbling(pl.Callback):
+    """Raises while the trainer is closed, as Lightning itself does where it is stopped between two batches."""
+
+    def on_exception(self, *_):
+        raise RuntimeError("please call iter first")
+
+
+@pytest.mark.parametrize("callbacks", [(), (Stumbling(),)])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, Terminated])
+def test_what_stops_a_training_is_what_is_raised(shapes, stop, callbacks):
+    def progress(*_):
+        raise stop
+
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(stop):
+        fit(network(shapes), shapes, RECIPE, progress=progress, callbacks=callbacks)
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_an_error_of_a_training_that_is_retried_after_ctrl_c_is_that_error(shapes):
+    def progress(*_):
+        raise StoppedError
+
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        with pytest.raises(StoppedError):
+            fit(network(shapes), shapes, RECIPE, progress=progress)
