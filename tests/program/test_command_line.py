@@ -1,6 +1,7 @@
 """The ``lomt`` command as a person uses it, on rooms of a few pixels."""
 
 import errno
+import importlib
 import json
 import shlex
 import shutil
@@ -141,7 +142,7 @@ def test_diagnose_says_that_it_can_not_write_before_it_measures(run, tmp_path, c
     def read_only(path):
         raise NotWrittenError(path, OSError(errno.EROFS, "Read-only file system"))
 
-    monkeypatch.setattr("lomt.runs.diagnose.ready", read_only)
+    monkeypatch.setattr(importlib.import_module("lomt.runs.diagnose"), "ready", read_only)
     monkeypatch.setattr("lomt.runs.diagnose.standings", None)
     said = error_of(["diagnose", str(tmp_path / "run"), "--threads=1"], capsys)
     assert f"error: {tmp_path / 'run'} can't be written (Read-only file system): choose another place" in said
