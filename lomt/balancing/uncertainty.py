@@ -1,5 +1,6 @@
 """Uncertainty weighting: a learned log-variance for each task."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -21,6 +22,8 @@ class Uncertainty(Balancing):
 
     def __init__(self, tasks: Sequence[str], start: float = 1.0) -> None:
         super().__init__(tasks)
+        if not math.isfinite(start):
+            raise ValueError(f"the start of uncertainty weighting is {start}: use a finite number")
         self.log_variance = nn.ParameterDict({task: nn.Parameter(torch.tensor(float(start))) for task in tasks})
 
     def terms(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:

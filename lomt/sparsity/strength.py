@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lomt.checks import check_whole
+
 NOTHING_DIED = 0.01
 """Below this share of dead groups the path walks on in double steps."""
 
@@ -97,9 +99,10 @@ class StrengthPath:
                 raise ValueError(f"path.{name} is {getattr(self, name)}: use a positive number")
         if not self.factor > 1:
             raise ValueError(f"path.factor is {self.factor}: use a number above 1, such as 2")
-        if self.steps < 2 or self.steps * self.epochs > 2:
+        check_whole("path.steps", self.steps, 2)
+        if self.steps * self.epochs > 2:
             raise ValueError(
-                f"path.steps is {self.steps} and path.epochs {self.epochs}: use 2 steps or more, and a product of 2 at "
+                f"path.steps is {self.steps} and path.epochs {self.epochs}: use a product of 2 at "
                 "the most, since a path must not cost more than two trainings"
             )
 

@@ -167,6 +167,13 @@ def test_diagnose_of_some_methods(run, capsys):
     assert "no multi-task network of 'other' has ended in this run: multi_task, lomt" in said
 
 
+def test_diagnose_refuses_a_device_that_is_not_there(run, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    said = error_of(["diagnose", str(run), "--accelerator=gpu"], capsys)
+    assert "device 'gpu' is asked for, and torch finds no GPU here: use auto or cpu" in said
+    assert "unknown device 'abacus'" in error_of(["diagnose", str(run), "--accelerator=abacus"], capsys)
+
+
 @pytest.mark.parametrize("balancing", ["uncertainty", "geometric"])
 @pytest.mark.parametrize("backbone", ["resnetd18", "my.module:make"])
 @pytest.mark.parametrize("kind", ["conflict", "imbalance", "too deep", "capacity", "generalization", "unknown"])

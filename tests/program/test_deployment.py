@@ -107,6 +107,7 @@ def test_bench_prints_and_writes(saved, tmp_path, capsys):
         (["predict", "{pictures}", "--model=nowhere"], "config.json is missing"),
         (["predict", "{pictures}"], "model"),
         (["predict", "{pictures}", "--model={net}", "--device=abacus"], "abacus"),
+        (["predict", "{pictures}", "--model={net}", "--device=cuda"], "device 'cuda' is asked for, and torch finds no"),
         (["bench", "nowhere.onnx"], "there is no file nowhere.onnx"),
         (["bench", "{net}", "--backends=tensorrt"], "unknown backend 'tensorrt'"),
         (["bench", "{net}", "--repeats=0"], "use 1 or more"),
@@ -115,6 +116,7 @@ def test_bench_prints_and_writes(saved, tmp_path, capsys):
 )
 def test_what_can_not_work_is_said_in_words(saved, arguments, words, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     places = {"net": saved / "net", "pictures": saved / "pictures"}
     try:
         status = main([argument.format(**places) for argument in arguments])

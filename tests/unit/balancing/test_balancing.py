@@ -110,8 +110,14 @@ def test_dwa_does_not_learn_from_validation():
 
 
 def test_dwa_wants_a_temperature():
-    with pytest.raises(ValueError, match="the temperature of DWA is 0"):
-        DWA(TASKS, temperature=0)
+    for temperature in (0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"the temperature of DWA is {temperature}"):
+            DWA(TASKS, temperature=temperature)
+
+
+def test_uncertainty_wants_a_finite_start():
+    with pytest.raises(ValueError, match="the start of uncertainty weighting is nan"):
+        Uncertainty(TASKS, start=float("nan"))
 
 
 def test_equal_is_the_sum():

@@ -234,7 +234,9 @@ def test_an_empty_split_is_an_error():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"size": (4, 64)}, {"size": (64,)}, {"batch_size": 0}, {"workers": -1}], ids=lambda wrong: str(wrong)
+    "wrong",
+    [{"size": (4, 64)}, {"size": (64,)}, {"batch_size": 0}, {"batch_size": 2.5}, {"workers": -1}, {"size": (8.5, 64)}],
+    ids=lambda wrong: str(wrong),
 )
 def test_arguments_out_of_range(wrong):
     (name,) = wrong

@@ -115,6 +115,7 @@ def test_a_path_costs_two_trainings_at_most(epochs, expected):
         ({"start": float("nan")}, "path.start is nan"),
         ({"factor": 1}, "path.factor is 1"),
         ({"steps": 1}, "path.steps is 1"),
+        ({"steps": 2.5}, "path.steps is 2.5: use a whole number"),
         ({"steps": 9}, "product of 2"),
     ],
 )
