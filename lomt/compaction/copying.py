@@ -10,6 +10,8 @@ from torch.nn.utils import prune
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from lomt.nn import MaskedConv2d
+
 _HOOKS: dict[type, Callable[..., Any]] = {
     prune.BasePruningMethod: lambda layer, hook: prune.remove(layer, hook._tensor_name),
     WeightNorm: lambda layer, hook: torch.nn.utils.remove_weight_norm(layer, hook.name),
@@ -38,11 +40,16 @@ def plain_copy(module: nn.Module) -> nn.Module:
     }
     with torch.no_grad():
         root = _eager(copy.deepcopy(module, dict(computed)))
+        part: Any
         for part in root.eval().modules():
             for hook in list(part._forward_pre_hooks.values()):
                 remove = next((how for kind, how in _HOOKS.items() if isinstance(hook, kind)), None)
                 if remove is not None:
                     remove(part, hook)
+            frozen = part._fitting() if isinstance(part, MaskedConv2d) else None
+            if frozen is not None:  # with numbers of channels, which are about to change
+                part._hold(frozen)
+                part.thaw()
     return root
 
 

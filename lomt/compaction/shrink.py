@@ -19,7 +19,7 @@ from lomt.compaction.demand import demand
 from lomt.compaction.gather import gathers, insert_gathers
 from lomt.compaction.inplace import AliasError, make_writes_visible, remove_dead_code
 from lomt.compaction.keep import keep
-from lomt.compaction.module import Compacted, widen
+from lomt.compaction.module import Compacted, is_ours, widen
 from lomt.compaction.operations import UntraceableError
 from lomt.compaction.record import Compaction, widths
 from lomt.compaction.surgery import cut_graph, cut_layers, fold_constants
@@ -149,7 +149,7 @@ def dress(small: Compacted, module: nn.Module) -> Compacted:
     modes = {name: layer.training for name, layer in module.named_modules()}
     for name, layer in small.named_modules():
         layer.training = modes.get(name, module.training)
-    if isinstance(module, Network | Compacted):  # another module's "tasks" may be anything
+    if is_ours(module):
         for name in ("tasks", "taps"):
             if hasattr(module, name):
                 setattr(small, name, copy.deepcopy(getattr(module, name)))

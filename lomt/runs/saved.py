@@ -28,4 +28,6 @@ def _exported(path: Path) -> list[Path]:
             f"{path} is a run that has exported nothing: let it end with --study.export true and "
             "pip install 'lomt-kernels[export]'"
         )
+    if not result["models"]:
+        raise RunFolderError(f"{path} is a run whose networks could not be exported: {'; '.join(result['notes'])}")
     return [folder.stages / place for place in result["models"].values()]
