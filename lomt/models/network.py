@@ -74,6 +74,7 @@ class Network(nn.Module):
         used = {tap.name for found in chosen.values() for tap in found}
         self.taps = {name: tuple(tap.name for tap in found) for name, found in chosen.items()}
         self.backbone = truncate(copy.deepcopy(backbone), [tap for tap in candidates if tap in used], image)
+        self.backbone.channels_last = frozenset(tap for tap in used if candidates[tap].channels_last)
         self.decoders = nn.ModuleDict()
         for task in self.tasks:
             made = _make_decoder(task, sum(tap.channels for tap in chosen[task.name]), decoders)
