@@ -5,12 +5,12 @@ from lomt.compaction.expand import carry_back, expand
 from lomt.compaction.inplace import AliasError
 from lomt.compaction.module import Compacted
 from lomt.compaction.norms import fold_norms
-from lomt.compaction.operations import UntraceableError
-from lomt.compaction.proxies import OtherSizesError
 from lomt.compaction.record import Compaction
 from lomt.compaction.shrink import as_graph, compact
 from lomt.compaction.shrinking import Shrinking
 from lomt.compaction.training import carry_over, compact_in_training, dead_groups, freeze
+from lomt.models.tracing.operations import UntraceableError
+from lomt.models.tracing.proxies import OtherSizesError
 
 __all__ = [
     "AliasError",

@@ -8,9 +8,9 @@ from torch import Tensor, fx, nn
 
 from lomt.compaction.functions import function_wire
 from lomt.compaction.layers import layer_wire
-from lomt.compaction.proxies import expect
 from lomt.compaction.trace import shape_of
 from lomt.compaction.wire import Wire, Wiring
+from lomt.models.tracing.proxies import expect
 
 _HARMLESS_ATTRIBUTES = {"ndim", "dtype", "device", "requires_grad", "is_cuda"}
 _HARMLESS_METHODS = {"dim", "ndimension", "is_floating_point", "get_device"}

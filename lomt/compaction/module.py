@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from lomt.compaction.inplace import remove_dead_code
 from lomt.compaction.record import Compaction
 from lomt.models import Network
-from lomt.models.contexts import code_of
+from lomt.models.tracing.contexts import code_of
 from lomt.tasks import Task
 
 

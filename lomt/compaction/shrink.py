@@ -20,11 +20,11 @@ from lomt.compaction.gather import gathers, insert_gathers
 from lomt.compaction.inplace import AliasError, make_writes_visible, remove_dead_code
 from lomt.compaction.keep import keep
 from lomt.compaction.module import Compacted, is_ours, widen
-from lomt.compaction.operations import UntraceableError
 from lomt.compaction.record import Compaction, widths
 from lomt.compaction.surgery import cut_graph, cut_layers, fold_constants
 from lomt.compaction.trace import Example, Traced, example_arguments, trace
 from lomt.models import Network
+from lomt.models.tracing.operations import UntraceableError
 
 _LOG = logging.getLogger("lomt")
 

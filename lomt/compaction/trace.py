@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from lomt.compaction.copying import plain_copy
-from lomt.compaction.operations import UntraceableError, follow_training_flag, operations
-from lomt.models.contexts import within
+from lomt.models.tracing.contexts import within
+from lomt.models.tracing.operations import UntraceableError, follow_training_flag, operations
 
 Example = Tensor | Sequence[Any]
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from lomt.compaction.module import widen
-from lomt.compaction.proxies import assign, expect
-from lomt.models.contexts import checked
+from lomt.models.tracing.contexts import checked
+from lomt.models.tracing.proxies import assign, expect
 
 _OURS: dict[str, Callable[..., Any]] = {"widen": widen, "expect": expect, "assign": assign}
 _BUILTINS = {"getattr", "round", "min", "max", "int", "float", "len", "abs", "sum"}

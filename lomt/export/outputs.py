@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import fx
 
-from lomt.models.contexts import contexts_of
+from lomt.models.tracing.contexts import contexts_of
 
 
 def tolerance(graph: fx.Graph) -> float:

@@ -24,7 +24,7 @@ from lomt.export.facts import VERSION, Facts, Normalization
 from lomt.export.fitting import must_fit
 from lomt.export.graphs import graph_to_list
 from lomt.export.layers import layer_to_dict
-from lomt.models.contexts import Applied
+from lomt.models.tracing.contexts import Applied
 
 FORMAT = 1
 """Version of the folder's format; a released one goes on loading."""

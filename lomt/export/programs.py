@@ -12,13 +12,13 @@ from lomt.compaction import Compacted, OtherSizesError
 from lomt.compaction.agreement import relative_error
 from lomt.compaction.copying import plain_copy
 from lomt.compaction.inplace import remove_dead_code
-from lomt.compaction.proxies import expect
 from lomt.compaction.shrink import as_graph
 from lomt.compaction.trace import Example, example_arguments
 from lomt.export.facts import Normalization
 from lomt.export.fitting import must_fit
 from lomt.export.outputs import tensors, tolerance
 from lomt.models.deeplab import AtrousConv
+from lomt.models.tracing.proxies import expect
 
 
 def program(module: nn.Module, example: Example, normalization: Normalization | None = None) -> Any:

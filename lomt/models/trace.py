@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from lomt.models.contexts import ContextTracer, code_of, contexts_of
 from lomt.models.probe import shadow
+from lomt.models.tracing.contexts import ContextTracer, code_of, contexts_of
 from lomt.models.truncated import Truncated, prune
 
 

@@ -9,10 +9,10 @@ from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 from torch.nn.modules.conv import _ConvNd
 
-from lomt.compaction.patches import builtins, factories
-from lomt.compaction.proxies import SizeProxy, expect
-from lomt.compaction.values import Values
-from lomt.models.contexts import ContextTracer
+from lomt.models.tracing.contexts import ContextTracer
+from lomt.models.tracing.patches import builtins, factories
+from lomt.models.tracing.proxies import SizeProxy, expect
+from lomt.models.tracing.values import Values
 
 _SPLITS = {"split", "chunk", "tensor_split", "unbind"}
 

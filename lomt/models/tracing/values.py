@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
-from lomt.models.contexts import within
+from lomt.models.tracing.contexts import within
 
 _SIZES = {
     "shape",
