@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import lomt
-from lomt.methods import Study
+from lomt.methods import Study, Workshop
+from lomt.methods.compact import Compact
 from lomt.models import Architecture
 from lomt.runs import RunFolderError
 from lomt.runs.saved import saved
@@ -227,3 +228,11 @@ def test_what_can_not_be_compacted_is_said_first_and_noted_last_and_the_table_st
     with pytest.raises(RunFolderError, match="networks could not be exported: multi_task/seed-0 could not be written"):
         saved([tmp_path / "run"])
     lomt.run(shapes.tasks, shapes, Moody, out=tmp_path / "run", **arguments)  # again is no error, either
+
+
+@pytest.mark.parametrize(("backbone", "said"), [(Noisy, "remove dead channels"), (Moody, "can't be compacted or exp")])
+def test_the_plan_says_what_can_not_be_compacted(shapes, tmp_path, backbone, said):
+    shapes.setup()
+    workshop = Workshop(shapes, shapes.tasks, backbone, tiny_decoder, Recipe(), tmp_path)
+    preview = Compact("compact", {}, 1).preview(workshop)
+    assert said in preview.what
