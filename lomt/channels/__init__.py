@@ -1,7 +1,5 @@
-"""The channel graph: a module as a graph of operations, and for each value which channels come from where."""
+"""The channel graph: for each value of a traced module, which of its channels come from where, and who reads them."""
 
-from lomt.channels.operations import UntraceableError
 from lomt.channels.readers import Outputs, Reader, output_readers
-from lomt.channels.trace import Traced, trace
 
-__all__ = ["Outputs", "Reader", "Traced", "UntraceableError", "output_readers", "trace"]
+__all__ = ["Outputs", "Reader", "output_readers"]

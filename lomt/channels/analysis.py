@@ -8,9 +8,9 @@ from torch import Tensor, fx, nn
 
 from lomt.channels.functions import function_wire
 from lomt.channels.layers import layer_wire
-from lomt.channels.proxies import expect
-from lomt.channels.trace import shape_of
 from lomt.channels.wire import Wire, Wiring
+from lomt.tracing.proxies import expect
+from lomt.tracing.trace import shape_of
 
 _HARMLESS_ATTRIBUTES = {"ndim", "dtype", "device", "requires_grad", "is_cuda"}
 _HARMLESS_METHODS = {"dim", "ndimension", "is_floating_point", "get_device"}

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from lomt.channels import reshaping
-from lomt.channels.trace import shape_of
 from lomt.channels.wire import Kind, Wire, Wiring
+from lomt.tracing.trace import shape_of
 
 # Total functions only: a channel that nobody reads may hold any finite value, and must not turn into inf or NaN.
 _UNARY = {

@@ -7,8 +7,8 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from lomt.channels.own_convolution import is_convolution
 from lomt.channels.reshaping import flatten
-from lomt.channels.trace import shape_of
 from lomt.channels.wire import Kind, Wire, Wiring
+from lomt.tracing.trace import shape_of
 
 _ACTIVATIONS = {
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh),

@@ -9,7 +9,7 @@ from torch import fx
 from torch.fx.proxy import TraceError
 from torch.nn.modules.conv import _ConvNd
 
-from lomt.channels.tracer import Tracer
+from lomt.tracing.tracer import Tracer
 
 _CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 

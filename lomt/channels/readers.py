@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from lomt.channels.analysis import wire_graph
-from lomt.channels.operations import UntraceableError
-from lomt.channels.trace import Example, trace
 from lomt.channels.wire import Kind, Wiring
+from lomt.tracing.operations import UntraceableError
+from lomt.tracing.trace import Example, trace
 
 
 class Reader(NamedTuple):

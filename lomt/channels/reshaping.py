@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from lomt.channels.trace import shape_of
 from lomt.channels.wire import Kind, Wire, Wiring
+from lomt.tracing.trace import shape_of
 
 
 def flatten(wiring: Wiring, node: fx.Node, source: fx.Node, start_dim: int = 0, end_dim: int = -1) -> Wire | None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from lomt.channels.trace import shape_of
+from lomt.tracing.trace import shape_of
 
 
 class Kind(Enum):

@@ -1,7 +1,5 @@
 """Removing what is dead, physically and exactly."""
 
-from lomt.channels.operations import UntraceableError
-from lomt.channels.proxies import OtherSizesError
 from lomt.compaction.cuts import Cut
 from lomt.compaction.expand import carry_back, expand
 from lomt.compaction.inplace import AliasError
@@ -11,6 +9,8 @@ from lomt.compaction.record import Compaction
 from lomt.compaction.shrink import as_graph, compact
 from lomt.compaction.shrinking import Shrinking
 from lomt.compaction.training import carry_over, compact_in_training, dead_groups, freeze
+from lomt.tracing.operations import UntraceableError
+from lomt.tracing.proxies import OtherSizesError
 
 __all__ = [
     "AliasError",

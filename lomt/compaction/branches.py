@@ -8,11 +8,11 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lomt.channels.functions import function_name
-from lomt.channels.trace import shape_of
 from lomt.channels.wire import Kind, Wiring
 from lomt.compaction.constants import Constants
 from lomt.compaction.demand import Demand
 from lomt.compaction.inplace import remove_dead_code
+from lomt.tracing.trace import shape_of
 
 _OUT_OF_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul}
 _SUMS = {"add", "iadd", "sub", "isub"}

@@ -9,8 +9,8 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from lomt.channels.functions import function_name
 from lomt.channels.layers import pads_with_zeros
-from lomt.channels.trace import shape_of
 from lomt.channels.wire import Kind, Wire, Wiring
+from lomt.tracing.trace import shape_of
 
 
 class Constant(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from lomt.channels.proxies import assign, expect
+from lomt.tracing.proxies import assign, expect
 
 _OPERATORS = {
     operator.iadd,

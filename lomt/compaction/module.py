@@ -6,9 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from lomt.channels.contexts import code_of
 from lomt.compaction.inplace import remove_dead_code
 from lomt.compaction.record import Compaction
+from lomt.models import Network
+from lomt.tasks import Task
+from lomt.tracing.contexts import code_of
+
+
+def is_ours(module: Any) -> bool:
+    """Whether a module's attributes ``tasks`` and ``taps`` mean what a network's of ours do, not just anything."""
+    tasks = getattr(module, "tasks", None)
+    named = isinstance(tasks, list | tuple) and bool(tasks) and all(isinstance(task, Task) for task in tasks)
+    return named or isinstance(module, Network | Compacted)
 
 
 def widen(output: Any) -> Any:

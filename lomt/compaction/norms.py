@@ -5,10 +5,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from lomt.channels.trace import Example, trace
 from lomt.compaction.inplace import AliasError, make_writes_visible, remove_dead_code
 from lomt.compaction.module import Compacted
 from lomt.compaction.shrink import dress, verify
+from lomt.tracing.trace import Example, trace
 
 
 def fold_norms(module: nn.Module, example: Example) -> Compacted:

@@ -11,9 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from lomt.channels.analysis import drop_checks_of_channels, wire_graph
-from lomt.channels.copying import hooked
-from lomt.channels.operations import UntraceableError
-from lomt.channels.trace import Example, Traced, example_arguments, trace
 from lomt.compaction.agreement import relative_error
 from lomt.compaction.branches import cut_dead_branch
 from lomt.compaction.constants import constants
@@ -21,11 +18,14 @@ from lomt.compaction.demand import demand
 from lomt.compaction.gather import gathers, insert_gathers
 from lomt.compaction.inplace import AliasError, make_writes_visible, remove_dead_code
 from lomt.compaction.keep import keep
-from lomt.compaction.module import Compacted, widen
+from lomt.compaction.module import Compacted, is_ours, widen
 from lomt.compaction.record import Compaction, widths
 from lomt.compaction.surgery import cut_graph, cut_layers, fold_constants
 from lomt.models import Network
 from lomt.nn import plain
+from lomt.tracing.copying import hooked
+from lomt.tracing.operations import UntraceableError
+from lomt.tracing.trace import Example, Traced, example_arguments, trace
 
 _LOG = logging.getLogger("lomt")
 
@@ -152,7 +152,7 @@ def dress(small: Compacted, module: nn.Module) -> Compacted:
     modes = {name: layer.training for name, layer in module.named_modules()}
     for name, layer in small.named_modules():
         layer.training = modes.get(name, module.training)
-    if isinstance(module, Network | Compacted):  # another module's "tasks" may be anything
+    if is_ours(module):
         for name in ("tasks", "taps"):
             if hasattr(module, name):
                 setattr(small, name, copy.deepcopy(getattr(module, name)))

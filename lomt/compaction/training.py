@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lomt.channels.trace import Example
 from lomt.compaction.cuts import Cut
 from lomt.compaction.module import Compacted
 from lomt.compaction.shrink import compact
 from lomt.sparsity.groups import Axis, GroupView, channel_groups, grouped
+from lomt.tracing.trace import Example
 
 GROUPED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 

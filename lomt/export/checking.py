@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
+from lomt.compaction import Compacted
+from lomt.compaction.agreement import relative_error
 from lomt.evaluation.backends import onnx_session
-
-TOLERANCE = 1e-3
-"""Largest error, relative to an output's largest value, with which a file passes."""
+from lomt.export.outputs import tensors, tolerance
+from lomt.export.programs import resized
 
 
 @dataclass(frozen=True)
@@ -40,38 +40,55 @@ class OnnxExport:
 
 
 def check(
-    path: Path, reference: fx.GraphModule, arguments: tuple[Any, ...], names: tuple[str, ...], images: list[Tensor]
+    path: Path, network: Compacted, arguments: tuple[Any, ...], names: tuple[str, ...], images: list[Tensor]
 ) -> OnnxExport:
     """Run file and network on random inputs, on the example, where sizes are free on another size, and on images.
 
     Args:
         path: of the file.
-        reference: the network.
+        network: what it was made of.
         arguments: the example.
         names: of the outputs.
         images: real inputs, ``(C, H, W)`` or ``(N, C, H, W)``.
 
     Raises:
-        ValueError: the file can't run one of ``images``.
-        RuntimeError: an output differs by more than :data:`TOLERANCE`.
+        ValueError: the file can't run one of ``images``, or the network itself gives NaNs.
+        RuntimeError: the file does not run, or an output differs by more than the tolerance.
     """
     session = onnx_session(path)
     shapes = {node.name: tuple(node.shape) for node in session.get_inputs()}
-    trials = [tuple(torch.randn_like(a) for a in arguments), tuple(arguments)]
-    trials += [_resized(arguments, tuple(shapes.values()))] if len(arguments) == 1 else []
-    trials += [_real(image, *shapes.values()) for image in images]
+    first = next(iter(shapes.values()))
+    free = tuple(dim for dim, size in enumerate(first) if not isinstance(size, int))
+    trials = [resized(arguments, ()), tuple(arguments)]
+    trials += [resized(arguments, free)] if len(arguments) == 1 else []
+    trials += [_real(image, first) for image in images]
     errors = dict.fromkeys(names, 0.0)
     for trial in trials:
         with torch.no_grad():
-            wanted = _flat(reference(*trial))
-        found = session.run(None, {name: value.numpy() for name, value in zip(shapes, trial, strict=True)})
-        for name, a, b in zip(names, wanted, found, strict=True):
-            error = float(np.abs(a.numpy() - b).max() / max(float(a.abs().max()), 1e-6))
-            errors[name] = max(errors[name], error)
+            wanted = tensors(network(*trial))
+        for (_, a), b, name in zip(wanted, _run(session, path, trial), names, strict=True):
+            if bool(a.isnan().any()):
+                raise ValueError(
+                    f"the network gives NaNs in {name!r} for inputs of shape {tuple(trial[0].shape)}, so that no file "
+                    "can be checked against it: look at its weights"
+                )
+            errors[name] = max(errors[name], relative_error(a, b, floor=1e-6))
     worst = max(errors, key=errors.__getitem__)
-    if not errors[worst] < TOLERANCE:
+    if not errors[worst] < tolerance(network.graph):
         raise RuntimeError(f"{path} differs from the network by {errors[worst]:.2g} relative in {worst!r}")
     return OnnxExport(path, shapes, names, errors, tuple(tuple(trial[0].shape) for trial in trials))
+
+
+def _run(session: Any, path: Path, inputs: tuple[Any, ...]) -> list[Tensor]:
+    names = [node.name for node in session.get_inputs()]
+    try:
+        found = session.run(None, {name: value.numpy() for name, value in zip(names, inputs, strict=True)})
+    except Exception as error:
+        shapes = ", ".join(str(tuple(value.shape)) for value in inputs)
+        raise RuntimeError(
+            f"ONNX Runtime can't run {path} on inputs of shape {shapes}: {str(error).splitlines()[0]}"
+        ) from error
+    return [torch.from_numpy(value) for value in found]
 
 
 def _real(image: Tensor, shape: tuple[int | str, ...]) -> tuple[Tensor]:
@@ -85,19 +102,3 @@ def _real(image: Tensor, shape: tuple[int | str, ...]) -> tuple[Tensor]:
         wanted = " × ".join(map(str, shape))
         raise ValueError(f"an image of shape {tuple(image.shape)} to check with: the file takes {wanted}; resize it")
     return (image,)
-
-
-def _resized(arguments: tuple[Any, ...], shapes: tuple[tuple[int | str, ...], ...]) -> tuple[Tensor, ...]:
-    """Random inputs of another size wherever a dimension is free."""
-    changed = []
-    for value, shape in zip(arguments, shapes, strict=True):
-        sizes = list(value.shape)
-        for dim, size in enumerate(shape):
-            if isinstance(size, str):
-                sizes[dim] = sizes[dim] + 1 if dim == 0 else sizes[dim] + 32
-        changed.append(torch.randn(sizes, dtype=value.dtype))
-    return tuple(changed)
-
-
-def _flat(value: Any) -> list[Tensor]:
-    return list(value.values()) if isinstance(value, dict) else [value] if isinstance(value, Tensor) else list(value)

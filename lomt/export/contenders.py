@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lomt.compaction import UntraceableError
+from lomt.compaction.module import is_ours
 from lomt.evaluation.backends import Contender
 from lomt.export.fitting import must_fit
 from lomt.export.pretrained import from_pretrained
@@ -80,8 +81,9 @@ def contenders(
 
 
 def _contender(name: str, model: Any, path: Path, example: torch.Tensor | None, export: bool) -> Contender:
-    shape = next(iter(getattr(model, "shapes", ())), None)
-    delta_m = getattr(model, "delta_m", None)
+    ours = isinstance(model, OnnxModel) or is_ours(model)
+    shape = next(iter(getattr(model, "shapes", ())), None) if ours else None
+    delta_m = getattr(model, "delta_m", None) if ours else None
     if isinstance(model, OnnxModel):
         return Contender(None, model.path, delta_m, model.parameter_count, model.macs, shape)
     if example is None:

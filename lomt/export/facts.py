@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
+from lomt.compaction.module import is_ours
 from lomt.export.tasks import task_from_dict, task_to_dict
 from lomt.tasks import Task
 
@@ -39,11 +40,20 @@ class Facts:
 
     @classmethod
     def of(cls, module: Any, **known: Any) -> "Facts":
-        """What a module says in attributes of these names; what is ``known`` and not None goes before."""
-        said = {name: getattr(module, name) for name in cls.__dataclass_fields__ if hasattr(module, name)}
+        """What a network of ours says in attributes of these names; what is ``known`` and not None goes before.
+
+        Raises:
+            ValueError: the normalization or Δm is none.
+        """
+        names = cls.__dataclass_fields__ if is_ours(module) else ()
+        said = {name: getattr(module, name) for name in names if hasattr(module, name)}
+        if not isinstance(said.get("taps", {}), Mapping):
+            del said["taps"]
         facts = cls(**said | {name: value for name, value in known.items() if value is not None})
         if facts.normalization is not None:
             _check(facts.normalization)
+        if facts.delta_m is not None and not math.isfinite(facts.delta_m):
+            raise ValueError(f"delta_m is {facts.delta_m}: give percent, or None where it is not known")
         return facts
 
     def put_on(self, module: Any) -> None:
@@ -97,7 +107,8 @@ def _shapes(stored: Any) -> list[tuple[int, ...]]:
 
 def _check(normalization: Normalization) -> None:
     mean, std = normalization
-    if len(mean) != len(std) or not mean or min(std) <= 0:
+    finite = all(map(math.isfinite, (*mean, *std)))
+    if len(mean) != len(std) or not mean or not finite or min(std) <= 0:
         raise ValueError(
             f"normalization {tuple(mean)}, {tuple(std)}: give mean and standard deviation, one of each for a channel, "
             f"of colours from 0 to 1"

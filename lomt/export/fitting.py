@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from lomt.channels.trace import Example, example_arguments
 from lomt.evaluation import evaluating
+from lomt.tracing.trace import Example, example_arguments
 
 
 def must_fit(network: nn.Module, example: Example, name: str = "the network") -> None:

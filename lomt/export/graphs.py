@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from lomt.channels.contexts import checked
-from lomt.channels.proxies import assign, expect
 from lomt.compaction.module import widen
+from lomt.tracing.contexts import checked
+from lomt.tracing.proxies import assign, expect
 
 _OURS: dict[str, Callable[..., Any]] = {"widen": widen, "expect": expect, "assign": assign}
 _BUILTINS = {"getattr", "round", "min", "max", "int", "float", "len", "abs", "sum"}

@@ -13,7 +13,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from lomt.channels.trace import Example, example_arguments
 from lomt.compaction import Compacted
 from lomt.compaction.record import widths
 from lomt.compaction.shrink import as_graph
@@ -25,6 +24,8 @@ from lomt.export.fitting import must_fit
 from lomt.export.graphs import graph_to_list
 from lomt.export.layers import layer_to_dict
 from lomt.export.saved import saved
+from lomt.tracing.contexts import Applied
+from lomt.tracing.trace import Example, example_arguments
 
 FORMAT = 1
 """Version of the folder's format; a released one goes on loading."""
@@ -65,7 +66,9 @@ def save_pretrained(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
         raise FileExistsError(f"{folder} exists already: choose another folder, or say overwrite=True")
     must_fit(network, example)
-    graph = network if isinstance(network, Compacted) else as_graph(network, example)
+    code = isinstance(network, Compacted) and any(isinstance(node.target, Applied) for node in network.graph.nodes)
+    whole = isinstance(network, Compacted) and not code
+    graph: Any = network if whole else as_graph(network, example, inlines=True)
     shapes = [tuple(value.shape) for value in example_arguments(example) if isinstance(value, Tensor)]
     facts = Facts.of(network, normalization=normalization, shapes=shapes, delta_m=delta_m)
     tensors, shared = _tensors(graph)

@@ -8,14 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from lomt.channels.proxies import expect
-from lomt.channels.trace import Example, example_arguments
 from lomt.compaction import Compacted, OtherSizesError
+from lomt.compaction.agreement import relative_error
 from lomt.compaction.inplace import remove_dead_code
 from lomt.compaction.shrink import as_graph
 from lomt.export.facts import Normalization
 from lomt.export.fitting import must_fit
+from lomt.export.outputs import tensors, tolerance
 from lomt.models.deeplab import AtrousConv
+from lomt.nn import plain
+from lomt.tracing.copying import plain_copy
+from lomt.tracing.proxies import expect
+from lomt.tracing.trace import Example, example_arguments
 
 
 def program(module: nn.Module, example: Example, normalization: Normalization | None = None) -> Any:
@@ -42,6 +46,8 @@ def programs(
 ) -> Iterator[tuple[tuple[int, ...], Any]]:
     """Free dimensions and program, from the freest on: a format that can't follow takes the next.
 
+    Each program gives what the graph gives for inputs of another size wherever a dimension is free.
+
     Args:
         graph: of :func:`graph_of`.
         arguments: the example.
@@ -50,17 +56,44 @@ def programs(
     Raises:
         RuntimeError: torch.export can't make even the last, of fixed sizes.
     """
-    arguments = tuple(_several(value) for value in arguments)
     plain = without_checks(graph)
-    follows = not fixed_dilations or not any(isinstance(layer, AtrousConv) for layer in graph.modules())
-    for dims in ((0, 2, 3), (0,), ()) if follows and _sizes_are_free(graph, arguments) else ((0,), ()):
+    atrous = fixed_dilations and any(isinstance(layer, AtrousConv) for layer in graph.modules())
+    for dims in ((0, 2, 3), (0,), (2, 3)):
+        if (atrous and 2 in dims) or not _free(graph, arguments, dims):
+            continue
+        # A batch of one may be taken for fixed.
+        given = tuple(_several(value) for value in arguments) if 0 in dims else arguments
         try:
-            exported = _exported(plain, arguments, dims)
-        except Exception as error:
-            if not dims:
-                raise RuntimeError(f"torch.export can't follow the network: {str(error).splitlines()[0]}") from error
-        else:
-            yield dims, exported
+            exported = _exported(plain, given, dims)
+            if follows(exported.module(), graph, given, dims):
+                yield dims, exported
+        except Exception:  # noqa: BLE001, S112 - torch.export fails in many ways, and the next try asks for less
+            continue
+    try:
+        yield (), _exported(plain, arguments, ())
+    except Exception as error:
+        raise RuntimeError(f"torch.export can't follow the network: {str(error).splitlines()[0]}") from error
+
+
+def resized(arguments: tuple[Any, ...], dims: tuple[int, ...], more: int = 32) -> tuple[Any, ...]:
+    """Random inputs with one more sample and larger maps, in these dimensions."""
+
+    def other(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        sizes = [size + (0 if d not in dims else 1 if d == 0 else more) for d, size in enumerate(value.shape)]
+        like = torch.randn(sizes, device=value.device)
+        return like.to(value) if value.is_floating_point() else value.new_zeros(sizes)
+
+    return tuple(other(value) for value in arguments)
+
+
+@torch.no_grad()
+def follows(program: Any, graph: Compacted, arguments: tuple[Any, ...], dims: tuple[int, ...]) -> bool:
+    """Whether a program gives what the graph gives for another size in these dimensions."""
+    inputs = resized(arguments, dims)
+    pairs = zip(tensors(graph(*inputs)), tensors(program(*inputs)), strict=True)
+    return all(relative_error(wanted, found, floor=1e-2) < tolerance(graph.graph) for (_, wanted), (_, found) in pairs)
 
 
 def _exported(plain: fx.GraphModule, arguments: tuple[Any, ...], dims: tuple[int, ...]) -> Any:
@@ -74,14 +107,14 @@ def _exported(plain: fx.GraphModule, arguments: tuple[Any, ...], dims: tuple[int
 
 def graph_of(module: nn.Module, example: Example, normalization: Normalization | None) -> Compacted:
     """The network as a graph of its own, in eval mode."""
-    inner = copy.deepcopy(module).eval()
+    inner = plain(plain_copy(module).eval())
     if normalization is not None:
         inner = _Normalized(inner, normalization).eval()
     return inner if isinstance(inner, Compacted) else as_graph(inner, example)
 
 
 def without_checks(graph: Compacted) -> fx.GraphModule:
-    """A graph module without checks of sizes, which exporters can't follow."""
+    """A graph module without checks of sizes and regions of autocast, which exporters can't follow."""
     operations = copy.deepcopy(graph.graph)
     for node in list(operations.nodes):
         if node.target is expect:
@@ -90,19 +123,15 @@ def without_checks(graph: Compacted) -> fx.GraphModule:
     return fx.GraphModule(graph, operations).eval()
 
 
-def _sizes_are_free(graph: Compacted, arguments: tuple[Any, ...]) -> bool:
-    """Whether larger maps, even and odd ones, take the same way through the network's code."""
+def _free(graph: Compacted, arguments: tuple[Any, ...], dims: tuple[int, ...]) -> bool:
+    """Whether larger inputs, of even and odd sizes, take the same way through the network's code."""
     for more in (32, 33):
-        larger = [
-            a.new_zeros(*a.shape[:2], *(size + more for size in a.shape[2:])) if isinstance(a, Tensor) else a
-            for a in arguments
-        ]
         try:
             with torch.no_grad():
-                graph(*larger)
+                graph(*resized(arguments, dims, more))
         except OtherSizesError:
             return False
-        except RuntimeError:
+        except Exception:  # noqa: BLE001 - whatever the network's code raises for a size that it does not take
             if more == 32:
                 return False
     return True

@@ -27,6 +27,10 @@ def _exported(path: Path) -> list[Path]:
             "pip install 'lomt-kernels[export]'"
         )
     try:
-        return [path / "stages" / place for place in json.loads(file.read_text(encoding="utf-8"))["models"].values()]
+        result = json.loads(file.read_text(encoding="utf-8"))
+        places = [path / "stages" / place for place in result["models"].values()]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is damaged ({error!r}): remove it and run again to repeat that stage") from error
+    if not places:
+        raise ValueError(f"{path} is a run whose networks could not be exported: {'; '.join(result['notes'])}")
+    return places

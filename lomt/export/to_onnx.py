@@ -6,22 +6,24 @@ import re
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from lomt.channels.trace import Example, example_arguments
-from lomt.compaction import Compacted
+from lomt.compaction import Compacted, OtherSizesError
 from lomt.evaluation import cost
 from lomt.export.checking import OnnxExport, check
 from lomt.export.facts import VERSION, Facts, Normalization
 from lomt.export.fitting import must_fit
-from lomt.export.programs import graph_of, programs, without_checks
+from lomt.export.outputs import tensors
+from lomt.export.programs import graph_of, programs
 from lomt.export.runtime import METADATA
+from lomt.tracing.trace import Example, example_arguments
+from lomt_kernels.conv.onnx import decomposed
 
 OPSET = 18
 
@@ -63,9 +65,9 @@ def onnx(
     must_fit(module, example)
     graph = graph_of(module, example, normalization)
     arguments = example_arguments(example)
-    reference = without_checks(graph)
-    names = _output_names(reference)
-    inputs = [str(node.target) for node in reference.graph.nodes if node.op == "placeholder"]
+    outputs: Any = graph.graph.output_node().args[0]
+    names = tuple(name for name, _ in tensors(outputs))
+    inputs = [str(node.target) for node in graph.graph.nodes if node.op == "placeholder"]
     inputs = ["image"] if len(inputs) == 1 else inputs
     said = _metadata(module, graph, arguments, normalization, delta_m)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,12 +76,14 @@ def onnx(
         for dims, exported in programs(graph, arguments, fixed_dilations=True):
             try:
                 _write(exported, written, inputs, names, said)
+                made = check(written, graph, arguments, names, list(images))
+                break
+            except (ValueError, OSError):
+                raise
             except Exception as error:
                 if not dims:
-                    raise RuntimeError(f"{path} can't be written: {str(error).splitlines()[0]}") from error
-            else:
-                break
-        made = check(written, reference, arguments, names, list(images))
+                    said_by = str(error).splitlines()[0].replace(str(written), str(path))
+                    raise RuntimeError(f"{path} can't be written: {said_by}") from error
         for file in Path(folder).iterdir():  # weights of 2 GB and more stand in a file of their own
             file.replace(path.parent / file.name)
     return replace(made, path=path)
@@ -94,7 +98,10 @@ def _metadata(
 ) -> dict[str, Any]:
     shapes = [tuple(value.shape) for value in arguments if isinstance(value, Tensor)]
     facts = Facts.of(module, normalization=normalization, shapes=shapes, delta_m=delta_m)
-    macs = cost(graph, arguments[0]).macs if len(arguments) == 1 else None
+    macs = None
+    if len(arguments) == 1:
+        with suppress(OtherSizesError):  # a network for one batch size has no cost of one image
+            macs = cost(graph, arguments[0]).macs
     return {
         "format": 1,
         "lomt": VERSION,
@@ -108,7 +115,12 @@ def _metadata(
 def _write(exported: Any, path: Path, inputs: list[str], outputs: tuple[str, ...], said: dict[str, Any]) -> None:
     with _quiet():
         made = torch.onnx.export(
-            exported, dynamo=True, verbose=False, opset_version=OPSET, input_names=inputs, output_names=list(outputs)
+            _in_operators_of_onnx(exported),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=list(outputs),
         )
     assert made is not None
     made.model.metadata_props[METADATA] = json.dumps(said)
@@ -116,17 +128,28 @@ def _write(exported: Any, path: Path, inputs: list[str], outputs: tuple[str, ...
     made.save(str(path))
 
 
+def _in_operators_of_onnx(exported: Any) -> Any:
+    """The program without operations of lomt_kernels, which ONNX has not."""
+    ours = any(str(node.target).startswith("lomt_kernels.") for node in exported.graph.nodes)
+    return decomposed(exported) if ours else exported
+
+
 def _name_sizes(graph: Any) -> None:
-    """Call free sizes of the images batch, height and width, not by the exporter's symbols."""
+    """Call free sizes of the images batch, height and width, not by the exporter's symbols.
+
+    A size that is not known has no name: two of the same name would have to be equal.
+    """
     names = {}
     for given in graph.inputs:
         pairs = zip(given.shape, ("batch", "channels", "height", "width"), strict=False)
-        names.update({str(size.value): word for size, word in pairs if not isinstance(size, int)})
+        names.update({str(size.value): word for size, word in pairs if not isinstance(size, int) and size.value})
     symbols = re.compile("|".join(rf"\b{re.escape(symbol)}\b" for symbol in names) or r"(?!)")
     for value in [*graph.inputs, *graph.outputs, *(output for node in graph for output in node.outputs)]:
         if value.shape is not None:
             value.shape = type(value.shape)(
-                size if isinstance(size, int) else symbols.sub(lambda found: names[found[0]], str(size.value))
+                size
+                if isinstance(size, int) or size.value is None
+                else symbols.sub(lambda found: names[found[0]], str(size.value))
                 for size in value.shape
             )
 
@@ -134,21 +157,14 @@ def _name_sizes(graph: Any) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No word of every optional library that the exporter does not find."""
-    log = logging.getLogger("torch.onnx")
-    before = log.level
-    log.setLevel(logging.ERROR)
+    logs = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnx_ir", "onnxscript")]
+    before = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(before)
-
-
-def _output_names(graph: fx.GraphModule) -> tuple[str, ...]:
-    outputs: Any = graph.graph.output_node().args[0]
-    if isinstance(outputs, dict):
-        return tuple(outputs)
-    if isinstance(outputs, list | tuple):
-        return tuple(f"output{i}" for i in range(len(outputs)))
-    return ("output",)
+        for log, level in zip(logs, before, strict=True):
+            log.setLevel(level)

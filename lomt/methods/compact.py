@@ -1,7 +1,9 @@
 """The stage that makes a trained network physically smaller, and measures that nothing but its size changed."""
 
 import copy
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from lomt.evaluation import cost, latency
 from lomt.methods.stage import Preview, Result, Stage
 from lomt.methods.workshop import Workshop
 from lomt.training import Progress
+
+_LOG = logging.getLogger("lomt")
 
 BEFORE, AFTER = "as trained", "compacted"
 IMAGES = 8
@@ -34,6 +38,15 @@ class Compact(Stage):
 
     def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:  # noqa: ARG002
         """Compact; the network itself is made anew by whoever needs it, in less time than it takes to read it."""
+        about = {key: self.network[key] for key in ("method", "seed")}
+        about |= {"stage": self.name, "network": self.network["stage"], "round_to": self.round_to}
+        measured: Result = {}
+        with noted(f"{self.network['stage']} could not be compacted") as notes:
+            measured = self._measured(workshop, progress)
+        return about | measured | ({"notes": notes} if notes else {})
+
+    def _measured(self, workshop: Workshop, progress: Progress) -> Result:
+        """Both networks, side by side."""
         network = workshop.trained(self.network["stage"], self.network["taps"])
         progress(0.1, "removing what is dead")
         small = compacted(network, workshop, self.round_to)
@@ -43,11 +56,6 @@ class Compact(Stage):
         split = workshop.source.test_dataloader().dataset
         images = torch.stack([split[index]["image"] for index in range(min(IMAGES, len(split)))])  # type: ignore[arg-type]
         return {
-            "stage": self.name,
-            "network": self.network["stage"],
-            "method": self.network["method"],
-            "seed": self.network["seed"],
-            "round_to": self.round_to,
             "said": str(small.record),
             "layers": {
                 name: {"before": list(width), "after": list(small.record.after.get(name, ())) or None}
@@ -62,16 +70,36 @@ class Compact(Stage):
             },
         }
 
-    def preview(self, workshop: Workshop) -> Preview:  # noqa: ARG002
-        """Next to nothing."""
-        return Preview(result={"stage": self.name}, work=0.0, what="remove dead channels, compare outputs")
+    def preview(self, workshop: Workshop) -> Preview:
+        """Next to nothing; what can't be compacted is said before anything is trained."""
+        what = workshop.resists or "remove dead channels, compare outputs"
+        return Preview(result={"stage": self.name}, work=0.0, what=what)
 
     def _in_double(self, network: nn.Module, small: Compacted, example: Tensor, images: Tensor) -> dict[str, float]:
-        """The difference where all is done in float64: constants that are folded have its digits, too."""
+        """The difference where all is done in float64: constants that are folded have its digits, too.
+
+        Empty where the network has parts that insist on float32.
+        """
         whole, other = copy.deepcopy(network).double(), copy.deepcopy(small).double()
-        if not small.record.nothing:
-            other = compact(whole, example.double(), self.round_to).eval()
-        return difference(whole, other, images.double())
+        try:
+            if not small.record.nothing:
+                other = compact(whole, example.double(), self.round_to).eval()
+            return difference(whole, other, images.double())
+        except (RuntimeError, ValueError):
+            return {}
+
+
+@contextmanager
+def noted(what: str) -> Iterator[list[str]]:
+    """Let an end of foreign code be a note, and no loss of what has been computed; a full disk still ends the run."""
+    notes: list[str] = []
+    try:
+        yield notes
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001 - backbones of others may fail in any way
+        notes.append(f"{what}: {(str(error) or type(error).__name__).splitlines()[0]}")
+        _LOG.warning(notes[0])
 
 
 def compacted(network: nn.Module, workshop: Workshop, round_to: int) -> Compacted:

@@ -7,12 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from lomt.compaction import Compacted
 from lomt.evaluation.backends import Contender
 from lomt.evaluation.bench import bench
-from lomt.methods.compact import AFTER, BEFORE, compacted
+from lomt.methods.compact import AFTER, BEFORE, compacted, noted
 from lomt.methods.stage import Preview, Result, Stage
 from lomt.methods.workshop import Workshop
 from lomt.training import Progress
@@ -41,13 +40,28 @@ class Export(Stage):
 
     def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
         """Export; files that an earlier, broken-off try left are replaced."""
-        from lomt.export import contenders, onnx
-
         folder.mkdir(parents=True, exist_ok=True)
-        small, delta_m = nn.Module(), None
+        models, notes = {}, []
         for result in self.networks:
             progress(0.0, f"writing {result['method']}")
-            small, delta_m = save(result, workshop, self.round_to, self.compared, folder / result["method"])
+            with noted(f"{result['stage']} could not be written") as failed:
+                small, delta_m = save(result, workshop, self.round_to, self.compared, folder / result["method"])
+                models[result["method"]] = f"{self.name}/{result['method']}"
+            notes += failed
+        written: Result = {}
+        if not failed:
+            with noted("no ONNX file") as failed:
+                written = self._onnx(small, delta_m, workshop, folder, progress)
+            notes += failed
+        about = {"stage": self.name, "network": self.networks[-1]["stage"], "models": models}
+        return about | written | ({"notes": notes} if notes else {})
+
+    def _onnx(
+        self, small: Compacted, delta_m: float | None, workshop: Workshop, folder: Path, progress: Progress
+    ) -> Result:
+        """Write the last network as ONNX and time it."""
+        from lomt.export import contenders, onnx
+
         progress(0.2, "writing the ONNX file")
         network = workshop.trained(self.networks[-1]["stage"], self.networks[-1]["taps"])
         normalization = workshop.source.normalization
@@ -59,9 +73,6 @@ class Export(Stage):
             both = contenders({BEFORE: network}, place, workshop.example) | {AFTER: Contender(small, folder / ONNX)}
             timed = bench(both, workshop.example, backends=["onnxruntime"], batches=(1,), threads=(1,), repeats=30)
         return {
-            "stage": self.name,
-            "network": self.networks[-1]["stage"],
-            "models": {result["method"]: f"{self.name}/{result['method']}" for result in self.networks},
             "onnx": {
                 "file": f"{self.name}/{ONNX}",
                 "inputs": {name: list(shape) for name, shape in exported.inputs.items()},
@@ -70,9 +81,10 @@ class Export(Stage):
             "bench": timed.to_dict(),
         }
 
-    def preview(self, workshop: Workshop) -> Preview:  # noqa: ARG002
-        """Next to nothing."""
-        return Preview(result={"stage": self.name}, work=0.0, what="safetensors, ONNX; checked in ONNX Runtime")
+    def preview(self, workshop: Workshop) -> Preview:
+        """Next to nothing; what can't be written is said before anything is trained."""
+        what = workshop.resists or "safetensors, ONNX; checked in ONNX Runtime"
+        return Preview(result={"stage": self.name}, work=0.0, what=what)
 
 
 def save(

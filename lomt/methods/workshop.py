@@ -1,6 +1,7 @@
 """What all stages of a run share: data, tasks, and how networks are made and trained."""
 
 import copy
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,8 @@ from lomt.training import Recipe, seed_everything
 from lomt.training.stored import load, save
 
 WEIGHTS = "weights.pt"
+
+_LOG = logging.getLogger("lomt")
 
 
 @dataclass
@@ -80,6 +83,18 @@ class Workshop:
         except UntraceableError:
             return False
         return True
+
+    @cached_property
+    def resists(self) -> str | None:
+        """Why networks on this backbone can't be compacted, nor be written as files; none where they can."""
+        network = self.network(dict.fromkeys(self.task_names, self.end)).eval()
+        try:
+            compact(network, self.example)
+        except (ValueError, TypeError, RuntimeError) as error:
+            said = f"networks on this backbone can't be compacted or exported: {str(error).splitlines()[0]}"
+            _LOG.warning(said)
+            return said
+        return None
 
     @property
     def device(self) -> torch.device:

@@ -68,12 +68,14 @@ class Network(nn.Module):
         _check_keys("taps", taps, names, complete=True)
         if isinstance(decoders, Mapping):
             _check_keys("decoders", decoders, names, complete=False)
+        _check_weights(backbone)
         image = example_for(backbone, example)
         candidates = {tap.name: tap for tap in list_taps(backbone, image)}
         chosen = {name: _find_all(backbone, name, taps[name], candidates) for name in names}
         used = {tap.name for found in chosen.values() for tap in found}
         self.taps = {name: tuple(tap.name for tap in found) for name, found in chosen.items()}
         self.backbone = truncate(copy.deepcopy(backbone), [tap for tap in candidates if tap in used], image)
+        self.backbone.channels_last = frozenset(tap for tap in used if candidates[tap].channels_last)
         self.decoders = nn.ModuleDict()
         for task in self.tasks:
             made = _make_decoder(task, sum(tap.channels for tap in chosen[task.name]), decoders)
@@ -117,6 +119,16 @@ class Network(nn.Module):
                     f"unknown task {name!r}: the network has {', '.join(self.taps)}{near(name, self.taps)}"
                 )
         return [task for task in self.tasks if task.name in asked]
+
+
+def _check_weights(backbone: nn.Module) -> None:
+    for name, part in backbone.named_modules():
+        computed = [key for key, value in vars(part).items() if isinstance(value, Tensor) and not value.is_leaf]
+        if computed:
+            raise ValueError(
+                f"{computed[0]!r} of {name or 'the backbone'!r} is computed by a hook, so that it can't be copied: "
+                "make it a parameter first, as with torch.nn.utils.prune.remove or remove_weight_norm"
+            )
 
 
 def _joined(features: list[Tensor]) -> Tensor:

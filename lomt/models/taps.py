@@ -1,12 +1,13 @@
 """The places of a backbone where a decoder can be attached."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lomt.models.near import near
 
@@ -19,24 +20,30 @@ class Tap:
         name: as in ``named_modules()``.
         channels: of the module's output.
         stride: image pixels a step of the output, rounded, at least 1 (the larger of both axes).
-        shape: of the output in the dry run, ``(N, C, h, w)``.
+        shape: of the output in the dry run, brought to ``(N, C, h, w)``.
+        channels_last: whether the module itself gives ``(N, h, w, C)``.
     """
 
     name: str
     channels: int
     stride: int
     shape: tuple[int, int, int, int]
+    channels_last: bool = False
 
 
-def taps(module: nn.Module, example: Tensor | None = None) -> list[Tap]:
-    """List every submodule of a backbone whose output is a 4-D tensor, in order of completion.
+def taps(module: nn.Module, example: Tensor | Sequence[Any] | None = None) -> list[Tap]:
+    """List every submodule of a backbone whose output is a map of the image, in order of completion.
 
-    The module runs once, in eval mode and without gradients; its modes and buffers are as before afterwards.
+    The module runs twice, on the example and on one image more, all of them larger, in eval mode and without gradients;
+    its modes and buffers are as before afterwards. What grows with the images tells which axes are height and width,
+    and what is no map of the images at all, such as a weight that a module computes. Where the module takes no
+    other size, channels are taken to come first, unless only the other order fits the image.
     Containers are listed behind their parts. A module that is called several times counts where it ends last.
 
     Args:
         module: any module that maps images ``(N, C, H, W)``.
-        example: images of a size that it accepts; by default one RGB image of 64×64.
+        example: images of a size that it accepts; by default one RGB image of 64×64. Or a tuple of all arguments of the
+            module, of which the first one with four dimensions is the image.
 
     Raises:
         ValueError: if the module can't run the example.
@@ -46,31 +53,83 @@ def taps(module: nn.Module, example: Tensor | None = None) -> list[Tap]:
         >>> [(tap.name, tap.channels, tap.stride) for tap in taps(net)]
         [('0', 8, 2), ('1', 8, 2)]
     """
-    image = example_for(module, example)
-    found: dict[str, Tap] = {}
+    alone = example is None or isinstance(example, Tensor)
+    arguments: tuple[Any, ...] = (example_for(module, example),) if alone else tuple(example or ())  # type: ignore[arg-type]
+    image = next((one for one in arguments if isinstance(one, Tensor) and one.dim() == 4), None)
+    if image is None:
+        raise ValueError("the example has no images (N, channels, height, width) among its values: give the arguments")
+    first, larger = _outputs(module, arguments), _larger(arguments, len(image))
+    try:
+        second = _outputs(module, larger)
+    except ValueError:
+        second = {}
+    grown = next(one for one in larger if isinstance(one, Tensor) and one.dim() == 4)
+    found = {name: _tap(name, shape, second.get(name), image, grown) for name, shape in first.items()}
+    return [tap for tap in found.values() if tap is not None]
+
+
+def _outputs(module: nn.Module, arguments: tuple[Any, ...]) -> dict[str, torch.Size]:
+    """Shapes of all outputs with four dimensions."""
+    found: dict[str, torch.Size] = {}
 
     def note(name: str, output: Any) -> None:
         found.pop(name, None)
         if isinstance(output, Tensor) and output.dim() == 4:
-            found[name] = _tap(name, output, image)
+            found[name] = output.shape
 
     with mode(module, training=False), watched(module, note):
-        dry_run(module, image)
-    return list(found.values())
+        dry_run(module, *arguments)
+    return found
 
 
-def _tap(name: str, output: Tensor, image: Tensor) -> Tap:
-    n, channels, height, width = output.shape
+def _larger(arguments: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+    """One image more, of another size and aspect."""
+
+    def larger(value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.dim() or len(value) != count:
+            return value
+        value = torch.cat([value, value[:1]])
+        grow = value.dim() == 4 and value.is_floating_point()
+        return F.interpolate(value, (value.shape[2] + 64, value.shape[3] + 32)) if grow else value
+
+    return tuple(larger(value) for value in arguments)
+
+
+def _tap(name: str, shape: torch.Size, grown: torch.Size | None, image: Tensor, larger: Tensor) -> Tap | None:
+    """The tap; none where the output is no map of the images."""
+    last = _channels_last(shape, grown, image)
+    if shape[0] != len(image) or "parametrizations" in name.split("."):
+        return None
+    order = (0, 3, 1, 2) if last else (0, 1, 2, 3)
+    n, channels, height, width = (shape[axis] for axis in order)
+    if grown is not None:
+        more, same, *sizes = (grown[axis] for axis in order)
+        pairs = height == width < sizes[0] == sizes[1]  # of places with places: no image grew like that
+        if more != len(larger) or same != channels or pairs:
+            return None
     stride = max(image.shape[-2] / max(height, 1), image.shape[-1] / max(width, 1))
-    return Tap(name, channels, max(1, round(stride)), (n, channels, height, width))
+    return Tap(name, channels, max(1, round(stride)), (n, channels, height, width), last)
+
+
+def _channels_last(shape: torch.Size, grown: torch.Size | None, image: Tensor) -> bool:
+    if grown is not None:
+        return grown[1] != shape[1] and grown[3] == shape[3]
+
+    def fits(height: int, width: int) -> bool:
+        return image.shape[-2] * width == image.shape[-1] * height and image.shape[-2] % max(height, 1) == 0
+
+    return fits(*shape[1:3]) and not fits(*shape[2:4])
 
 
 def example_for(module: nn.Module, example: Tensor | None) -> Tensor:
     """The example, or one RGB image of 64×64, with the device and type of the module's first parameter.
 
     Raises:
-        ValueError: if the example is no batch of images.
+        TypeError: if the example is no tensor.
+        ValueError: if it is no batch of images.
     """
+    if example is not None and not isinstance(example, Tensor):
+        raise TypeError(f"the example is a {type(example).__name__}: a network maps one batch of images, give it alone")
     if example is not None and (example.dim() != 4 or 0 in example.shape or not example.is_floating_point()):
         shape = tuple(example.shape)
         raise ValueError(f"example of shape {shape}, {example.dtype}: give float images (N, channels, height, width)")
@@ -79,7 +138,7 @@ def example_for(module: nn.Module, example: Tensor | None) -> Tensor:
     return image if like is None else image.to(like)
 
 
-def dry_run(module: nn.Module, image: Tensor) -> None:
+def dry_run(module: nn.Module, *arguments: Any) -> None:
     """Run a module without gradients.
 
     Raises:
@@ -87,11 +146,11 @@ def dry_run(module: nn.Module, image: Tensor) -> None:
     """
     try:
         with torch.no_grad():
-            module(image)
+            module(*arguments)
     except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
-        shape = tuple(image.shape)
+        shapes = ", ".join(str(tuple(one.shape)) for one in arguments if isinstance(one, Tensor))
         raise ValueError(
-            f"the backbone can't run an example of shape {shape}: {error}; pass a fitting example"
+            f"the backbone can't run an example of shape {shapes}: {error}; pass a fitting example"
         ) from error
 
 

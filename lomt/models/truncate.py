@@ -1,7 +1,10 @@
 """Cuts a backbone behind its deepest tap, one way or another, and checks the cut."""
 
+import copy
+import logging
 import warnings
 from collections.abc import Sequence
+from functools import cache
 
 from torch import Tensor, nn
 
@@ -10,6 +13,9 @@ from lomt.models.stop import Stopped
 from lomt.models.taps import example_for
 from lomt.models.trace import trace
 from lomt.models.truncated import Truncated
+from lomt.tracing import UntraceableError, operations
+
+_LOG = logging.getLogger("lomt")
 
 
 def truncate(backbone: nn.Module, taps: Sequence[str], example: Tensor | None = None) -> Truncated:
@@ -17,7 +23,8 @@ def truncate(backbone: nn.Module, taps: Sequence[str], example: Tensor | None = 
 
     The cut is by tracing where that is faithful, else by stopping the backbone's own code. Either way it has given
     exactly the plain backbone's features and buffers, for two image sizes, in eval and in train mode, before
-    it is returned. A module that is called several times in a forward pass is tapped at its last call.
+    it is returned. A module that is called several times in a forward pass is tapped at its last call. The logger
+    ``"lomt"`` warns of a backbone that no graph stands for, not even in eval mode.
 
     Args:
         backbone: stays as it is; the cut shares its parameters, so copy it first (or the cut) to keep them apart.
@@ -37,7 +44,21 @@ def truncate(backbone: nn.Module, taps: Sequence[str], example: Tensor | None = 
         return traced.train(backbone.training)
     images = more_probes(image)
     seen += observe_all(backbone, taps, images)
-    return _stopped(backbone, taps, seen, [*probes(image), *images]).train(backbone.training)
+    cut = _stopped(backbone, taps, seen, [*probes(image), *images])
+    try:
+        operations(copy.deepcopy(cut).eval(), (image,), (), inlines=False)
+    except UntraceableError as error:
+        _say(
+            f"{type(backbone).__name__} runs as it is, stopped behind {taps[-1]}; it can be trained, but "
+            f"not be compacted or exported: {error}"
+        )
+    return cut.train(backbone.training)
+
+
+@cache
+def _say(message: str) -> None:
+    """Once, though a run makes many networks."""
+    _LOG.warning(message)
 
 
 def _overwritten(seen: Sequence[Observation]) -> frozenset[str]:

@@ -15,6 +15,9 @@ class Truncated(nn.Module):
     Args:
         root: a copy of the backbone, already pruned.
         taps: names of the modules whose outputs it gives, in order of completion.
+
+    Attributes:
+        channels_last: taps that give ``(N, h, w, c)`` by themselves, which is brought to ``(N, c, h, w)``.
     """
 
     def __init__(self, root: nn.Module, taps: Sequence[str]) -> None:
@@ -22,6 +25,7 @@ class Truncated(nn.Module):
         for store in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"):
             self.__dict__[store] = root.__dict__[store]
         self._taps = tuple(taps)
+        self.channels_last: frozenset[str] = frozenset()
         self.training = root.training
 
     def forward(self, image: Tensor, taps: Iterable[str] | None = None) -> dict[str, Tensor]:
@@ -33,7 +37,10 @@ class Truncated(nn.Module):
         """
         chosen = set(self._taps if taps is None else taps)
         names = tuple(name for name in self._taps if name in chosen)
-        return self._features(image, names)
+        features = self._features(image, names)
+        return {
+            name: map_.permute(0, 3, 1, 2) if name in self.channels_last else map_ for name, map_ in features.items()
+        }
 
     @abstractmethod
     def _features(self, image: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]: ...

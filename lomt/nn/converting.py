@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from lomt.channels.readers import output_readers
-from lomt.channels.trace import Example
 from lomt.nn.masked_conv2d import MaskedConv2d, checked_revival, make_plain
 from lomt.nn.unread_outputs import compute_all, skip_unread
+from lomt.tracing.trace import Example
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -67,12 +67,13 @@ def _line(what: str, values: Sequence[float], write: Any) -> tuple[str, str, str
 
 
 def _same(found: Mapping[str, Any], export: Mapping[str, Any] | None) -> str:
-    single, double = (max(found["difference"][kind].values()) for kind in ("float32", "float64"))
-    said = (
-        f"On {found['images']} test images no output differs by more than {single:.1e} of its largest value in "
-        f"float32, {double:.1e} in float64"
+    largest = {kind: max(errors.values()) for kind, errors in found["difference"].items() if errors}
+    figures = ", ".join(
+        f"{error:.1e}{' of its largest value' if not place else ''} in {kind}"
+        for place, (kind, error) in enumerate(largest.items())
     )
-    if export:
+    said = f"On {found['images']} test images no output differs by more than {figures}"
+    if export and "onnx" in export:
         said += f"; the ONNX file by {max(export['onnx']['errors'].values()):.1e} in ONNX Runtime"
     return f"{said}."
 

@@ -55,11 +55,11 @@ class Run:
         paths: results of the stages that searched λ and have ended, by task or method.
         selection: the result of the stage ``select``, if it has ended.
         comparison: the result of the stage ``compare``, if it has ended.
-        compaction: the result of the stage ``compact``, if it has ended.
+        compaction: the result of the stage ``compact``, if it has ended and could be done.
         export: the result of the stage ``export``, if it has ended.
         gallery: arrays of ``gallery.npz``, if there.
         diagnosis: content of ``diagnosis.json``, if there.
-        problems: files that could not be read, and what to do.
+        problems: files that could not be read, and what to do; what compaction and export could not do.
     """
 
     path: Path
@@ -121,7 +121,8 @@ def read(folder: Path) -> Run:
             trainings.append(Training(name, method, result, history))
         if result:
             results[name] = result
-    compared = results.get("compare")
+    compared, compaction, export = (results.get(name) for name in ("compare", "compact", "export"))
+    problems += [note for result in (compaction, export) for note in (result or {}).get("notes", ())]
     return Run(
         path=folder,
         config=_config(config, problems),
@@ -129,8 +130,8 @@ def read(folder: Path) -> Run:
         paths={name.removeprefix(PATHS): result for name, result in results.items() if name.startswith(PATHS)},
         selection=results.get("select"),
         comparison=Comparison.from_dict(compared) if compared else None,
-        compaction=results.get("compact"),
-        export=results.get("export"),
+        compaction=compaction if compaction and "costs" in compaction else None,
+        export=export,
         gallery=_gallery(stages / "compare" / "gallery.npz", problems),
         diagnosis=_json(folder / "diagnosis.json", problems) or None,
         problems=problems,

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 OUTPUT = ""
 
@@ -78,6 +79,14 @@ class Dataflow:
         return OUTPUT in self.reached(None, chain)
 
 
+class _Gradients(TorchFunctionMode):
+    """Gradients everywhere, also where the network itself wants none, as in a frozen stem."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        return None if func is torch._C._set_grad_enabled else func(*args, **(kwargs or {}))
+
+
 def trace(network: nn.Module, layers: dict[str, nn.Module], example: Tensor) -> Dataflow:
     """Run a network once and see which of its layers ran, in which order, and which reads which.
 
@@ -113,7 +122,7 @@ def trace(network: nn.Module, layers: dict[str, nn.Module], example: Tensor) -> 
     modes = {module: module.training for module in network.modules()}
     try:
         network.eval()
-        with torch.enable_grad():
+        with torch.enable_grad(), _Gradients():
             output = network(fresh(example, None))
         sources[OUTPUT] = _origins(_tensors(output), origins)
     finally:

@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 from torch import distributed, nn
+from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from lomt.models import DECODERS, DeepLab, Head, Light, Network, decoder
@@ -326,3 +327,12 @@ def test_a_grey_backbone_of_one_fixed_size_can_be_cut():
     made = Network(backbone, [DEPTH], {"depth": "1"}, "light", example).eval()
     assert made(example)["depth"].shape == (1, 1, 32, 32)
     assert list(truncate(backbone, ["0"], example).state_dict()) == ["0.weight", "0.bias"]
+
+
+def test_a_pruned_layer_is_named():
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    prune.l1_unstructured(backbone[0], "weight", 3)
+    with pytest.raises(ValueError, match=r"'weight' of '0' is computed by a hook.*prune\.remove"):
+        Network(backbone, [Depth("depth")], {"depth": "1"})
+    prune.remove(backbone[0], "weight")
+    Network(backbone, [Depth("depth")], {"depth": "1"})

@@ -1,4 +1,5 @@
 import copy
+import sys
 
 import pytest
 import torch
@@ -207,3 +208,13 @@ def test_every_listed_tap_of_a_resnet_can_be_cut(make, image):
     cut = truncate(copy.deepcopy(backbone), names).eval()
     for name, feature in cut(image).items():
         assert torch.equal(feature, wanted[name]), name
+
+
+@pytest.mark.parametrize(("name", "tap", "warned"), [("by data", "stem.1", True), ("by mode", "conv2", False)])
+def test_a_backbone_that_no_graph_stands_for_is_said_when_it_is_cut(make, caplog, name, tap, warned):
+    sys.modules["lomt.models.truncate"]._say.cache_clear()
+    for _ in range(2):
+        truncate(make(name), [tap])
+    said = [record.message for record in caplog.records]
+    assert len(said) == warned
+    assert not warned or "not be compacted or exported: can't trace" in said[0]

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 import lomt
-from lomt.methods import Study
+from lomt.export.saved import saved
+from lomt.methods import Study, Workshop
+from lomt.methods.compact import Compact
 from lomt.models import Architecture
 from lomt.runs import RunFolder, RunFolderError, summary
 from lomt.selection import DeepestActive
@@ -191,3 +193,67 @@ def test_unknown_names_are_said_before_anything_is_trained(shapes, tmp_path):
     with pytest.raises(ValueError, match="unknown backbone 'resnet'"):
         lomt.run(shapes.tasks, shapes, "resnet", out=tmp_path / "run", network=Architecture(width=4))
     assert not (tmp_path / "run/stages").exists()
+
+
+class Noisy(Chain):
+    """Other operations in training, and a size that it insists on."""
+
+    def forward(self, x):
+        assert x.shape[-1] % 2 == 0
+        x = super().forward(x)
+        return x * (1 + 0.1 * torch.randn_like(x)) if self.training else x
+
+
+class Moody(Chain):
+    """A way that depends on what it sees, which no graph can follow."""
+
+    def forward(self, x):
+        return super().forward(x if x.mean() > -1e6 else -x)
+
+
+def results_of(out, *stages):
+    return [json.loads((out / f"stages/{stage}/result.json").read_text()) for stage in stages]
+
+
+def test_a_backbone_that_behaves_otherwise_in_training_is_compacted_and_exported(shapes, tmp_path):
+    study = Study(methods=("multi_task",))
+    done = lomt.run(
+        shapes.tasks,
+        shapes,
+        Noisy,
+        out=tmp_path / "run",
+        decoder=tiny_decoder,
+        study=study,
+        recipe=Recipe(epochs=1),
+        show_progress=False,
+    )
+    small, exported = results_of(tmp_path / "run", "compact", "export")
+    assert max(small["difference"]["float32"].values()) < 1e-5
+    assert max(exported["onnx"]["errors"].values()) < 1e-3
+    assert "notes" not in small | exported
+    assert "multi_task" in done.table
+
+
+def test_what_can_not_be_compacted_is_said_first_and_noted_last_and_the_table_stays(shapes, tmp_path, caplog):
+    study = Study(methods=("multi_task",))
+    arguments = {"decoder": tiny_decoder, "study": study, "recipe": Recipe(epochs=1), "show_progress": False}
+    done = lomt.run(shapes.tasks, shapes, Moody, out=tmp_path / "run", **arguments)
+    said = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "Moody runs as it is, stopped behind" in said[0]
+    assert said[-3].startswith("networks on this backbone can't be compacted or exported: can't trace 'backbone'")
+    small, exported = results_of(tmp_path / "run", "compact", "export")
+    assert small["notes"][0].startswith("multi_task/seed-0 could not be compacted: can't trace 'backbone'")
+    assert exported["models"] == {}
+    assert "multi_task" in done.table
+    assert "could not be compacted" in done.report.read_text()
+    with pytest.raises(RunFolderError, match="networks could not be exported: multi_task/seed-0 could not be written"):
+        saved([tmp_path / "run"])
+    lomt.run(shapes.tasks, shapes, Moody, out=tmp_path / "run", **arguments)  # again is no error, either
+
+
+@pytest.mark.parametrize(("backbone", "said"), [(Noisy, "remove dead channels"), (Moody, "can't be compacted or exp")])
+def test_the_plan_says_what_can_not_be_compacted(shapes, tmp_path, backbone, said):
+    shapes.setup()
+    workshop = Workshop(shapes, shapes.tasks, backbone, tiny_decoder, Recipe(), tmp_path)
+    preview = Compact("compact", {}, 1).preview(workshop)
+    assert said in preview.what

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from lomt.channels.contexts import within
-from lomt.channels.copying import plain_copy
-from lomt.channels.operations import UntraceableError, follow_training_flag, operations
+from lomt.tracing.contexts import within
+from lomt.tracing.copying import plain_copy
+from lomt.tracing.operations import UntraceableError, follow_training_flag, operations
 
 Example = Tensor | Sequence[Any]
 

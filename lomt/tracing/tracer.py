@@ -9,10 +9,10 @@ from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 from torch.nn.modules.conv import _ConvNd
 
-from lomt.channels.contexts import ContextTracer
-from lomt.channels.patches import builtins, factories
-from lomt.channels.proxies import SizeProxy, expect
-from lomt.channels.values import Values
+from lomt.tracing.contexts import ContextTracer
+from lomt.tracing.patches import builtins, factories
+from lomt.tracing.proxies import SizeProxy, expect
+from lomt.tracing.values import Values
 
 _SPLITS = {"split", "chunk", "tensor_split", "unbind"}
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
-from lomt.channels.contexts import within
+from lomt.tracing.contexts import within
 
 _SIZES = {
     "shape",

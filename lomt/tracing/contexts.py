@@ -42,13 +42,14 @@ class ContextTracer(fx.Tracer):
     def trace(self, root: Any, concrete_args: Any = None) -> fx.Graph:
         """Trace as if gradients were on and autocast off outside."""
         self._autocasts: list[Context] = []
+        self._free = False  # gradients are off within a Function only because it has one of its own
         with torch.enable_grad(), self._watching():
             return super().trace(root, concrete_args)
 
     def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
         """A node that knows its contexts."""
         node = super().create_node(kind, *args, **kwargs)
-        frozen: list[Context] = [] if torch.is_grad_enabled() else [("no_grad",)]
+        frozen: list[Context] = [] if self._free or torch.is_grad_enabled() else [("no_grad",)]
         contexts = (*frozen, *self._autocasts)
         if contexts and kind.startswith("call"):
             node.meta["contexts"] = contexts
@@ -70,8 +71,14 @@ class ContextTracer(fx.Tracer):
             return leave(region, *error)
 
         def applied(chosen: Any, *values: Any, **named: Any) -> Any:
-            if self.inlines or named or not any(isinstance(value, fx.Proxy) for value in values):
+            if named or not any(isinstance(value, fx.Proxy) for value in values):
                 return apply.__func__(chosen, *values, **named)
+            if self.inlines:
+                before, self._free = self._free, self._free or torch.is_grad_enabled()
+                try:
+                    return apply.__func__(chosen, *values)
+                finally:
+                    self._free = before
             return self.create_proxy("call_function", Applied(chosen), values, {})
 
         autocast.__enter__, autocast.__exit__, function.apply = entered, left, classmethod(applied)

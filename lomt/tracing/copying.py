@@ -38,6 +38,7 @@ def plain_copy(module: nn.Module) -> nn.Module:
     }
     with torch.no_grad():
         root = _eager(copy.deepcopy(module, dict(computed)))
+        part: Any
         for part in root.eval().modules():
             for hook in list(part._forward_pre_hooks.values()):
                 remove = next((how for kind, how in _HOOKS.items() if isinstance(hook, kind)), None)

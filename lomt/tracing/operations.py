@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from lomt.channels.tracer import LoopError, Tracer
+from lomt.tracing.tracer import LoopError, Tracer
 
 
 class UntraceableError(ValueError):
@@ -30,7 +30,7 @@ def operations(
     Where the whole module loops, the loop is unrolled, and the graph checks its length.
 
     Raises:
-        UntraceableError: as :func:`lomt.channels.trace.trace`.
+        UntraceableError: a forward branches on values; the message names the innermost module.
     """
     whole: tuple[str, ...] = ()
     while True:
