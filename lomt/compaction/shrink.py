@@ -121,11 +121,13 @@ def as_graph(module: nn.Module, example: Example, opaque: Sequence[str] = (), *,
         inlines: look into a :class:`torch.autograd.Function`: the graph needs none of its code, but loses its gradient.
     """
     traced = trace(module, example, opaque, inlines=inlines)
+    plain(traced.root)
     try:
         make_writes_visible(traced.graph, traced.root)
         remove_dead_code(traced.graph)
     except AliasError:  # who reads what can't be told, but all that is done is in order
         traced = trace(module, example, opaque, inlines=inlines)
+        plain(traced.root)
     return dress(Compacted(traced.root, traced.graph), module)
 
 
