@@ -1,13 +1,13 @@
 """Functions that want plain numbers, taught for the time of a trace to take sizes that are traced."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
+from types import FunctionType, ModuleType
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 _FACTORIES = (
     *("ones", "zeros", "full", "empty", "rand", "randn", "randint", "randperm", "normal"),
@@ -47,33 +47,54 @@ def _proxies(values: Any) -> Iterator[fx.Proxy]:
 
 
 @contextmanager
-def builtins() -> Iterator[None]:
-    """Let ``int``, ``float``, ``len`` and ``range`` take sizes, in each module of others whose functions are called."""
-    changed: list[dict[str, Any]] = []
-    before = sys.getprofile()
-
-    def seen(frame: FrameType, event: Any, argument: Any) -> None:
-        scope = frame.f_globals
-        if event == "call" and "int" not in scope and _is_of_others(str(scope.get("__name__"))):
-            changed.append(scope)
-            scope |= {name: stand_in for name, stand_in in _STAND_INS.items() if name not in scope}
-        if before is not None:
-            before(frame, event, argument)
-
-    sys.setprofile(seen)
+def builtins(root: nn.Module) -> Iterator[None]:
+    """Let ``int``, ``float``, ``len`` and ``range`` take sizes, wherever code of a network's own may run."""
+    changed: list[tuple[dict[str, Any], list[str]]] = []
+    for scope in _scopes(root):
+        new = [name for name in _STAND_INS if name not in scope]
+        scope |= {name: _STAND_INS[name] for name in new}
+        changed.append((scope, new))
     try:
         yield
     finally:
-        sys.setprofile(before)
-        for scope in changed:
-            for name, stand_in in _STAND_INS.items():
-                if scope.get(name) is stand_in:
+        for scope, new in changed:
+            for name in new:
+                if scope.get(name) is _STAND_INS[name]:
                     del scope[name]
 
 
-def _is_of_others(module: str) -> bool:
-    home = module.partition(".")[0]
-    return home not in sys.stdlib_module_names and home not in ("torch", "lomt", "numpy")
+def _scopes(root: nn.Module) -> list[dict[str, Any]]:
+    """The global names that a network's classes see, and those of functions and modules of its own that they import."""
+    classes = {kind for module in root.modules() for kind in type(module).__mro__}
+    holders = [vars(holder) for holder in (*classes, *root.modules())]
+    stack = [function.__globals__ for holder in holders for function in _functions(holder)]
+    homes = {_home(scope) for scope in stack}
+    found: dict[int, dict[str, Any]] = {}
+    while stack:
+        scope = stack.pop()
+        if id(scope) in found or not _is_of_others(_home(scope)):
+            continue
+        found[id(scope)] = scope
+        if _home(scope) not in homes:
+            continue
+        stack += [function.__globals__ for function in _functions(scope)]
+        for value in list(scope.values()):
+            inside = vars(value) if isinstance(value, ModuleType) else None
+            if inside is not None and _home(inside) in homes:
+                stack.append(inside)
+    return list(found.values())
+
+
+def _functions(scope: Mapping[str, Any]) -> list[FunctionType]:
+    return [value for value in list(scope.values()) if isinstance(value, FunctionType)]
+
+
+def _home(scope: Mapping[str, Any]) -> str:
+    return str(scope.get("__name__")).partition(".")[0]
+
+
+def _is_of_others(home: str) -> bool:
+    return home not in sys.stdlib_module_names and home not in ("torch", "lomt", "lomt_kernels", "numpy")
 
 
 class _Number(type):

@@ -48,7 +48,7 @@ class Tracer(ContextTracer):
     def trace(self, root: Any, concrete_args: Any = None) -> fx.Graph:
         """The graph of a module."""
         self.values = Values(root)
-        with factories(), builtins():
+        with factories(), builtins(root):
             return super().trace(root, concrete_args)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:

@@ -6,6 +6,7 @@ from torch import nn
 
 from lomt.evaluation import bench
 from lomt.export import OnnxModel, contenders, from_pretrained, names_of, onnx, open_model, save_pretrained
+from lomt.tasks import Depth
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
 
@@ -72,6 +73,6 @@ def test_names_tell_apart():
 @pytest.mark.parametrize("shape", [(3, 32), (1, 1, 32, 32)])
 def test_a_network_that_does_not_run_on_its_own_shape_is_named(shape, tmp_path):
     network = nn.Sequential(nn.Conv2d(3, 3, 1))
-    network.shapes = [shape]
+    network.shapes, network.tasks = [shape], [Depth("depth")]
     with pytest.raises(ValueError, match=r"^odd does not run on an example of shape .* reads \(N, 3, H, W\)"):
         contenders({"odd": network}, tmp_path)
