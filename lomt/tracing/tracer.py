@@ -153,8 +153,9 @@ class Tracer(ContextTracer):
             LoopError: other sizes have other counts, and loops are not to be unrolled.
         """
         node: Any = proxy.node
-        found = len(self.value(node))
-        if self.values.vary(node, len):
+        value = self.value(node)
+        found = len(value)
+        if not isinstance(value, torch.Size) and self.values.vary(node, len):  # dimensions are always as many
             if not self.loops:
                 raise LoopError("its forward iterates over a dimension of its input")
             split = _name(node) in _SPLITS
