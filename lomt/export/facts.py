@@ -83,11 +83,14 @@ class Facts:
         Raises:
             KeyError, TypeError, ValueError: it is damaged.
         """
-        normalization = stored["normalization"]
+        said = stored["normalization"]
+        normalization = None if said is None else (list(said["mean"]), list(said["std"]))
+        if normalization is not None:
+            _check(normalization)
         return cls(
             [task_from_dict(state) for state in stored["tasks"]],
             {name: tuple(taps) for name, taps in stored["taps"].items()},
-            None if normalization is None else (list(normalization["mean"]), list(normalization["std"])),
+            normalization,
             _shapes(stored["inputs"]),
             stored["delta_m"],
         )

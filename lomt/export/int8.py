@@ -3,7 +3,6 @@
 import itertools
 import json
 import logging
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor
 from lomt.evaluation import Results, evaluate, per_task
 from lomt.evaluation.wording import number
 from lomt.export.runtime import METADATA, OnnxModel
+from lomt.files import beside
 from lomt.tasks import Task
 
 Batches = Iterable[Mapping[str, Tensor]]
@@ -93,9 +93,8 @@ def int8(
     if evaluation is not None and not tasks:
         raise ValueError(f"{source} does not say its tasks: export a lomt.Network, or leave evaluation out")
     images = _Images(before, calibration, samples)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder, _quiet():
-        prepared, made = Path(folder) / "prepared.onnx", Path(folder) / path.name
+    with beside(path) as folder, _quiet():
+        prepared, made = folder / "prepared.onnx", folder / path.name
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,

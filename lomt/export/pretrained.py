@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from lomt.export.fitting import must_fit
 from lomt.export.graphs import graph_to_list
 from lomt.export.layers import layer_to_dict
 from lomt.export.saved import saved
+from lomt.files import beside
 from lomt.tracing.contexts import Applied
 from lomt.tracing.trace import Example, example_arguments
 
@@ -165,13 +164,9 @@ def _tensors(graph: Compacted) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write all files under other names first, then rename them: a full disk leaves what was there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    written = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with beside(folder) as drafts:
         for name, content in contents.items():
-            (written / name).write_bytes(content)
+            (drafts / name).write_bytes(content)
         folder.mkdir(exist_ok=True)
         for name in contents:
-            (written / name).replace(folder / name)
-    finally:
-        shutil.rmtree(written, ignore_errors=True)
+            (drafts / name).replace(folder / name)

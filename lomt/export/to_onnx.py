@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from lomt.export.fitting import must_fit
 from lomt.export.outputs import tensors
 from lomt.export.programs import graph_of, programs
 from lomt.export.runtime import METADATA
+from lomt.files import beside
 from lomt.tracing.trace import Example, example_arguments
 from lomt_kernels.conv.onnx import decomposed
 
@@ -70,9 +70,8 @@ def onnx(
     inputs = [str(node.target) for node in graph.graph.nodes if node.op == "placeholder"]
     inputs = ["image"] if len(inputs) == 1 else inputs
     said = _metadata(module, graph, arguments, normalization, delta_m)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-        written = Path(folder) / path.name
+    with beside(path) as folder:
+        written = folder / path.name
         for dims, exported in programs(graph, arguments, fixed_dilations=True):
             try:
                 _write(exported, written, inputs, names, said)
@@ -84,7 +83,7 @@ def onnx(
                 if not dims:
                     said_by = str(error).splitlines()[0].replace(str(written), str(path))
                     raise RuntimeError(f"{path} can't be written: {said_by}") from error
-        for file in Path(folder).iterdir():  # weights of 2 GB and more stand in a file of their own
+        for file in folder.iterdir():  # weights of 2 GB and more stand in a file of their own
             file.replace(path.parent / file.name)
     return replace(made, path=path)
 

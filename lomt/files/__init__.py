@@ -2,11 +2,12 @@
 
 from lomt.files.cells import cell
 from lomt.files.records import DamagedFileError, read_record, write_record
-from lomt.files.writing import NotWrittenError, ready, sweep, write_atomically, written
+from lomt.files.writing import NotWrittenError, beside, ready, sweep, write_atomically, written
 
 __all__ = [
     "DamagedFileError",
     "NotWrittenError",
+    "beside",
     "cell",
     "read_record",
     "ready",

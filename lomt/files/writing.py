@@ -4,6 +4,7 @@ import errno
 import itertools
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,16 +52,43 @@ def written(path: Path) -> Iterator[Path]:
     """
     draft = path.with_name(f".{path.name[:40]}.{os.getpid()}-{next(_numbers)}{PARTIAL}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield draft
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise NotWrittenError(path, error) from error
+        with named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield draft
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            draft.replace(path)
     finally:
         with suppress(OSError):
             draft.unlink()
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """What can't be written in the block is named ``path``, the name that it was to have in the end.
+
+    Raises:
+        NotWrittenError: in the place of any other ``OSError``.
+    """
+    try:
+        yield
+    except NotWrittenError:
+        raise
+    except OSError as error:
+        raise NotWrittenError(path, error) from error
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """An empty folder beside ``path`` to write files to, before they are moved there; it goes in the end.
+
+    Raises:
+        NotWrittenError: as :func:`written`.
+    """
+    with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name[:40]}-", dir=path.parent) as folder:
+            yield Path(folder)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -129,6 +129,16 @@ def test_a_bit_that_flipped_is_noticed(tmp_path):
         from_pretrained(folder)
 
 
+@pytest.mark.parametrize("std", [0.0, -1.0, float("nan")])
+def test_a_stored_deviation_that_is_none(std, tmp_path):
+    folder = save_pretrained(nn.Sequential(nn.Conv2d(3, 3, 1)), tmp_path / "net", EXAMPLE)
+    config = json.loads((folder / "config.json").read_text())
+    said = {"mean": [0.5] * 3, "std": [0.2, std, 0.2]}
+    (folder / "config.json").write_text(json.dumps(config | {"normalization": said}))
+    with pytest.raises(ValueError, match=r"config\.json .*damaged"):
+        from_pretrained(folder)
+
+
 @pytest.mark.parametrize("key", ["tasks", "taps", "normalization", "inputs", "layers", "graph"])
 @pytest.mark.parametrize("value", [3, "x", {"a": 1}, [[]]])
 def test_a_damaged_entry_is_no_traceback(tmp_path, key, value):
