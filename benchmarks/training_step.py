@@ -30,41 +30,52 @@ TASKS = [Segmentation("seg", 13), Depth("depth"), Normals("normals"), Edges("edg
 BATCH, SIZE = 2, 128
 
 
-def network(images: torch.Tensor, dead: float) -> nn.Module:
-    """The network, a share of the inputs of whose convolutions is dead."""
+def network(images: torch.Tensor, dead: float, block: int = 1) -> nn.Module:
+    """The network; a share of the inputs of each of its convolutions is dead, in blocks of so many adjacent ones."""
     torch.manual_seed(0)
     net = Network(backbone("resnetd50"), TASKS, {task.name: "layer4" for task in TASKS}, example=images)
     for layer in net.modules():
         if type(layer).__name__ == "AtrousConv":  # a convolution of its own kind, which convert leaves alone
             layer.__class__ = nn.Conv2d
-            layer.dilation = layer.padding = (max(1, round(layer.rate * SIZE / 8 / 32)),) * 2
+            layer.dilation = layer.padding = (max(1, round(layer.rate * images.shape[-1] / 8 / 32)),) * 2
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d) and layer.in_channels > 3:
+            blocks = layer.in_channels // block
+            gone = torch.randperm(blocks)[: round(dead * blocks), None] * block + torch.arange(block)
             with torch.no_grad():
-                layer.weight[:, torch.randperm(layer.in_channels)[: round(dead * layer.in_channels)]] = 0
+                layer.weight[:, gone.flatten()] = 0
     return net.to(memory_format=torch.channels_last)
 
 
-def measured(dead: float, rounds: int) -> dict[str, Any]:
-    """Seconds of a step of each variant."""
-    images = torch.randn(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
-    plain = network(images, dead)
-    variants = {
+def variants(plain: nn.Module, images: torch.Tensor) -> dict[str, nn.Module]:
+    """The network as it was, and converted in several ways."""
+    return {
         "dense": plain,
         "frozen": freeze(convert(copy.deepcopy(plain))),
         "frozen, unread outputs skipped": freeze(convert(copy.deepcopy(plain), images, skip_outputs=True)),
         "never revived": convert(copy.deepcopy(plain), revive_every=None),
         "revived at every step": convert(copy.deepcopy(plain)),
     }
-    optimizers = {name: torch.optim.SGD(net.parameters(), lr=0.0) for name, net in variants.items()}
-    times: dict[str, list[float]] = {name: [] for name in variants}
+
+
+def step(net: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor) -> None:
+    """Forward, loss, backward, and a step of the optimizer."""
+    loss = sum(output.float().square().mean() for output in net(images).values())
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def measured(dead: float, rounds: int) -> dict[str, Any]:
+    """Seconds of a step of each variant."""
+    images = torch.randn(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
+    nets = variants(network(images, dead), images)
+    optimizers = {name: torch.optim.SGD(net.parameters(), lr=0.0) for name, net in nets.items()}
+    times: dict[str, list[float]] = {name: [] for name in nets}
     for round_ in range(rounds + 1):
-        for name, net in variants.items():
+        for name, net in nets.items():
             begin = time.thread_time()
-            loss = sum(output.square().mean() for output in net(images).values())
-            optimizers[name].zero_grad()
-            loss.backward()
-            optimizers[name].step()
+            step(net, optimizers[name], images)
             if round_:
                 times[name].append(time.thread_time() - begin)
     found = {name: [statistics.median(each), min(each), max(each)] for name, each in times.items()}

@@ -2,8 +2,8 @@
 # The one command for a machine with an NVIDIA GPU: build from the tree without network, test what only a GPU can,
 # measure.
 #
-#   benchmarks/gpu/run.sh                     all parts, five minutes at most, the most valuable first
-#   benchmarks/gpu/run.sh build test          some of them: build, test, steps, convs, kernels, baselines, sanitize
+#   benchmarks/gpu/run.sh                     all parts, the most valuable first; each with a limit
+#   benchmarks/gpu/run.sh build test          some of them, of build test steps convs training kernels baselines sanitize
 #
 # Results go to $OUT (default: benchmarks/results/gpu) as JSON with device and versions. It needs torch with CUDA, nvcc,
 # cmake, ninja, pybind11, pytest and hypothesis; nothing is downloaded.
@@ -13,7 +13,7 @@ export OUT="${OUT:-benchmarks/results/gpu}" PYTHONUNBUFFERED=1 PYTHONPATH="$PWD"
 PYTHON="${PYTHON:-python3}"
 mkdir -p "$OUT"
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(build test steps convs kernels baselines sanitize)
+[ ${#parts[@]} -gt 0 ] || parts=(build test steps convs training kernels baselines sanitize)
 status=0
 
 part() { # NAME SECONDS COMMAND...: with a limit of its own, so that what comes after it has its turn
@@ -39,13 +39,14 @@ for name in "${parts[@]}"; do
     kernels) part kernels 60 "$PYTHON" -m benchmarks.gpu.kernels --json "$OUT/kernels.json" ;;
     steps) part steps 60 "$PYTHON" -m benchmarks.gpu.steps --json "$OUT/steps.json" ;;
     convs) part convs 100 "$PYTHON" -m benchmarks.gpu.convs --json "$OUT/convs.json" ;;
+    training) part training 90 "$PYTHON" -m benchmarks.gpu.training --json "$OUT/training.json" ;;
     baselines) part baselines 90 "$PYTHON" -m benchmarks.gpu.baselines --json "$OUT/baselines.json" ;;
     sanitize)
         part sanitize 60 compute-sanitizer --error-exitcode 1 --launch-timeout 30 \
             "$PYTHON" -m pytest -q -p no:cacheprovider -p no:xdist -m gpu -k "small and cuda" tests/kernels
         ;;
     *)
-        echo "unknown part '$name': there are build, test, steps, convs, kernels, baselines, sanitize" >&2
+        echo "unknown part '$name': there are build, test, steps, convs, training, kernels, baselines, sanitize" >&2
         exit 2
         ;;
     esac
