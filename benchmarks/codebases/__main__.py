@@ -65,9 +65,9 @@ def placed(codebase: Codebase, root: Path) -> list[str]:
     said = []
     scripts = {file: (root / file).read_text().splitlines() for file, *_ in codebase.changes}
     for file, after, line in reversed(codebase.changes):  # from below: numbers stay right
-        before = scripts[file][after - 1]
-        indent = before[: len(before) - len(before.lstrip())]
-        scripts[file].insert(after, indent + line)
+        around = [scripts[file][after - 1], next(filter(str.strip, scripts[file][after:]))]
+        indent = min(len(each) - len(each.lstrip()) for each in around)
+        scripts[file].insert(after, " " * indent + line)
         said.insert(0, f"{file}, after line {after}: {line}")
     for lines in scripts.values():
         ast.parse("\n".join(lines))
