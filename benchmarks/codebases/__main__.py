@@ -2,10 +2,16 @@
 
 DIR holds a clone of each, in a folder of the repository's name (``git clone URL DIR/NAME``; the script prints what is
 missing). Nothing of them is kept here: networks, losses, optimizers and steps are imported from the clones, each in a
-process of its own. For each: the lines that its user adds; the greatest relative difference between the losses of the
-network as it was and converted, in float64, with the codebase's own optimizer and, while channels die, with ProxAdamW
-on both sides; the time of a step with half of the input channels of every layer dead (float32, one thread, SGD that
-moves nothing, variants in turn, processor time, medians). Writes benchmarks/results/kernels/codebases.json.
+process of its own. For each:
+
+- the lines that its user adds;
+- the greatest relative difference between the losses of the network as it was and converted, in float64, with the
+  codebase's own optimizer and, while channels die, with ProxAdamW on both sides; the control, a network whose weights
+  are off by 1e-15, says how far a rounding error carries there;
+- the time of a step with half of the input channels of every layer dead: float32, one thread, SGD that moves nothing,
+  variants in turn, processor time, medians.
+
+Writes benchmarks/results/kernels/codebases.json after each.
 """
 
 import argparse
@@ -65,9 +71,9 @@ def placed(codebase: Codebase, root: Path) -> list[str]:
     said = []
     scripts = {file: (root / file).read_text().splitlines() for file, *_ in codebase.changes}
     for file, after, line in reversed(codebase.changes):  # from below: numbers stay right
-        before = scripts[file][after - 1]
-        indent = before[: len(before) - len(before.lstrip())]
-        scripts[file].insert(after, indent + line)
+        around = [scripts[file][after - 1], next(filter(str.strip, scripts[file][after:]))]
+        indent = min(len(each) - len(each.lstrip()) for each in around)
+        scripts[file].insert(after, " " * indent + line)
         said.insert(0, f"{file}, after line {after}: {line}")
     for lines in scripts.values():
         ast.parse("\n".join(lines))
@@ -80,20 +86,29 @@ def dead_inputs(network: nn.Module) -> list[Tensor]:
     return [~group_alive(layer.weight.detach(), axis="in", groups=layer.groups) for layer in layers]
 
 
-def curves(case: Case, images: Tensor, steps: int, optimizer: Callable[[nn.Module], Optimizer]) -> dict[str, Any]:
-    """Losses of the network as it was and converted, compared."""
+def curves(
+    case: Case, images: Tensor, steps: int, optimizer: Callable[[nn.Module], Optimizer], control: bool
+) -> dict[str, Any]:
+    """Losses of the network as it was compared with it converted and, as a control, off by a rounding error."""
     networks = [copy.deepcopy(case.network), convert(copy.deepcopy(case.network))]
+    if control:
+        networks.append(copy.deepcopy(case.network))
+        with torch.no_grad():
+            for parameter in networks[-1].parameters():
+                parameter.mul_(1 + 1e-15)
     losses = []
     for network in networks:
         seeded()
         step = case.step(network.train(), optimizer(network), images)
         losses.append([step() for _ in range(steps)])
-    plain, converted = map(dead_inputs, networks)
+    plain, converted = map(dead_inputs, networks[:2])
+    differences = [max(abs(a - b) / abs(a) for a, b in zip(losses[0], other, strict=True)) for other in losses[1:]]
     channels = sum(mask.numel() for mask in plain)
     return {
         "steps": steps,
         "first and last loss": [losses[0][0], losses[0][-1]],
-        "greatest relative difference": max(abs(a - b) / abs(a) for a, b in zip(*losses, strict=True)),
+        "greatest relative difference": differences[0],
+        **({"the same of the control": differences[1]} if control else {}),
         "input channels dead at the end": sum(int(mask.sum()) for mask in plain) / channels,
         "the same channels": all(map(torch.equal, plain, converted)),
     }
@@ -150,9 +165,11 @@ def measured(name: str, root: Path, rounds: int) -> dict[str, Any]:
     warnings.simplefilter("ignore")  # theirs
     lines = placed(codebase, root)
     case, images = built(codebase, root, *codebase.compared, torch.float64)
-    own = curves(case, images, STEPS, case.optimizer)
+    own = curves(case, images, STEPS, case.optimizer, control=True)
     penalty = GroupLasso(codebase.strength)
-    dying = curves(case, images, DYING, lambda network: ProxAdamW(parameter_groups(network, penalty), lr=RATE))
+    dying = curves(
+        *(case, images, DYING, lambda network: ProxAdamW(parameter_groups(network, penalty), lr=RATE)), control=False
+    )
     case, images = built(codebase, root, *codebase.timed, torch.float32)
     layouts = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
     return {
@@ -175,7 +192,7 @@ def measured(name: str, root: Path, rounds: int) -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """A row a codebase."""
-    text = ["codebase | lines | own optimizer | ProxAdamW (dead) | times as fast: every step, frozen | channels_last"]
+    text = ["codebase | lines | own optimizer, control | ProxAdamW (dead) | faster: every step, frozen | channels_last"]
     for row in rows:
         faster = []
         for found in row["seconds of a step (median, least, most)"].values():
@@ -184,7 +201,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             faster.append(", ".join(ratios) or "–")
         own, dying = row["own optimizer"], row["ProxAdamW"]
         curve = f"{dying['greatest relative difference']:.0e} ({dying['input channels dead at the end']:.0%})"
-        cells = (row["codebase"], len(row["lines added"]), f"{own['greatest relative difference']:.0e}", curve, *faster)
+        same = f"{own['greatest relative difference']:.0e}, {own['the same of the control']:.0e}"
+        cells = (row["codebase"], len(row["lines added"]), same, curve, *faster)
         text.append(" | ".join(map(str, cells)))
     return "\n".join(text)
 
