@@ -51,7 +51,6 @@ def bench_models(
         )
     counts = [how[name] for name in ("repeats", "warmup") if name in how]
     check_settings(backends, how.get("batches", (1,)), how.get("threads", (1,)), *counts)
-    ready(out)
     with tempfile.TemporaryDirectory(prefix="lomt-bench-") as folder:
         known = contenders(
             models,
@@ -65,6 +64,7 @@ def bench_models(
             raise ValueError(
                 f"the models were not made for one shape of images ({said}): give a size, height and width"
             )
+        ready(out)
         example = torch.zeros(1, 3, *size) if size else torch.zeros(1, *next(iter(shapes.values()))[1:])
         found = bench(known, example.normal_(generator=torch.Generator().manual_seed(0)), backends=backends, **how)
     write_atomically(out / "bench.json", json.dumps(found.to_dict(), indent=1) + "\n")
