@@ -5,6 +5,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
@@ -25,6 +26,8 @@ _VIEWS = {
     *("expand", "contiguous", "detach", "to", "float", "double", "half", "unflatten", "swapaxes", "movedim", "select"),
     *("unbind", "dropout", "dropout2d", "getitem", "type", "expand_as", "view_as", "unfold", "diagonal", "T"),
 }
+_NUMBERS = int | float | torch.Size
+"""Values that no tensor shares memory with: sizes, which a view is given, too."""
 _VIEW_MODULES = nn.Identity | nn.Flatten | nn.Unflatten | nn.Dropout | nn.Dropout2d | nn.Dropout3d | nn.AlphaDropout
 
 
@@ -39,18 +42,20 @@ def make_writes_visible(graph: fx.Graph, root: nn.Module) -> None:
         AliasError: a view is written, or what a view shows, and the other one is read afterwards.
     """
     order = {node: i for i, node in enumerate(graph.nodes)}
+    latest: dict[fx.Node, fx.Node] = {}
     for node in list(graph.nodes):
-        overwrites = node.meta.get("overwrites", [])
+        overwrites = [latest.get(other, other) for other in node.meta.get("overwrites", [])]
         if not (writes(node, root) or overwrites) or not isinstance(node.args[0], fx.Node):
             continue
         written = node.args[0]
         if any(other is not written for other in overwrites):
             raise AliasError(f"{node.name} overwrites {overwrites[-1].name}")
-        for alias in _family(written, node, root):
-            if any(order[user] > order[node] for user in alias.users):
+        for alias in _family(written, node, root):  # one that is made later is made of what was written
+            if order[alias] < order[node] and any(order[user] > order[node] for user in alias.users):
                 raise AliasError(f"{node.name} overwrites {written.name} and {alias.name} at once")
         for user in [user for user in written.users if order[user] > order[node]]:
             user.replace_input_with(written, node)
+        latest |= dict.fromkeys((written, *(f for f, last in latest.items() if last is written)), node)
 
 
 def _family(written: fx.Node, write: fx.Node, root: nn.Module) -> set[fx.Node]:
@@ -60,6 +65,7 @@ def _family(written: fx.Node, write: fx.Node, root: nn.Module) -> set[fx.Node]:
         node = stack.pop()
         near = [user for user in node.users if _is_view(user, node, root)]
         near += [source for source in node.all_input_nodes if _is_view(node, source, root)]
+        near = [other for other in near if not isinstance(other.meta.get("value"), _NUMBERS)]
         stack += [other for other in near if other not in family]
         family.update(near)
     return family - {written, write}
@@ -72,7 +78,9 @@ def _is_view(node: fx.Node, source: fx.Node, root: nn.Module) -> bool:
     if node.op == "call_module":
         return isinstance(root.get_submodule(str(node.target)), _VIEW_MODULES) or writes(node, root)
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return node.op in ("call_function", "call_method") and (name in _VIEWS or writes(node, root))
+    if node.op not in ("call_function", "call_method"):
+        return False
+    return name in _VIEWS or (source is node.args[0] and writes(node, root))
 
 
 def writes(node: fx.Node, root: nn.Module) -> bool:

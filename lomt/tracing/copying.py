@@ -1,7 +1,8 @@
 """A private copy of a module, with plain parameters where masks and norms of weights were hung in by hooks."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +11,9 @@ from torch.nn.utils import prune
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+_OWN = vars(nn.Module()).keys()
+_CONSTANT = "_tensor_constant"
+"""How torch.fx calls a tensor that it finds on the way, and puts on the root."""
 _HOOKS: dict[type, Callable[..., Any]] = {
     prune.BasePruningMethod: lambda layer, hook: prune.remove(layer, hook._tensor_name),
     WeightNorm: lambda layer, hook: torch.nn.utils.remove_weight_norm(layer, hook.name),
@@ -45,6 +49,29 @@ def plain_copy(module: nn.Module) -> nn.Module:
                 if remove is not None:
                     remove(part, hook)
     return root
+
+
+@contextmanager
+def unchanged(root: nn.Module) -> Iterator[None]:
+    """Take back what a forward notes on its modules while it is traced: caches of grids, which would hold proxies."""
+    before = {part: dict(vars(part)) for part in root.modules()}
+    inside = {
+        (part, name): copy.copy(value)
+        for part, held in before.items()
+        for name, value in held.items()
+        if type(value) in (list, dict) and name not in _OWN
+    }
+    try:
+        yield
+    finally:
+        for part, held in before.items():
+            for name in [name for name in vars(part) if name not in held and not name.startswith(_CONSTANT)]:
+                del vars(part)[name]
+            vars(part).update(held)
+        for (part, name), value in inside.items():
+            now: Any = vars(part)[name]
+            now.clear()
+            (now.extend if isinstance(now, list) else now.update)(value)
 
 
 def hooked(module: nn.Module) -> str | None:

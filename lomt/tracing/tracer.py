@@ -10,6 +10,7 @@ from torch.fx.proxy import TraceError
 from torch.nn.modules.conv import _ConvNd
 
 from lomt.tracing.contexts import ContextTracer
+from lomt.tracing.copying import unchanged
 from lomt.tracing.patches import builtins, factories
 from lomt.tracing.proxies import SizeProxy, expect
 from lomt.tracing.values import Values
@@ -48,7 +49,7 @@ class Tracer(ContextTracer):
     def trace(self, root: Any, concrete_args: Any = None) -> fx.Graph:
         """The graph of a module."""
         self.values = Values(root)
-        with factories(), builtins(root):
+        with factories(), builtins(root), unchanged(root):
             return super().trace(root, concrete_args)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
