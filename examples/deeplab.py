@@ -114,7 +114,7 @@ def main() -> None:
     """Train twice, compact, compare."""
     options = arguments(__doc__)
     shape = (options.steps, options.size, options.batch)
-    dense, model = train(*shape, strength=0), train(*shape, strength=options.strength or 1e-3)
+    dense, model = train(*shape, strength=0), train(*shape, strength=options.strength or 1e-2)
     images = next(batches(1, options.size, options.batch, seed=3))["image"]
     small = lomt.compact(model.eval(), images)  # 4
     if options.onnx:

@@ -13,7 +13,7 @@ from shapes import Batch, batches, losses
 def arguments(description: str) -> argparse.Namespace:
     """The options that all examples have."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--steps", type=int, default=400, help="training steps")
+    parser.add_argument("--steps", type=int, default=300, help="training steps")
     parser.add_argument("--size", type=int, default=48, help="height and width of the pictures")
     parser.add_argument("--batch", type=int, default=8, help="pictures a batch")
     parser.add_argument("--strength", type=float, default=None, help="λ of the penalty")

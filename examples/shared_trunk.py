@@ -30,10 +30,16 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.backbone = nn.Sequential(
-            conv(3, 16, 2), conv(16, 32), conv(32, 32, 2), conv(32, 64), conv(64, 64, 2), conv(64, 128), conv(128, 128)
+            conv(3, 32, 2),
+            conv(32, 64),
+            conv(64, 64, 2),
+            conv(64, 128),
+            conv(128, 128, 2),
+            conv(128, 256),
+            conv(256, 256),
         )
         self.heads = nn.ModuleDict(
-            {task: nn.Sequential(conv(128, 32), nn.Conv2d(32, outputs, 1)) for task, outputs in OUTPUTS.items()}
+            {task: nn.Sequential(conv(256, 64), nn.Conv2d(64, outputs, 1)) for task, outputs in OUTPUTS.items()}
         )
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
@@ -69,7 +75,7 @@ def main() -> None:
     """Train twice, compact, compare."""
     options = arguments(__doc__)
     shape = (options.steps, options.size, options.batch)
-    dense, model = train(*shape, strength=0), train(*shape, strength=options.strength or 1e-3)
+    dense, model = train(*shape, strength=0), train(*shape, strength=options.strength or 2e-3)
     images = next(batches(1, options.size, options.batch, seed=3))["image"]
     small = lomt.compact(model.eval(), images)  # 4
     if options.onnx:
