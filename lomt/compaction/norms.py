@@ -7,8 +7,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from lomt.compaction.inplace import AliasError, make_writes_visible, remove_dead_code
 from lomt.compaction.module import Compacted
-from lomt.compaction.shrink import dress, verify
-from lomt.tracing.trace import Example, trace
+from lomt.compaction.shrink import dress, plain_trace, verify
+from lomt.tracing.trace import Example
 
 
 def fold_norms(module: nn.Module, example: Example) -> Compacted:
@@ -23,7 +23,7 @@ def fold_norms(module: nn.Module, example: Example) -> Compacted:
     Raises:
         UntraceableError: as :func:`lomt.compaction.compact`.
     """
-    traced = trace(module, example)
+    traced = plain_trace(module, example)
     try:
         make_writes_visible(traced.graph, traced.root)
     except AliasError:

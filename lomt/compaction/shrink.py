@@ -81,8 +81,7 @@ def compact(
             "parameter first, as with torch.nn.utils.prune.remove, or compact after training",
             layer,
         )
-    traced = trace(module, example, opaque)
-    plain(traced.root)
+    traced = plain_trace(module, example, opaque)
     if for_training and traced.only_eval is not None:
         raise UntraceableError(
             f"the forward of {traced.only_eval} does other operations in training than in eval mode, which a compacted "
@@ -97,8 +96,7 @@ def compact(
         used = Compacted(traced.root, traced.graph).state_dict().keys()
         record = replace(_shrink(traced, round_to, gather, for_training), notes=notes)
     except AliasError as error:
-        traced = trace(module, example, opaque)
-        plain(traced.root)
+        traced = plain_trace(module, example, opaque)
         used, record = {}.keys(), Compaction(notes=[*notes, f"left as it is: {error}"])
     small = Compacted(traced.root, traced.graph)
     record = record.between(before, widths(small), module, small)
@@ -111,6 +109,13 @@ def compact(
     return small
 
 
+def plain_trace(module: nn.Module, example: Example, opaque: Sequence[str] = (), *, inlines: bool = False) -> Traced:
+    """:func:`lomt.tracing.trace.trace` of a module whose converted convolutions are plain ones in the copy."""
+    traced = trace(module, example, opaque, inlines=inlines)
+    plain(traced.root)
+    return traced
+
+
 def as_graph(module: nn.Module, example: Example, opaque: Sequence[str] = (), *, inlines: bool = False) -> Compacted:
     """A module as the graph that it was traced to, with nothing removed but what has no effect on the outputs.
 
@@ -120,14 +125,12 @@ def as_graph(module: nn.Module, example: Example, opaque: Sequence[str] = (), *,
         opaque: names of submodules not to look into.
         inlines: look into a :class:`torch.autograd.Function`: the graph needs none of its code, but loses its gradient.
     """
-    traced = trace(module, example, opaque, inlines=inlines)
-    plain(traced.root)
+    traced = plain_trace(module, example, opaque, inlines=inlines)
     try:
         make_writes_visible(traced.graph, traced.root)
         remove_dead_code(traced.graph)
     except AliasError:  # who reads what can't be told, but all that is done is in order
-        traced = trace(module, example, opaque, inlines=inlines)
-        plain(traced.root)
+        traced = plain_trace(module, example, opaque, inlines=inlines)
     return dress(Compacted(traced.root, traced.graph), module)
 
 

@@ -43,10 +43,10 @@ class _Tell:
         theirs, mine, always = self.tensors
         readers: list[Any] = [module.get_submodule(name) for name in self.readers]
         if readers:
-            read = torch.cat([reader.read() for reader in readers]).int()
+            read = torch.cat([reader.read().to(weight.device) for reader in readers]).int()
             always = always.index_add(0, mine, read[theirs])
         for layer, needed in zip(layers, (always > 0).split(self.counts), strict=True):
-            layer.__dict__["_needed"] = needed
+            layer.__dict__["_needed"] = needed.to(layer.weight.device)  # a network may lie on several
 
 
 class _Forget:

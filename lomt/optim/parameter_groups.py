@@ -49,7 +49,7 @@ def parameter_groups(
         ``module.parameters()``, by which the state of an optimizer that has them in one group is loaded.
 
     Raises:
-        ValueError: the module has no layer at ``where``, or none of these kinds.
+        ValueError: ``where`` is given, and names no layer of these kinds.
 
     Example:
         >>> from lomt.sparsity import GroupLasso

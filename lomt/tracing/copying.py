@@ -1,4 +1,4 @@
-"""A private copy of a module, with plain parameters where masks and norms of weights were hung in by hooks."""
+"""A private copy of a module with plain parameters for computed weights, and what is put back after its trace."""
 
 import copy
 from collections.abc import Callable, Iterator
