@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 import lomt
+from lomt.compaction import fold_norms
 from lomt.nn import MaskedConv2d, convert, freeze, plain, thaw
 from lomt.optim import ProxAdamW, parameter_groups
 from lomt.sparsity import GroupLasso
@@ -284,6 +285,14 @@ def test_compaction_sees_convolutions(freezes):
     small = lomt.compact(net, images)
     torch.testing.assert_close(small(images), net(images))
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in net.parameters())
+
+
+def test_norms_fold_into_converted_convolutions():
+    net = freeze(convert(network())).eval()
+    images, _ = batch(0)
+    folded = fold_norms(net, images)
+    assert not any(isinstance(layer, nn.BatchNorm2d | MaskedConv2d) for layer in folded.modules())
+    torch.testing.assert_close(folded(images), net(images), rtol=1e-4, atol=1e-5)
 
 
 def test_it_can_be_taken_back():
