@@ -79,16 +79,21 @@ def direct(operation: str, tensor: torch.Tensor) -> Callable[..., Any]:
 
     The dispatcher costs tens of microseconds for lists of tensors.
     """
-    if (
+    if watched(tensor):
+        found: Callable[..., Any] = getattr(torch.ops.lomt_kernels, operation).default
+        return found
+    return implementation(operation)
+
+
+def watched(tensor: torch.Tensor) -> bool:
+    """Whether somebody compiles, traces, transforms, counts or profiles what is done to a tensor."""
+    return (
         torch.compiler.is_compiling()
         or type(tensor) not in (torch.Tensor, torch.nn.Parameter)
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._functorch.peek_interpreter_stack() is not None
         or torch.autograd._profiler_enabled()
-    ):
-        found: Callable[..., Any] = getattr(torch.ops.lomt_kernels, operation).default
-        return found
-    return implementation(operation)
+    )
 
 
 def refusals(operation: str, device: str, dtype: torch.dtype) -> dict[str, str | None]:

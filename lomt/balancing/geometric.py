@@ -26,33 +26,38 @@ class Geometric(Balancing):
 
     total: Tensor
     batches: Tensor
+    least: Tensor
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__(tasks)
         self.register_buffer("total", torch.zeros(len(tasks)))
         self.register_buffer("batches", torch.zeros(len(tasks)))
+        self.register_buffer("least", torch.zeros(len(tasks)), persistent=False)
 
     def terms(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The logarithms of the losses; in training, remembers the losses for weights.
 
         Raises:
-            ValueError: a loss is negative.
+            ValueError: a loss is negative; on a GPU, that is said by :meth:`weights`, since a look waits for it.
         """
         values = torch.stack(list(losses.values()))
-        if (values < -ROUNDING).any():
-            task, loss = min(losses.items(), key=lambda item: item[1].item())
-            raise ValueError(
-                f"the loss of {task} is {loss.item():.3g}: geometric balancing takes logarithms, so no loss may be "
-                "negative; use recipe.balancing uncertainty or equal"
-            )
-        if self.training:
-            rows = [self.tasks.index(task) for task in losses]
-            self.total[rows] += values.detach().to(self.total)
-            self.batches[rows] += 1
+        for task, value in zip(losses, values.detach().unbind(), strict=True):
+            row = self.tasks.index(task)
+            self.least[row] = torch.minimum(self.least[row], value.to(self.least))
+            if self.training:
+                self.total[row] += value.to(self.total)
+                self.batches[row] += 1
+        if values.device.type == "cpu":
+            self._check()
         return dict(zip(losses, values.clamp(min=SMALLEST).log(), strict=True))
 
     def weights(self) -> dict[str, float]:
-        """1 / the mean loss of the epoch so far; 1 for a task without a label in it."""
+        """1 / the mean loss of the epoch so far; 1 for a task without a label in it.
+
+        Raises:
+            ValueError: a loss was negative.
+        """
+        self._check()
         means = torch.where(self.batches > 0, self.total / self.batches, 1.0)
         return dict(zip(self.tasks, (1 / means.clamp(min=SMALLEST)).tolist(), strict=True))
 
@@ -60,3 +65,12 @@ class Geometric(Balancing):
         """Start the epoch's mean anew."""
         self.total.zero_()
         self.batches.zero_()
+
+    def _check(self) -> None:
+        least = self.least.tolist()
+        if min(least) < -ROUNDING:
+            self.least.zero_()
+            raise ValueError(
+                f"the loss of {self.tasks[least.index(min(least))]} is {min(least):.3g}: geometric balancing takes "
+                "logarithms, so no loss may be negative; use recipe.balancing uncertainty or equal"
+            )

@@ -1,10 +1,7 @@
 """The way back: what a compacted network has learned, in the shape of the network that it was made of."""
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import nn
 
 from lomt.compaction.module import Compacted
 
@@ -39,35 +36,3 @@ def expand(small: Compacted, module: nn.Module) -> None:
                 tensor += cut.back(torch.ones_like(left[name]), tensor.shape).eq(0).to(tensor)
         elif name in record.gone:
             tensor.fill_(name.endswith("running_var"))
-
-
-@torch.no_grad()
-def carry_back(
-    optimizer: Optimizer, small: Compacted, module: nn.Module, parameters: Sequence[Sequence[Tensor]]
-) -> None:
-    """Give an optimizer the parameters of the module instead of the compacted one's, in place.
-
-    The reverse of :func:`carry_over`. State of a parameter's shape is 0 where the parameter was removed.
-
-    Args:
-        optimizer: holds the parameters of ``small``.
-        small: what :func:`compact` made of the module.
-        module: what it was made of.
-        parameters: of each of the optimizer's parameter groups, the parameters that it had before.
-    """
-    left, state = dict(small.named_parameters()), dict(optimizer.state)
-    optimizer.state.clear()
-    names: dict[Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
-    for group, olds in zip(optimizer.param_groups, parameters, strict=True):
-        group["params"] = list(olds)
-        for old in olds:
-            new = left.get(names[old]) if old in names else old
-            if new not in state:
-                continue
-            cut = small.record.cuts.get(names.get(old, ""))
-            optimizer.state[old] = {
-                key: torch.zeros_like(old).copy_(cut.back(value, old.shape))
-                if cut is not None and isinstance(value, Tensor) and value.shape == new.shape
-                else value
-                for key, value in state[new].items()
-            }

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from lomt.compaction.cuts import Cut
 from lomt.compaction.module import Compacted
@@ -115,7 +116,7 @@ def dead_groups(module: nn.Module, axis: Axis = "in") -> dict[str, Tensor]:
 
 def freeze(
     module: nn.Module, groups: Mapping[str, Tensor], optimizer: Optimizer | None = None, axis: Axis = "in"
-) -> None:
+) -> list[RemovableHandle]:
     """Let groups of weights stay 0, whatever the optimizer would have them do, in place.
 
     Their gradients are 0 from now on, before clipping and all else, and so is what momentum remembers of them. Hooks
@@ -126,7 +127,11 @@ def freeze(
         groups: as :func:`dead_groups` gives them.
         optimizer: its state of these groups is zeroed; leave it out after loading a checkpoint.
         axis: which channels the groups are.
+
+    Returns:
+        What to call ``remove()`` of, to let them live again.
     """
+    holds = []
     for view in channel_groups(module, axis, GROUPED):
         dead = groups.get(f"{view.name}.weight")
         if dead is None:
@@ -134,20 +139,23 @@ def freeze(
         frozen = torch.zeros_like(view.parameter, dtype=torch.bool)
         blocks = grouped(frozen, view.axis, view.conv_groups)
         blocks[dead.view(blocks.shape[:2]).to(frozen.device)] = True
-        freeze_entries(view.parameter, frozen, optimizer)
+        holds += freeze_entries(view.parameter, frozen, optimizer)
+    return holds
 
 
-def freeze_entries(parameter: Tensor, frozen: Tensor, optimizer: Optimizer | None = None) -> None:
+def freeze_entries(parameter: Tensor, frozen: Tensor, optimizer: Optimizer | None = None) -> list[RemovableHandle]:
     """Let some entries of a parameter be 0 and stay so, in place; ``frozen`` is a bool tensor of its shape."""
     with torch.no_grad():
         parameter.masked_fill_(frozen, 0)
         if parameter.grad is not None:
             parameter.grad.masked_fill_(frozen, 0)
+    holds = []
     if parameter.requires_grad:
-        parameter.register_hook(lambda gradient: gradient.masked_fill(frozen, 0))
+        holds.append(parameter.register_hook(lambda gradient: gradient.masked_fill(frozen, 0)))
     state = optimizer.state.get(parameter, {}) if optimizer is not None else {}
     for key, value in list(state.items()):
         if isinstance(value, Tensor) and value.shape == parameter.shape:
             value.masked_fill_(frozen, 0)
         elif isinstance(value, Tensor) and value.numel() > 1:
             del state[key]  # a memory of what the weights were, such as the proximal step's
+    return holds

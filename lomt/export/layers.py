@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lomt.models.deeplab import AtrousConv
-from lomt.nn import MaskedConv2d
+from lomt.nn.converting import plain_kind
 
 _OURS: dict[str, type[nn.Module]] = {"AtrousConv": AtrousConv}
 _OTHER_NAMES = {"inputs": "in_channels", "outputs": "out_channels", "init": "init"}
@@ -61,9 +61,7 @@ def layer_from_dict(state: dict[str, Any]) -> nn.Module:
 
 def _kind(layer: nn.Module) -> type[nn.Module] | None:
     """The class that computes what the layer does: its own, or the parent that it inherits ``forward`` from."""
-    if type(layer) is MaskedConv2d:
-        return nn.Conv2d  # which computes the same
-    for kind in type(layer).__mro__:
+    for kind in plain_kind(type(layer)).__mro__:
         if kind in _OURS.values() or getattr(nn, kind.__name__, None) is kind:
             return kind
         if "forward" in vars(kind):

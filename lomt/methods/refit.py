@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lomt.compaction import dead_groups, freeze
 from lomt.files import read_record, write_atomically, write_record
 from lomt.methods.sparsify import step_recipe
 from lomt.methods.stage import AGAIN, Preview, Result, Stage
@@ -81,7 +80,6 @@ class Refit(Stage):
 
     def _refit(self, sparse: Result, workshop: Workshop, place: Path, progress: Progress) -> None:
         network = workshop.trained(sparse["stage"], self.taps).train()
-        freeze(network, dead_groups(network))
         fitted = fit(
             network,
             workshop.source,
@@ -107,9 +105,5 @@ class Refit(Stage):
         return max(1, round(self.search.refit * workshop.recipe.epochs))
 
     def _recipe(self, workshop: Workshop) -> Recipe:
-        """At a step's rate; what is dead is taken out as soon as it can be."""
-        return replace(
-            step_recipe(workshop, self.search),
-            epochs=self._epochs(workshop),
-            compact_every=1 if workshop.shrinks else 0,
-        )
+        """At a step's rate; what is dead stays dead from the start."""
+        return replace(step_recipe(workshop, self.search), epochs=self._epochs(workshop), freeze_after=0)

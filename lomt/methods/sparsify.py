@@ -95,14 +95,15 @@ def group_lassos(strengths: Sequence[float]) -> tuple[GroupLasso | None, ...]:
 def step_recipe(workshop: Workshop, search: StrengthPath) -> Recipe:
     """How a network is trained on with one of the penalties of a path.
 
-    From the middle on what is dead stays dead, and is not computed any more, where that can be taken out: as the
-    learning rate goes to 0, the noise of gradients would bring groups back that are next to nothing.
+    From the middle on what is dead stays dead, and is taken out of what is trained: as the learning rate goes to 0, the
+    noise of gradients would bring groups back that are next to nothing.
     """
-    _, epochs = search.length(workshop.recipe.epochs)
-    middle = (epochs + 1) // 2 if workshop.shrinks else 0
+    recipe = workshop.recipe
+    _, epochs = search.length(recipe.epochs)
     return replace(
-        workshop.recipe,
+        recipe,
         epochs=epochs,
-        lr=search.lr * workshop.recipe.lr,
-        compact_every=workshop.recipe.compact_every or middle,
+        lr=search.lr * recipe.lr,
+        freeze_after=(epochs + 1) // 2 if recipe.freeze_after is None else recipe.freeze_after,
+        validate_last_only=not recipe.stops,
     )

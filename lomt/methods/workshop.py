@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lomt.compaction import UntraceableError, compact
+from lomt.compaction import compact
 from lomt.data import Source
 from lomt.evaluation import Cost, cost, device_of
 from lomt.models import Network, Tap, taps
@@ -73,16 +73,6 @@ class Workshop:
     def candidates(self) -> list[Tap]:
         """Every place of the backbone where a decoder could be attached, in execution order."""
         return taps(self.backbone(), self.example)
-
-    @cached_property
-    def shrinks(self) -> bool:
-        """Whether dead channels can be taken out of the networks while they are trained."""
-        try:
-            network = self.network(dict.fromkeys(self.task_names, self.end))
-            compact(network, self.example, for_training=True)
-        except UntraceableError:
-            return False
-        return True
 
     @cached_property
     def resists(self) -> str | None:

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from lomt.checks import check_whole
 from lomt.models.decoder import Decoder, conv_norm_relu
+from lomt.nn.converting import SKIPPING
+from lomt.nn.masked_conv2d import MaskedConv2d
 from lomt.tasks.base import Task
 
 REFERENCE = 32
@@ -32,8 +34,12 @@ class AtrousConv(nn.Conv2d):
         super().__init__(inputs, outputs, 3, bias=False)
         self.rate = rate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 – torch's name for it
         """Map ``(N, inputs, h, w)`` to ``(N, outputs, h, w)``."""
+        weight, stride, padding, dilation = self._window(input)
+        return F.conv2d(input, weight, None, stride, padding, dilation)
+
+    def _window(self, x: Tensor) -> tuple[Tensor, int, list[int], int]:
         height, width = x.shape[-2:]
         dilation = max(1, round(self.rate * min(height, width) / REFERENCE))
         weight, padding = self.weight, [dilation, dilation]
@@ -41,7 +47,19 @@ class AtrousConv(nn.Conv2d):
             weight, padding[0] = weight[:, :, 1:2], 0
         if dilation >= width:
             weight, padding[1] = weight[:, :, :, 1:2], 0
-        return F.conv2d(x, weight, None, 1, padding, dilation)
+        return weight, 1, padding, dilation
+
+
+class MaskedAtrousConv(MaskedConv2d, AtrousConv):
+    """An :class:`AtrousConv` that skips channels that are dead."""
+
+    _window = AtrousConv._window
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002, ARG002
+        return AtrousConv.forward(self, input)
+
+
+SKIPPING[AtrousConv] = MaskedAtrousConv
 
 
 class DeepLab(Decoder):

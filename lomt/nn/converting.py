@@ -1,7 +1,7 @@
 """A network's convolutions, all at once: made to skip what is dead, frozen, thawed."""
 
 import logging
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
@@ -12,6 +12,9 @@ from lomt.nn.unread_outputs import compute_all, skip_unread
 from lomt.tracing.trace import Example
 
 M = TypeVar("M", bound=nn.Module)
+
+SKIPPING: dict[type[nn.Conv2d], type[MaskedConv2d]] = {nn.Conv2d: MaskedConv2d}
+"""What each kind of convolution becomes."""
 
 _LOG = logging.getLogger("lomt")
 
@@ -57,15 +60,7 @@ def convert(
     if skip_outputs and example is None:
         raise ValueError("skip_outputs follows the channels of an example: give one, convert(module, images, …)")
     outputs = output_readers(module, example, _convertible) if skip_outputs and example is not None else {}
-    found, left = 0, []
-    for name, layer in module.named_modules():
-        if _convertible(layer):
-            layer.__class__ = MaskedConv2d
-            layer.revive_every = revive_every
-            found += 1
-        elif isinstance(layer, nn.modules.conv._ConvNd):
-            why = "parametrized" if is_parametrized(layer) else type(layer).__name__
-            left.append(f"{name or 'the module itself'} ({why})")
+    found, left = skip_dead(module, revive_every)
     if not found:
         said = f": {', '.join(left)} can't be" if left else ""
         raise ValueError(f"{type(module).__name__} has no nn.Conv2d to convert{said}")
@@ -73,6 +68,20 @@ def convert(
     if left:
         _LOG.warning("convert: %d convolutions skip dead channels; left alone: %s", found, ", ".join(left))
     return module
+
+
+def skip_dead(module: nn.Module, revive_every: int | None = 1) -> tuple[int, list[str]]:
+    """What :func:`convert` does, without a word: how many convolutions skip now, and which were left alone, and why."""
+    found, left = 0, []
+    for name, layer in module.named_modules():
+        if _convertible(layer):
+            layer.__class__ = SKIPPING.get(type(layer), type(layer))
+            layer.revive_every = revive_every
+            found += 1
+        elif isinstance(layer, nn.modules.conv._ConvNd):
+            why = "parametrized" if is_parametrized(layer) else type(layer).__name__
+            left.append(f"{name or 'the module itself'} ({why})")
+    return found, left
 
 
 def freeze(module: M) -> M:
@@ -111,7 +120,8 @@ def _check_plain(module: nn.Module) -> None:
 
 
 def _convertible(layer: nn.Module) -> bool:
-    return type(layer) in (nn.Conv2d, MaskedConv2d) and not is_parametrized(layer) and hasattr(layer, "weight")
+    known = type(layer) in SKIPPING or type(layer) in SKIPPING.values()
+    return known and not is_parametrized(layer) and hasattr(layer, "weight")
 
 
 def plain(module: M) -> M:
@@ -121,9 +131,15 @@ def plain(module: M) -> M:
     """
     for layer in module.modules():
         compute_all(layer)
-        if type(layer) is MaskedConv2d:
-            make_plain(layer)
+        kind = plain_kind(type(layer))
+        if kind is not type(layer):
+            make_plain(cast("MaskedConv2d", layer), cast("type[nn.Conv2d]", kind))
     return module
+
+
+def plain_kind(kind: type[nn.Module]) -> type[nn.Module]:
+    """The kind of layer that computes the same without skipping anything; most are that themselves."""
+    return next((plain for plain, skipping in SKIPPING.items() if skipping is kind), kind)
 
 
 def _layers(module: nn.Module) -> list[tuple[str, MaskedConv2d]]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import is_tensor_like
 
-from lomt_kernels import LiveList, group_alive, masked_conv2d
+from lomt_kernels import LiveList, group_alive, masked_conv2d, registry
 
 _LOG = logging.getLogger("lomt")
 # Where torch can't tell an export from a compilation, both are taken for an export.
@@ -15,15 +15,15 @@ _exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling
 
 
 class _Frozen(NamedTuple):
-    """Which input and output channels were alive when a layer was frozen: as masks and as lists."""
+    """Which input and output channels were alive when a layer was frozen: as masks, and as lists if some were dead."""
 
     masks: tuple[Tensor, Tensor]
-    lists: tuple[LiveList, LiveList]
+    lists: tuple[LiveList | None, LiveList | None]
 
     @classmethod
     def of(cls, *masks: Tensor) -> "_Frozen":
-        lists = [LiveList.of(mask, mask.shape[0]) for mask in masks]
-        return cls((masks[0], masks[1]), (lists[0], lists[1]))
+        ins, outs = (None if bool(mask.all()) else LiveList.of(mask, mask.shape[0]) for mask in masks)
+        return cls((masks[0], masks[1]), (ins, outs))
 
 
 class MaskedConv2d(nn.Conv2d):
@@ -67,12 +67,13 @@ class MaskedConv2d(nn.Conv2d):
         revive = trained and frozen is None and self._revives()
         if trained and not (revive and getattr(weight, "computed_groups", None) is None):
             weight.computed_groups = None if revive else dict(zip(("in", "out"), masks, strict=True))  # type: ignore[attr-defined]
-        live_in, live_out = masks if frozen is None else frozen.lists
+        live_in, live_out = map(_some, masks) if frozen is None else frozen.lists
         needed = self.__dict__.get("_needed")  # set for the time of a network's forward: outputs that somebody reads
         if needed is not None:
-            live_out = masks[1] & needed
+            live_out = _some(masks[1] & needed)
+        kernel, stride, padding, dilation = self._window(x)
         found: Tensor = masked_conv2d(
-            *(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups),
+            *(x, kernel, self.bias, stride, padding, dilation, self.groups),
             live_in=live_in,
             live_out=live_out,
             revive=revive,
@@ -94,7 +95,7 @@ class MaskedConv2d(nn.Conv2d):
     def live(self) -> LiveList:
         """Which input channels are alive: now, or since :meth:`freeze`."""
         frozen = self._fitting()
-        return LiveList.of(self._alive()[0], self.in_channels) if frozen is None else frozen.lists[0]
+        return LiveList.of(self._alive()[0] if frozen is None else frozen.masks[0], self.in_channels)
 
     @property
     def frozen(self) -> bool:
@@ -128,6 +129,10 @@ class MaskedConv2d(nn.Conv2d):
         if torch.is_grad_enabled() and self.weight.requires_grad and self._revives():
             return weight.new_ones(self.in_channels, dtype=torch.bool)
         return group_alive(weight, axis="in", groups=self.groups)
+
+    def _window(self, x: Tensor) -> tuple[Tensor, Any, Any, Any]:  # noqa: ARG002 – kinds of it look at its size
+        """The kernel, stride, padding and dilation with which an input is convolved."""
+        return self.weight, self.stride, self.padding, self.dilation
 
     def _alive(self) -> tuple[Tensor, Tensor]:
         """Masks of input and output channels that are alive in the weight."""
@@ -177,13 +182,18 @@ class MaskedConv2d(nn.Conv2d):
         self.weight.data.masked_fill_(~(of_rows & outs[:, None])[:, :, None, None], 0)
 
 
-def make_plain(layer: MaskedConv2d) -> None:
+def _some(mask: Tensor) -> Tensor | None:
+    """A mask, or None where all are alive; on a GPU nobody looks, since that would wait for it."""
+    return None if mask.device.type == "cpu" and not registry.watched(mask) and bool(mask.all()) else mask
+
+
+def make_plain(layer: MaskedConv2d, kind: type[nn.Conv2d] = nn.Conv2d) -> None:
     """Make a layer an ``nn.Conv2d`` again, in place, which knows nothing of what was dead."""
     layer.thaw()
     for key in ("_frozen", "_said", "_counted", "_revive_every", "_needed"):
         layer.__dict__.pop(key, None)
     vars(layer.weight).pop("computed_groups", None)
-    layer.__class__ = nn.Conv2d  # type: ignore[assignment]
+    layer.__class__ = kind  # type: ignore[assignment]
 
 
 def checked_revival(every: int | None) -> int | None:

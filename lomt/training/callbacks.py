@@ -36,7 +36,8 @@ class History(pl.Callback):
         assert isinstance(pl_module, TrainingModule)
         row = {"epoch": trainer.current_epoch + 1, **pl_module.close_epoch()}
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
-        row["sparsity"] = _sparsity(pl_module.shrinking.whole().get_submodule("backbone"))
+        row["sparsity"] = _sparsity(pl_module.skipping.whole().get_submodule("backbone"))
+        row["computed"] = pl_module.computed()
         self.rows.append(row)
         if self.path is not None:
             write_atomically(self.path, table(self.rows))

@@ -87,6 +87,8 @@ def fit(
     from lomt.training.callbacks import Checkpoints, History, ProgressCallback, Stopping
     from lomt.training.module import TrainingModule
 
+    if recipe.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = TrainingModule(network, source, recipe, penalty, seed, decoders)
     history = History(folder / METRICS if folder else None)
     stopping = Stopping(recipe, history)
@@ -97,8 +99,6 @@ def fit(
         ready(folder)
         name = Path(CHECKPOINT).stem
         hooks.append(ModelCheckpoint(folder, filename=name, save_on_train_epoch_end=True, enable_version_counter=False))
-    if recipe.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     begin = time.monotonic()
     with _quiet(), _interrupts():
         trainer = pl.Trainer(
@@ -109,6 +109,7 @@ def fit(
             accumulate_grad_batches=recipe.accumulate,
             gradient_clip_val=recipe.clip or None,
             num_sanity_val_steps=0,
+            check_val_every_n_epoch=recipe.epochs if recipe.validate_last_only else 1,
             reload_dataloaders_every_n_epochs=1,
             callbacks=hooks,
             plugins=[Checkpoints()],
@@ -118,7 +119,7 @@ def fit(
             enable_model_summary=False,
         )
         trainer.fit(module, ckpt_path=newest(folder) if folder else None, weights_only=True)
-    module.shrinking.whole()
+    module.skipping.end()
     return Fitted(history.rows, stopping.reason, time.monotonic() - begin)
 
 

@@ -1,5 +1,7 @@
 """The network, its tasks and its losses as a Lightning module."""
 
+import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +14,6 @@ from torch.utils.data import DataLoader
 from torchmetrics import MetricCollection
 
 from lomt.balancing import BALANCING, Balancing
-from lomt.compaction import Shrinking, compact
 from lomt.data import Source
 from lomt.models import Network
 from lomt.optim import ProxAdamW, parameter_groups
@@ -21,6 +22,10 @@ from lomt.tasks import Task
 from lomt.training.diverged import TrainingDivergedError
 from lomt.training.recipe import Recipe
 from lomt.training.seeds import Seeded
+from lomt.training.skipping import Skipping
+
+LOOK = 50
+"""On a GPU, losses are looked at after so many batches, since a look waits for it."""
 
 
 class TrainingModule(pl.LightningModule):
@@ -49,7 +54,7 @@ class TrainingModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.network: nn.Module = network
-        self.shrinking = Shrinking(network)
+        self.skipping = Skipping(network)
         self.source = source
         self.recipe = recipe
         self.penalty = penalty
@@ -62,8 +67,10 @@ class TrainingModule(pl.LightningModule):
         )
         self.epoch: dict[str, float] = {}
         """What the present epoch gave so far: losses by split and task, validation metrics by task."""
-        self._totals: dict[str, tuple[float, int]] = {}
-        self._image: Tensor | None = None
+        self._totals: dict[str, tuple[Tensor, int]] = {}
+        self._begin, self._seconds = 0.0, 0.0
+        if recipe.freeze_after == 0:
+            self._freeze(None)
 
     def train_dataloader(self) -> Seeded:
         """The training batches; called anew for every epoch, and so the place where an epoch begins.
@@ -73,6 +80,7 @@ class TrainingModule(pl.LightningModule):
         """
         self.epoch = {}
         self._totals = {}
+        self._begin, self._seconds = time.monotonic(), 0.0
         epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         return Seeded(self.source.train_dataloader(), self.seed, epoch)
 
@@ -86,15 +94,14 @@ class TrainingModule(pl.LightningModule):
         Raises:
             TrainingDivergedError: where a task's loss is not finite.
         """
-        self._image = batch["image"][:1]
         losses = self._losses(batch, "train")
-        for name, loss in losses.items():
-            if not torch.isfinite(loss):
-                raise TrainingDivergedError(name, loss.item(), self.current_epoch, batch_idx, self.recipe.lr)
+        if batch["image"].device.type == "cpu" or batch_idx % LOOK == 0:
+            self._check_finite(batch_idx)
         return self.balancing(losses, {name: self.tasks[name].weight for name in losses})
 
     def on_validation_epoch_start(self) -> None:
-        """Start the metrics of the whole split anew."""
+        """Start the metrics of the whole split anew; an epoch's training has ended."""
+        self._seconds = time.monotonic() - self._begin
         for metric in self.validation.values():
             metric.reset()
 
@@ -109,47 +116,56 @@ class TrainingModule(pl.LightningModule):
                 self.epoch[f"{name}/{key}"] = float(value)
 
     def close_epoch(self) -> dict[str, float]:
-        """Mean losses and metrics of the epoch that has just ended, by name; balancing moves on."""
+        """Mean losses and metrics of the epoch that has just ended, by name; balancing moves on.
+
+        Raises:
+            TrainingDivergedError: where a task's loss is not finite.
+        """
+        self._check_finite()
         for name, (total, count) in self._totals.items():
-            self.epoch[name] = total / count
+            self.epoch[name] = float(total) / count
         self.epoch |= {f"weight/{name}": weight for name, weight in self.balancing.weights().items()}
         self.balancing.end_epoch()
+        self.epoch["seconds"] = round(self._seconds or time.monotonic() - self._begin, 3)
         return self.epoch
 
+    def computed(self) -> float:
+        """Share of a forward's multiply-accumulates that the present network computes, from 0 to 1."""
+        like = next(self.network.parameters())
+        return self.skipping.computed(like.new_zeros(1, 3, *self.source.size))
+
     def on_fit_start(self) -> None:
-        """A network that can't be compacted says so now, not after the first epochs."""
-        if self.recipe.compact_every and self.shrinking.small is None:
-            like = next(self.network.parameters())
-            compact(self.network, like.new_zeros(1, 3, *self.source.size), for_training=True)
+        """What is dead is skipped from the start."""
+        self.skipping.skip()
 
     def on_train_epoch_end(self) -> None:
-        """Every so many epochs, go on with a smaller network; Lightning saves the checkpoint after this."""
-        every, done = self.recipe.compact_every, self.current_epoch + 1
-        if every and done % every == 0 and done < self.recipe.epochs and not self.trainer.should_stop:
-            assert self._image is not None
+        """Skip what has died since, or freeze it; Lightning saves the checkpoint after this."""
+        done = self.current_epoch + 1
+        if done == self.recipe.freeze_after and done < self.recipe.epochs and not self.trainer.should_stop:
             optimizer = self.optimizers(use_pl_optimizer=False)
             assert isinstance(optimizer, Optimizer)
-            self.network = self.shrinking.shrink(optimizer, self._image)
+            self._freeze(optimizer)
+        else:
+            self.skipping.skip()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The weights are those of the network's present shape."""
-        checkpoint["shrinking"] = self.shrinking.state_dict()
+        checkpoint["skipping"] = self.skipping.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take that shape; the weights are loaded after this, then optimizers are made, then their state loaded."""
-        if "shrinking" in checkpoint:  # older ones have the full shape
-            self.network = self.shrinking.load_state_dict(checkpoint["shrinking"])
+        self.network = self.skipping.load_state_dict(checkpoint["skipping"])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """ProxAdamW (AdamW where nothing is penalized) and the schedule, one step an update."""
         recipe = self.recipe
-        full = self.shrinking.full
+        full = self.skipping.full
         groups = parameter_groups(full, self.penalty, where=full if self.decoders else None)
         learned = list(self.balancing.parameters())
         if learned:
             groups.append({"params": learned, "weight_decay": 0.0})
         optimizer = ProxAdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
-        self.shrinking.attach(optimizer)
+        self.skipping.attach(optimizer)
         if recipe.schedule == "constant":
             return {"optimizer": optimizer}
         steps = int(self.trainer.estimated_stepping_batches)
@@ -175,13 +191,22 @@ class TrainingModule(pl.LightningModule):
             losses[name] = self.tasks[name].loss(outputs[name], batch[name])
             if split == "val":
                 self.validation[name].update(outputs[name], batch[name])
-            # Means are over images, so that a short last batch weighs what it holds.
+            # Means are over images, so that a short last batch weighs what it holds. A number would wait for a GPU.
             total, count = self._totals.get(f"{split}_loss/{name}", (0.0, 0))
-            self._totals[f"{split}_loss/{name}"] = (
-                total + float(losses[name].detach()) * len(images),
-                count + len(images),
-            )
+            self._totals[f"{split}_loss/{name}"] = (total + losses[name].detach() * len(images), count + len(images))
         return losses
+
+    def _check_finite(self, batch: int | None = None) -> None:
+        """Look at the epoch's losses so far: one that was not finite has made their sum so."""
+        for name, (total, _) in self._totals.items():
+            split, task = name.split("_loss/", 1)
+            if split == "train" and not math.isfinite(total):
+                raise TrainingDivergedError(task, float(total), self.current_epoch, batch, self.recipe.lr)
+
+    def _freeze(self, optimizer: Optimizer | None) -> None:
+        like = next(self.network.parameters())
+        self.skipping.freeze(like.new_zeros(1, 3, *self.source.size), optimizer)
+        self.network = self.skipping.network
 
 
 def _balancing(name: str, tasks: list[Task]) -> Balancing:

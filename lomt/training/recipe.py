@@ -27,8 +27,9 @@ class Recipe:
         target_sparsity: stop once this share of the penalized groups is dead; 1 never stops.
         stable_epochs: stop once sparsity has not changed for so many epochs, counted from the first dead group
             on; 0 never stops.
-        compact_every: after so many epochs, and again each time, what is dead by then is removed from the network
-            that is trained, so that later epochs cost less; it stays dead from there on. 0 never does.
+        freeze_after: after so many epochs, what is dead by then stays dead, and is taken out of the network that is
+            trained; 0: before the first. None never does: groups may come back to the end.
+        validate_last_only: validate after the last epoch alone, where nobody looks at the others.
     """
 
     epochs: int = 30
@@ -44,13 +45,16 @@ class Recipe:
     patience: int = 0
     target_sparsity: float = 1.0
     stable_epochs: int = 0
-    compact_every: int = 0
+    freeze_after: int | None = None
+    validate_last_only: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "accumulate"):
             check_whole(f"recipe.{name}", getattr(self, name), 1)
-        for name in ("patience", "stable_epochs", "compact_every"):
+        for name in ("patience", "stable_epochs"):
             check_whole(f"recipe.{name}", getattr(self, name))
+        if self.freeze_after is not None:
+            check_whole("recipe.freeze_after", self.freeze_after)
         check_number("recipe.lr", self.lr, zero=False)
         for name in ("weight_decay", "clip"):
             check_number(f"recipe.{name}", getattr(self, name))
@@ -58,5 +62,12 @@ class Recipe:
             raise ValueError(f"recipe.warmup is {self.warmup}: use a share of the steps, above 0 and below 1")
         if not 0 < self.target_sparsity <= 1:
             raise ValueError(f"recipe.target_sparsity is {self.target_sparsity}: use a number above 0, at most 1")
+        if self.validate_last_only and self.stops:
+            raise ValueError("recipe.validate_last_only is on, but the training may stop before its last epoch")
         if self.balancing not in BALANCING:
             raise ValueError(f"unknown balancing {self.balancing!r} – there are {', '.join(BALANCING)}")
+
+    @property
+    def stops(self) -> bool:
+        """Whether the training may end before its last epoch."""
+        return bool(self.patience or self.stable_epochs or self.target_sparsity < 1)

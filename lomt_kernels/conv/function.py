@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from lomt_kernels import library, registry
-from lomt_kernels.conv import reference
+from lomt_kernels.conv import native, reference
 from lomt_kernels.layout import FLOATS
 from lomt_kernels.live import LiveList, numbers_of
 from lomt_kernels.window import Pair, output_size, padded, pair, same
@@ -192,7 +192,16 @@ def masked_conv2d_readers(
             live += [*_listed(some_in, x.shape[1], x.device), *_listed(some_out, weight.shape[0], x.device)]
         chosen = registry.choose("masked_conv2d", x.device, x.dtype, backend)
         how = _How(*window, groups, dead_out == "zero", revive, chosen)
-        if torch.is_grad_enabled() and any(
+        if (
+            chosen == "native"
+            and all(tensor is None for tensor in (*live, *scales))
+            and not registry.watched(x)
+            and native.leaves_to_torch(x, weights[0], groups)
+        ):
+            found = [
+                torch.conv2d(x, weight, bias, *window, groups) for weight, bias in zip(weights, biases, strict=True)
+            ]
+        elif torch.is_grad_enabled() and any(
             tensor is not None and tensor.requires_grad for tensor in (x, *weights, *biases, *scales)
         ):
             found = list(_apply(how, readers, x, *weights, *biases, *scales, *live))

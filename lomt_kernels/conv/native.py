@@ -26,6 +26,9 @@ Window = tuple[list[int], list[int], list[int]]
 FORWARD, GRAD_INPUT, GRAD_WEIGHT = range(3)
 GATHER, SCATTER = range(2)
 
+SMALL = 3e8
+"""Multiply-accumulates, at stride 1, below which a convolution with nothing dead is torch's, backward too."""
+
 MANY = 0.75
 """Share of conv groups that are needed from which on all are computed."""
 
@@ -110,6 +113,16 @@ def masked_conv2d_backward(
             to_bias = grad.sum((0, 2, 3))
             to_biases.append(torch.where(_mask(reader.outs, to_bias.shape[0]), to_bias, 0) if dead_zero else to_bias)
     return to_x, to_weights, to_biases, to_scales
+
+
+def leaves_to_torch(x: Tensor, weight: Tensor, groups: int) -> bool:
+    """Whether torch's convolution is the faster with its gradients, where nothing is dead.
+
+    Ours has the faster gradient of weights of several taps; in small convolutions calls cost more than that gains.
+    """
+    taps = weight.shape[2] * weight.shape[3]
+    small = taps == 1 or x.shape[0] * x.shape[2] * x.shape[3] * weight.numel() < SMALL
+    return bool(_fast_in_torch(x.dtype) and (groups > 1 or small))
 
 
 def gather_channels(x: Tensor, indices: Tensor, scale: Tensor | None, shift: Tensor | None, rectify: bool) -> Tensor:

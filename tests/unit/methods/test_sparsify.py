@@ -12,11 +12,17 @@ from lomt.sparsity import GroupLasso, StrengthPath
 from lomt.training import Recipe
 
 
-@pytest.mark.parametrize(("shrinks", "own", "every"), [(True, 0, 4), (False, 0, 0), (True, 2, 2)])
-def test_a_step_is_short_and_gentle_and_keeps_dead_what_is_dead_in_its_middle(shrinks, own, every):
-    whole = Recipe(epochs=30, lr=2e-3, compact_every=own)
-    found = step_recipe(SimpleNamespace(recipe=whole, shrinks=shrinks), StrengthPath(epochs=0.25, lr=0.25))
-    assert (found.epochs, found.lr, found.compact_every) == (7, 5e-4, every)
+@pytest.mark.parametrize(("own", "after"), [(None, 4), (2, 2)])
+def test_a_step_is_short_and_gentle_and_keeps_dead_what_is_dead_in_its_middle(own, after):
+    whole = Recipe(epochs=30, lr=2e-3, freeze_after=own)
+    found = step_recipe(SimpleNamespace(recipe=whole), StrengthPath(epochs=0.25, lr=0.25))
+    assert (found.epochs, found.lr, found.freeze_after) == (7, 5e-4, after)
+
+
+@pytest.mark.parametrize(("patience", "last"), [(0, True), (3, False)])
+def test_a_step_is_validated_where_somebody_looks(patience, last):
+    whole = Recipe(epochs=30, patience=patience)
+    assert step_recipe(SimpleNamespace(recipe=whole), StrengthPath()).validate_last_only == last
 
 
 @pytest.fixture
@@ -25,21 +31,6 @@ def workshop(shapes, tmp_path):
     shapes.setup()
     make = design.make_backbone, design.make_decoder()
     return Workshop(shapes, shapes.tasks[:2], *make, Recipe(epochs=4), tmp_path, "cpu")
-
-
-def test_networks_of_ours_shrink_and_what_branches_on_values_does_not(workshop):
-    assert workshop.shrinks
-
-    class Branches(torch.nn.Module):
-        def forward(self, x):
-            return x if x.sum() > 0 else -x
-
-    class Odd(torch.nn.Sequential):
-        def __init__(self):
-            super().__init__(torch.nn.Conv2d(3, 4, 3), Branches(), torch.nn.Conv2d(4, 4, 3))
-
-    odd = Workshop(workshop.source, workshop.tasks, Odd, workshop.decoder, workshop.recipe, workshop.stages, "cpu")
-    assert not odd.shrinks
 
 
 def silent(*_):

@@ -60,7 +60,7 @@ def computed(net, x):
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             if func is kernel.default:
-                found.append(args[3][3] is not None and int(args[3][3]))
+                found.append(args[1][0].shape[0] if args[3][3] is None else int(args[3][3]))
             return func(*args, **(kwargs or {}))
 
     with Watch():

@@ -40,11 +40,11 @@ def test_a_run_of_an_older_version_goes_on_while_what_is_new_is_off(tmp_path):
     folder = RunFolder(tmp_path / "run")
     with folder.locked(CONFIG):
         folder.write_result("a", {"x": 1})
-    newer = {**CONFIG, "recipe": {**CONFIG["recipe"], "compact_every": 0}}
+    newer = {**CONFIG, "recipe": {**CONFIG["recipe"], "stable_epochs": 0}}
     with folder.locked(newer):
         assert folder.config() == CONFIG
-    newer["recipe"]["compact_every"] = 5
-    with pytest.raises(RunFolderError, match=r"compact_every was None, now 5"), folder.locked(newer):
+    newer["recipe"]["stable_epochs"] = 5
+    with pytest.raises(RunFolderError, match=r"stable_epochs was None, now 5"), folder.locked(newer):
         pass
 
 
