@@ -29,7 +29,7 @@ from lomt.diagnosis import describe
 from lomt.evaluation import evaluate
 from lomt.evaluation.environment import environment
 from lomt.files import write_atomically
-from lomt.methods import METHODS, Method, Refit, Result, Stage, Study, Train, Workshop
+from lomt.methods import METHODS, Method, Parallel, Refit, Result, Stage, Study, Train, Workshop, follow
 from lomt.methods.layers import layers, sparse
 from lomt.methods.select import Select
 from lomt.methods.single_task import dense
@@ -223,18 +223,27 @@ def work(workshop: Workshop, given: argparse.Namespace, results: RunFolder) -> N
 
 def walk(stages: Method, workshop: Workshop, results: RunFolder) -> bool:
     """Run the stages of one line; true where it must wait for a stage that another process is at."""
+
+    def answer(asked: Stage | Parallel) -> Any:
+        if isinstance(asked, Parallel):
+            return [follow(one, answer) for one in asked.methods]
+        result = None if isinstance(asked, Select) else known(results, asked)
+        if result is None:
+            with claimed(workshop.stages / asked.name) as mine:
+                if not mine:
+                    raise _WaitError
+                result = run(asked, workshop, results)
+        return result
+
     try:
-        stage = next(stages)
-        while True:
-            result = None if isinstance(stage, Select) else known(results, stage)
-            if result is None:
-                with claimed(workshop.stages / stage.name) as mine:
-                    if not mine:
-                        return True
-                    result = run(stage, workshop, results)
-            stage = stages.send(result)
-    except StopIteration:
-        return False
+        follow(stages, answer)
+    except _WaitError:
+        return True
+    return False
+
+
+class _WaitError(Exception):
+    """Another process is at this stage."""
 
 
 def known(results: RunFolder, stage: Stage) -> Result | None:

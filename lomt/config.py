@@ -24,6 +24,7 @@ class RunConfig:
         study: what is trained and compared.
         recipe: how every network is trained.
         threads: processor threads, which rounding depends on; 0 takes those that the run began with, else torch's.
+        workers: processes that train at the same time, each with one thread; figures don't depend on it.
         accelerator: auto, cpu or gpu.
     """
 
@@ -41,8 +42,9 @@ class RunConfig:
     )
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=8, lr=3e-3))
     threads: int = 0
+    workers: int = 1
     accelerator: str = "auto"
 
 
-EXECUTION = ("out", "threads", "accelerator")
+EXECUTION = ("out", "threads", "workers", "accelerator")
 """What is not for ``config.yaml`` as it is given: a run notes itself on how many threads it computes, and on what."""

@@ -39,6 +39,7 @@ def run(options: Namespace) -> None:
 
     config = RunConfig(**{name: options[name] for name in FIELDS})
     check_whole("threads", config.threads)
+    check_whole("workers", config.workers, 1)
     tasks = tasks_of(config)
     arguments: dict[str, Any] = {name: getattr(config, name) for name in ("network", "study", "recipe", "accelerator")}
     if options.dry_run:
@@ -46,7 +47,15 @@ def run(options: Namespace) -> None:
             torch.set_num_threads(config.threads)
         print(runs.dry_run(tasks, config.data, **arguments))
         return
-    done = runs.run(tasks, config.data, out=config.out, config=options.identity, threads=config.threads, **arguments)
+    done = runs.run(
+        tasks,
+        config.data,
+        out=config.out,
+        config=options.identity,
+        threads=config.threads,
+        workers=config.workers,
+        **arguments,
+    )
     for task, tap in done.taps.items():
         print(f"{task}: {tap}")
     print(f"\n{done.table}\nreport: {done.report}")

@@ -4,7 +4,7 @@ from lomt.methods.path import Path
 from lomt.methods.refit import Refit
 from lomt.methods.select import choose
 from lomt.methods.sparsify import Sparsify
-from lomt.methods.stage import Method, Preview, Result, Stage
+from lomt.methods.stage import Method, Parallel, Preview, Result, Stage, follow
 from lomt.methods.study import Study
 from lomt.methods.train import BACKWARD, Train
 from lomt.methods.whole import METHODS, whole
@@ -14,6 +14,7 @@ __all__ = [
     "BACKWARD",
     "METHODS",
     "Method",
+    "Parallel",
     "Path",
     "Preview",
     "Refit",
@@ -24,5 +25,6 @@ __all__ = [
     "Train",
     "Workshop",
     "choose",
+    "follow",
     "whole",
 ]

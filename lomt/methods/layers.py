@@ -1,12 +1,10 @@
 """Which layer each task needs: sparse single-task trainings and the rule that reads them."""
 
-from collections.abc import Generator, Mapping
-
 from lomt.methods.path import Path
 from lomt.methods.select import Select
 from lomt.methods.single_task import dense
 from lomt.methods.sparsify import Sparsify, group_lassos
-from lomt.methods.stage import Method, Result, Stage
+from lomt.methods.stage import Method, Parallel, alone
 from lomt.methods.study import Study
 from lomt.methods.train import Train
 from lomt.methods.workshop import Workshop
@@ -14,7 +12,7 @@ from lomt.methods.workshop import Workshop
 SPARSE = "sparse"
 
 
-def layers(workshop: Workshop, study: Study) -> Generator[Stage, Result, Mapping[str, str]]:
+def layers(workshop: Workshop, study: Study) -> Method:
     """Train every task alone with group sparsity, several times; returns the tap that each task needs.
 
     Raises:
@@ -24,12 +22,10 @@ def layers(workshop: Workshop, study: Study) -> Generator[Stage, Result, Mapping
     if unknown:
         raise ValueError(f"study.taps fixes a tap for {unknown[0]!r} – the tasks are {', '.join(workshop.task_names)}")
     searched = [task for task in workshop.task_names if task not in study.taps]
-    trials: dict[str, list[Result]] = {}
-    for task in searched:
-        trials[task] = yield from sparse(workshop, study, task)
     if not searched:
         return study.taps
-    selected = yield Select("select", study.rule, trials)
+    trials = yield Parallel(tuple(sparse(workshop, study, task) for task in searched))
+    selected = yield Select("select", study.rule, dict(zip(searched, trials, strict=True)))
     return {task: {**study.taps, **selected["taps"]}[task] for task in workshop.task_names}
 
 
@@ -42,19 +38,17 @@ def sparse(workshop: Workshop, study: Study, task: str) -> Method:
     """
     names = [f"{SPARSE}/{task}/trial-{trial}" for trial in range(study.trials)]
     penalty, taps = study.penalty_of(task), {task: workshop.end}
-    networks: list[Result] = []
     if penalty is not None:
-        for trial, name in enumerate(names):
-            result = yield Train(name, SPARSE, taps, trial, penalty)
-            networks.append(result)
-        return networks
+        trainings = [Train(name, SPARSE, taps, trial, penalty) for trial, name in enumerate(names)]
+        return (yield Parallel(tuple(map(alone, trainings))))
     first, *others = study.trial_seeds
     result = yield dense(workshop, task, first)
     found = yield Path(f"path/{task}", SPARSE, result, study.path, study.rule)
-    networks.append(found)
-    for seed, name in zip(others, names[1:], strict=True):
+    penalties = group_lassos(found["strengths"])
+
+    def trial(seed: int, name: str) -> Method:
         result = yield dense(workshop, task, seed)
-        penalties = group_lassos(found["strengths"])
-        network = yield Sparsify(name, SPARSE, taps, seed, result["stage"], penalties, study.path)
-        networks.append(network)
-    return networks
+        return (yield Sparsify(name, SPARSE, taps, seed, result["stage"], penalties, study.path))
+
+    rest = yield Parallel(tuple(trial(seed, name) for seed, name in zip(others, names[1:], strict=True)))
+    return [found, *rest]

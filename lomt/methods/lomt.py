@@ -2,7 +2,7 @@
 
 from lomt.methods.constrained import constrained
 from lomt.methods.layers import layers
-from lomt.methods.stage import Method
+from lomt.methods.stage import Method, Parallel, alone
 from lomt.methods.study import Study
 from lomt.methods.train import Train
 from lomt.methods.workshop import Workshop
@@ -14,8 +14,4 @@ def lomt(workshop: Workshop, study: Study) -> Method:
     trainings = [Train(f"lomt/seed-{seed}", "lomt", taps, seed) for seed in study.seeds]
     if study.no_task_worse_than is not None:
         trainings = yield from constrained(workshop, study, trainings)
-    networks = []
-    for training in trainings:
-        result = yield training
-        networks.append(result)
-    return networks
+    return (yield Parallel(tuple(map(alone, trainings))))

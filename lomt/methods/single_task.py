@@ -1,6 +1,6 @@
 """One dense network a task: what every multi-task network is measured against."""
 
-from lomt.methods.stage import Method
+from lomt.methods.stage import Method, Parallel, alone
 from lomt.methods.study import Study
 from lomt.methods.train import Train
 from lomt.methods.workshop import Workshop
@@ -8,12 +8,12 @@ from lomt.methods.workshop import Workshop
 
 def single_task(workshop: Workshop, study: Study) -> Method:
     """Train each task alone, its decoder at the end of the backbone."""
-    networks = []
-    for task in workshop.task_names:
-        for seed in study.seeds:
-            result = yield dense(workshop, task, seed)
-            networks.append(result)
-    return networks
+    return (yield Parallel(tuple(map(alone, single_trainings(workshop, study)))))
+
+
+def single_trainings(workshop: Workshop, study: Study) -> list[Train]:
+    """All of it; none needs another."""
+    return [dense(workshop, task, seed) for task in workshop.task_names for seed in study.seeds]
 
 
 def dense(workshop: Workshop, task: str, seed: int) -> Train:

@@ -10,7 +10,7 @@ from lomt.methods.layers import layers
 from lomt.methods.path import Path, networks_of
 from lomt.methods.refit import Refit
 from lomt.methods.sparsify import Sparsify, group_lassos
-from lomt.methods.stage import Method, Result
+from lomt.methods.stage import Method, Parallel, Result
 from lomt.methods.study import Study
 from lomt.methods.train import Train
 from lomt.methods.workshop import Workshop
@@ -68,12 +68,14 @@ def _sparse(start: str, study: Study, taps: Mapping[str, str]) -> Method:
         network = yield Refit(f"{method}/seed-{dense['seed']}", method, networks_of(path), study.path)
         networks.append(network)
         penalties, search = group_lassos(network["strengths"]), study.path
-    for training in trainings[len(networks) :]:
+
+    def sparse(training: Train) -> Method:
         dense = yield training
         name = f"penalized/{start}/seed-{training.seed}"
         sparse = yield Sparsify(
             name, penalized(start), taps, training.seed, dense["stage"], penalties, search, decoders=True
         )
-        network = yield Refit(f"{method}/seed-{training.seed}", method, (sparse,), study.path)
-        networks.append(network)
-    return networks
+        return (yield Refit(f"{method}/seed-{training.seed}", method, (sparse,), study.path))
+
+    rest = yield Parallel(tuple(sparse(training) for training in trainings[len(networks) :]))
+    return [*networks, *rest]

@@ -1,7 +1,7 @@
 """What a method is made of: named stages, each resumable, each with a result that JSON can hold."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,5 +55,31 @@ class Stage(ABC):
         """What it will do and cost, without doing it."""
 
 
-Method = Generator[Stage, Result, list[Result]]
+@dataclass(frozen=True)
+class Parallel:
+    """Methods of which none needs what another gives: they may run at the same time.
+
+    Attributes:
+        methods: the answer is the list of what each of them returns.
+    """
+
+    methods: tuple["Method", ...]
+
+
+Method = Generator[Stage | Parallel, Any, Any]
 """A method yields its stages in order, is sent each one's result, and returns those of the networks it stands for."""
+
+
+def alone(stage: Stage) -> Method:
+    """The method that is one stage, and returns its result."""
+    return (yield stage)
+
+
+def follow(method: Method, answer: Callable[[Stage | Parallel], Any]) -> Any:
+    """What a method returns if all that it yields is answered so."""
+    try:
+        asked = next(method)
+        while True:
+            asked = method.send(answer(asked))
+    except StopIteration as end:
+        return end.value

@@ -6,11 +6,12 @@ from lomt.methods.compact import Compact
 from lomt.methods.compare import Compare
 from lomt.methods.export import Export, exporting
 from lomt.methods.lomt import lomt
-from lomt.methods.multi_task import multi_task
-from lomt.methods.single_task import single_task
+from lomt.methods.multi_task import conventional_trainings, multi_task
+from lomt.methods.single_task import single_task, single_trainings
 from lomt.methods.sparse_shared import SHARED, sparse_lomt, sparse_multi_task
-from lomt.methods.stage import Method, Result
+from lomt.methods.stage import Method, Parallel, Result, alone
 from lomt.methods.study import Study
+from lomt.methods.train import Train
 from lomt.methods.workshop import Workshop
 
 METHODS: dict[str, Callable[[Workshop, Study], Method]] = {
@@ -21,6 +22,13 @@ METHODS: dict[str, Callable[[Workshop, Study], Method]] = {
     "sparse_lomt": sparse_lomt,
 }
 """Every built-in method by its name; a new one is a new file and one line here."""
+
+
+KNOWN: dict[str, Callable[[Workshop, Study], list[Train]]] = {
+    "single_task": single_trainings,
+    "multi_task": conventional_trainings,
+}
+"""Methods whose trainings need nothing that others learn, so that all of these may run at once, first."""
 
 
 def whole(workshop: Workshop, study: Study) -> Method:
@@ -36,6 +44,8 @@ def whole(workshop: Workshop, study: Study) -> Method:
         if name not in (*workshop.task_names, *SHARED):
             there = ", ".join((*workshop.task_names, *SHARED))
             raise ValueError(f"study.strength gives λ to {name!r}, no task and no shared backbone – there are {there}")
+    at_once = [stage for name, known in KNOWN.items() if name in study.methods for stage in known(workshop, study)]
+    yield Parallel(tuple(map(alone, at_once)))
     networks: list[Result] = []
     for name in study.methods:
         networks += yield from METHODS[name](workshop, study)

@@ -49,6 +49,7 @@ class Workshop:
     accelerator: str = "auto"
     _task_by_name: dict[str, Task] = field(init=False, repr=False)
     _costs: dict[tuple[tuple[str, str], ...], Cost] = field(init=False, repr=False, default_factory=dict)
+    _built: dict[tuple[tuple[str, str], ...], Network] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         device_of(self.accelerator)
@@ -128,8 +129,15 @@ class Workshop:
         """Parameters, and multiply-accumulates of one forward pass, of the network with these taps."""
         key = tuple(attach.items())
         if key not in self._costs:
-            self._costs[key] = cost(self.network(attach), self.example)
+            self._costs[key] = cost(self._like(attach), self.example)
         return self._costs[key]
+
+    def _like(self, attach: Mapping[str, str]) -> Network:
+        """A network with these taps, and any weights: copied, since to build one takes longer."""
+        key = tuple(attach.items())
+        if key not in self._built:
+            self._built[key] = self.network(attach)
+        return copy.deepcopy(self._built[key])
 
     def keep(self, network: Network, folder: Path) -> None:
         """Write a trained network's weights, for :meth:`trained`; it is on the CPU and in evaluation mode then."""
@@ -143,6 +151,6 @@ class Workshop:
             FileNotFoundError: its weights are not there.
             DamagedFileError: they are not what was written.
         """
-        network, file = self.network(attach), self.stages / stage / WEIGHTS
+        network, file = self._like(attach), self.stages / stage / WEIGHTS
         network.load_state_dict(load(file, f"remove {file.parent} and run again to repeat that stage"))
         return network.eval()

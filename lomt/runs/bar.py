@@ -1,11 +1,17 @@
-"""The one bar that a person watches during a run."""
+"""The one bar that a person watches during a run, and a line for all that has ended."""
 
-from collections.abc import Collection, Iterator, Mapping
+import copy
+import os
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from tqdm import tqdm
+
+_CLEAR = "\r\x1b[K"
+"""Takes the bar off a terminal's line; the next look draws it again."""
 
 
 class Bar:
@@ -22,6 +28,7 @@ class Bar:
         self._least = max(works.values(), default=1.0) * 0.01 or 1.0
         self.works = {name: max(work, self._least) for name, work in works.items()}
         self.total = sum(self.works.values())
+        self.shown = shown
         done = sum(self.works[name] for name in ended)
         self._bar = tqdm(
             total=100.0,
@@ -34,6 +41,7 @@ class Bar:
         )
         self._done = done
         self._name = ""
+        self._note: Callable[[float], None] | None = None
 
     @contextmanager
     def stage(self, name: str, work: float) -> Iterator[None]:
@@ -49,10 +57,41 @@ class Bar:
 
     def __call__(self, done: float, text: str) -> None:
         """The present stage is ``done`` (0 … 1) through."""
+        finished = self._done + done * self.works[self._name]
+        if self._note is not None:
+            self._note(finished)
+            return
         place = list(self.works).index(self._name) + 1
         label = f"[{place}/{len(self.works)}] {self._name}"
-        self._bar.set_description_str(f"{label} · {text}" if text else label, refresh=False)
-        finished = self._done + done * self.works[self._name]
+        self._show(finished, f"{label} · {text}" if text else label)
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        if self.shown:
+            clear = _CLEAR if sys.stderr.isatty() else ""
+            os.write(sys.stderr.fileno(), f"{clear}{line}\n".encode())  # at once, since several processes may write
+
+    @contextmanager
+    def together(self) -> Iterator[Callable[[float], None]]:
+        """While others work: what is given takes how much they have done."""
+        before = self._done
+
+        def tell(work: float) -> None:
+            self._done = before + work
+            self._show(self._done, "several trainings at the same time")
+
+        tell(0.0)
+        yield tell
+
+    def of(self, note: Callable[[float], None]) -> "Bar":
+        """For one of those others: it tells ``note`` how much it has done."""
+        other = copy.copy(self)
+        other._bar = tqdm(disable=True)
+        other._done, other._note = 0.0, note
+        return other
+
+    def _show(self, finished: float, text: str) -> None:
+        self._bar.set_description_str(text, refresh=False)
         self._bar.update(100.0 * finished / self.total - self._bar.n)
 
     def __enter__(self) -> Self:

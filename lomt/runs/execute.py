@@ -1,16 +1,18 @@
 """Run a method's stages in order, in a folder; again is continue."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lomt.files import NotWrittenError
 from lomt.interrupts import Terminated, terminating
-from lomt.methods import Method, Result, Workshop
+from lomt.methods import Method, Parallel, Result, Stage, Workshop, follow
 from lomt.runs.bar import Bar
 from lomt.runs.folder import RunFolder, RunFolderError
 from lomt.runs.plan import plan
+from lomt.runs.said import ended
+from lomt.runs.workers import ahead
 from lomt.training import forget
 
 CONTINUES = "stopped; the same command again continues"
@@ -22,6 +24,7 @@ def execute(
     method: Callable[[], Method],
     workshop: Workshop,
     show_progress: bool = True,
+    workers: int = 1,
 ) -> list[Result]:
     """Every stage that has not ended yet, in order; returns what the method returns.
 
@@ -32,7 +35,8 @@ def execute(
         config: what the run is; a folder of another one is refused.
         method: makes the generator of stages; called twice, once to plan and once to run.
         workshop: data, tasks, and how networks are made and trained.
-        show_progress: show a bar.
+        show_progress: show a bar, and a line for each stage that ends.
+        workers: processes that train at the same time, where a method allows it.
 
     Raises:
         RunFolderError: where the folder holds another run, another process works in it, or the disk is full; what
@@ -46,24 +50,33 @@ def execute(
         works = {line.stage.name: line.preview.work for line in planned}
         ended = [name for name in works if folder.result(name) is not None]
         with Bar(works, ended, show_progress) as bar:
-            return _run(folder, method(), workshop, bar)
+            return list(_run(folder, method(), workshop, bar, workers))
 
 
-def _run(folder: RunFolder, stages: Method, workshop: Workshop, bar: Bar) -> list[Result]:
-    try:
-        stage = next(stages)
-        while True:
-            place = folder.stages / stage.name
-            result = folder.result(stage.name)
-            if result is None:
-                with bar.stage(stage.name, stage.preview(workshop).work):
-                    result = stage.run(workshop, place, bar)
-                    folder.write_result(stage.name, result)
-            forget(place)
-            stage = stages.send(result)
-    except StopIteration as end:
-        networks: list[Result] = end.value
-        return networks
+def _run(folder: RunFolder, method: Method, workshop: Workshop, bar: Bar, workers: int) -> Any:
+    """What a method returns, once all of its stages have ended."""
+
+    def answer(asked: Stage | Parallel) -> Any:
+        if isinstance(asked, Parallel):
+            return together(asked.methods)
+        result = folder.result(asked.name)
+        if result is None:
+            with bar.stage(asked.name, asked.preview(workshop).work):
+                result = asked.run(workshop, folder.stages / asked.name, bar)
+                folder.write_result(asked.name, result)
+            bar.say(ended(asked.name, result, workshop.tasks))
+        forget(folder.stages / asked.name)
+        return result
+
+    def together(methods: Sequence[Method]) -> list[Any]:
+        failed = None
+        if workers > 1 and len(methods) > 1:
+            with bar.together() as tell:
+                failed = ahead(methods, workers, lambda one, note: _run(folder, one, workshop, bar.of(note), 1), tell)
+        found = {} if failed is None else {failed: follow(methods[failed], answer)}  # says why, or mends it
+        return [found[number] if number in found else follow(one, answer) for number, one in enumerate(methods)]
+
+    return follow(method, answer)
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 import statistics
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from lomt.methods import BACKWARD, Method, Preview, Stage, Workshop
+from lomt.methods import BACKWARD, Method, Parallel, Preview, Stage, Workshop, follow
 
 PROBE_STEPS = 4
 """Training steps that are timed to estimate a run; the first one warms up."""
@@ -23,14 +24,16 @@ class Planned:
 def plan(method: Method, workshop: Workshop) -> list[Planned]:
     """All stages of ``method`` in order, each once; what a stage would decide is replaced by its preview."""
     planned: dict[str, Planned] = {}
-    try:
-        stage = next(method)
-        while True:
-            if stage.name not in planned:
-                planned[stage.name] = Planned(stage, stage.preview(workshop))
-            stage = method.send(planned[stage.name].preview.result)
-    except StopIteration:
-        return list(planned.values())
+
+    def answer(asked: Stage | Parallel) -> Any:
+        if isinstance(asked, Parallel):
+            return [follow(one, answer) for one in asked.methods]
+        if asked.name not in planned:
+            planned[asked.name] = Planned(asked, asked.preview(workshop))
+        return planned[asked.name].preview.result
+
+    follow(method, answer)
+    return list(planned.values())
 
 
 def describe(planned: list[Planned], workshop: Workshop) -> str:

@@ -17,6 +17,7 @@ from lomt.models import Architecture, MakeDecoder, Network
 from lomt.runs.execute import execute
 from lomt.runs.folder import RunFolder
 from lomt.runs.plan import describe, plan
+from lomt.runs.workers import check as check_workers
 from lomt.sparsity import Penalty
 from lomt.tasks import Task
 from lomt.training import Recipe
@@ -56,6 +57,7 @@ def run(
     recipe: Recipe | None = None,
     accelerator: str = "auto",
     threads: int = 0,
+    workers: int = 1,
     show_progress: bool = True,
     config: Mapping[str, Any] | None = None,
 ) -> RunResult:
@@ -78,7 +80,8 @@ def run(
         accelerator: Lightning's name of the device.
         threads: processor threads while it runs, which rounding depends on; 0 takes those that the run began with, or
             torch's present number.
-        show_progress: show a bar.
+        workers: processes that train at the same time, each with one thread; figures don't depend on it.
+        show_progress: show a bar, and a line for each stage that ends.
         config: what to record as the run's identity, beside threads and device; by default, the arguments.
 
     Raises:
@@ -96,6 +99,8 @@ def run(
     if penalty is not None:
         study = replace(study, penalty=penalty)
     folder = RunFolder(out)
+    if workers > 1 and not threads:
+        threads = 1
     data.setup()
     workshop = Workshop(
         source=data,
@@ -119,7 +124,8 @@ def run(
     )
     with _threads(folder, threads) as count:
         identity |= {"threads": count, "accelerator": _device(accelerator)}
-        networks = execute(folder, identity, lambda: whole(workshop, study), workshop, show_progress)
+        check_workers(workers, _device(accelerator), count)
+        networks = execute(folder, identity, lambda: whole(workshop, study), workshop, show_progress, workers)
         return replace(summary(folder), network=_network(networks, workshop))
 
 

@@ -70,7 +70,7 @@ class Skipping:
             example: an input, ``(N, C, H, W)``.
             optimizer: goes on with the new network's parameters, in place; None where it is still to be made.
         """
-        self._live, self._shape = _live_kernels(self.full), tuple(example.shape)
+        self._live, self._shape = live_kernels(self.full), tuple(example.shape)
         if all(bool(kernels.all()) for kernels in self._live.values()):
             self._live = {}
             _LOG.info("nothing is dead yet: nothing is frozen")
@@ -121,7 +121,7 @@ class Skipping:
         """
         self._live, self._shape = state["live"], tuple(state["shape"])
         if self._live:
-            _set_kernels(self.full, self._live)
+            set_kernels(self.full, self._live)
             like = next(self.full.parameters())
             self._narrow(torch.zeros(self._shape, dtype=like.dtype, device=like.device))
             self._hold(None)
@@ -148,7 +148,7 @@ def _say(what: str) -> None:
     _LOG.warning(what)
 
 
-def _live_kernels(module: nn.Module) -> dict[str, Tensor]:
+def live_kernels(module: nn.Module) -> dict[str, Tensor]:
     """For each layer, which kernels are not all 0, ``(rows, columns)`` of the weight: what decides what goes."""
     return {
         name: layer.weight.detach().ne(0).reshape(*layer.weight.shape[:2], -1).any(2).cpu()
@@ -165,7 +165,7 @@ def _flops(network: nn.Module, image: Tensor) -> int:
 
 
 @torch.no_grad()
-def _set_kernels(module: nn.Module, live: dict[str, Tensor]) -> None:
+def set_kernels(module: nn.Module, live: dict[str, Tensor]) -> None:
     """Make weights that are 0 where the kernels are dead and not 0 elsewhere, in place."""
     for name, kernels in live.items():
         weight: Any = module.get_submodule(name).weight

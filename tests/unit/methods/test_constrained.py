@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from lomt.methods import METHODS, Study, Train
+from lomt.methods import METHODS, Parallel, Study, Train, follow
 from lomt.methods import constrained as module
 from lomt.methods.stage import Method
 from lomt.tasks import Depth, Edges
@@ -40,16 +40,18 @@ def drive(gains, limit="1%", seeds=(3, 5)):
     """Run LOMT with fixed taps; ``gains``: training → gains of depth and edges."""
     taps = {"depth": LADDER[1], "edges": LADDER[2]}
     method: Method = METHODS["lomt"](Bench(), Study(taps=taps, no_task_worse_than=limit, seeds=seeds))
-    stages, result = [], None
-    try:
-        while True:
-            stage = method.send(result)
-            stages.append(stage)
-            assert isinstance(stage, Train)
-            what = validation(0, 0) if stage.method == "single_task" else validation(*gains(stage))
-            result = {"stage": stage.name, "validation": what}
-    except StopIteration as end:
-        return [stage for stage in stages if stage.method == "lomt"], end.value
+    stages = []
+
+    def answer(asked):
+        if isinstance(asked, Parallel):
+            return [follow(one, answer) for one in asked.methods]
+        stages.append(asked)
+        assert isinstance(asked, Train)
+        what = validation(0, 0) if asked.method == "single_task" else validation(*gains(asked))
+        return {"stage": asked.name, "validation": what}
+
+    returned = follow(method, answer)
+    return [stage for stage in stages if stage.method == "lomt"], returned
 
 
 def test_nothing_changes_where_nobody_loses():

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from lomt.methods import METHODS, Path, Refit, Sparsify, Study, Train, choose, whole
+from lomt.methods import METHODS, Parallel, Path, Refit, Sparsify, Study, Train, choose, follow, whole
 from lomt.methods.path import networks_of
 from lomt.selection import DeepestActive
 from lomt.sparsity import GroupLasso, LayerPattern, Pattern
@@ -25,13 +25,16 @@ def alive(*layers):
 
 def drive(method, answer):
     """Run a generator of stages; returns the stages and what the method returns."""
-    stages, result = [], None
-    try:
-        while True:
-            stages.append(method.send(result))
-            result = answer(stages[-1])
-    except StopIteration as end:
-        return stages, end.value
+    stages = []
+
+    def one(asked):
+        if isinstance(asked, Parallel):
+            return [follow(each, one) for each in asked.methods]
+        stages.append(asked)
+        return answer(asked)
+
+    returned = follow(method, one)
+    return stages, returned
 
 
 def patterns_by_task(stage):
