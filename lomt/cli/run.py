@@ -1,5 +1,7 @@
 """``lomt run``: run the method on data, or go on with a run."""
 
+import os
+import time
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
@@ -47,6 +49,7 @@ def run(options: Namespace) -> None:
             torch.set_num_threads(config.threads)
         print(runs.dry_run(tasks, config.data, **arguments))
         return
+    begin = time.monotonic()
     done = runs.run(
         tasks,
         config.data,
@@ -58,7 +61,17 @@ def run(options: Namespace) -> None:
     )
     for task, tap in done.taps.items():
         print(f"{task}: {tap}")
-    print(f"\n{done.table}\nreport: {done.report}")
+    print(f"\n{done.table}\nreport: {done.report}\n{_spent(time.monotonic() - begin)}")
+
+
+def _spent(seconds: float) -> str:
+    """How long it took, and how much a processor had to do, this process and its workers together."""
+    times = os.times()
+    processor = times.user + times.system + times.children_user + times.children_system
+    wall, work = (
+        f"{minutes:.0f}:{rest:02.0f} min" for minutes, rest in (divmod(round(t), 60) for t in (seconds, processor))
+    )
+    return f"time: {wall}, {work} of a processor"
 
 
 def identity(made: Parser, given: Namespace) -> dict[str, Any]:
