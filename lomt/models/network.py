@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lomt.models.catalogue import DECODERS, MakeDecoder, decoder
 from lomt.models.near import near
+from lomt.models.resize import resize
 from lomt.models.taps import Tap, example_for, find
 from lomt.models.taps import taps as list_taps
 from lomt.models.truncate import truncate
@@ -105,7 +105,7 @@ class Network(nn.Module):
             if torch.is_autocast_enabled(image.device.type):
                 output = output.float()  # metres and probabilities need more than the 8 bits of bfloat16
             if task.dense and output.shape[-2:] != image.shape[-2:]:
-                output = F.interpolate(output, size=image.shape[-2:], mode="bilinear", align_corners=False)
+                output = resize(output, image.shape[-2:])
             outputs[task.name] = output
         return outputs
 
@@ -135,11 +135,7 @@ def _joined(features: list[Tensor]) -> Tensor:
     if len(features) == 1:
         return features[0]
     finest = max((map_.shape[-2:] for map_ in features), key=lambda size: size[0] * size[1])
-    resized = [
-        map_ if map_.shape[-2:] == finest else F.interpolate(map_, size=finest, mode="bilinear", align_corners=False)
-        for map_ in features
-    ]
-    return torch.cat(resized, 1)
+    return torch.cat([map_ if map_.shape[-2:] == finest else resize(map_, finest) for map_ in features], 1)
 
 
 def _task_names(tasks: Sequence[Task]) -> list[str]:
