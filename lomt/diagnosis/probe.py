@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lomt.diagnosis.features import features
 from lomt.evaluation import evaluating
 from lomt.models import Network
+from lomt.models.resize import resize
 from lomt.tasks import Task
 
 STEPS = 60
@@ -112,7 +112,7 @@ class Probe(nn.Module):
         standardized = (maps - self.mean) * self.scale
         if not self.dense:
             return self.read(standardized.mean((2, 3), keepdim=True)).flatten(1)
-        return F.interpolate(self.read(standardized), size=size, mode="bilinear", align_corners=False)
+        return resize(self.read(standardized), size)
 
 
 Probes = dict[tuple[str, str], Probe]

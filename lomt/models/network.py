@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lomt.models.catalogue import DECODERS, MakeDecoder, decoder
 from lomt.models.near import near
+from lomt.models.resize import resize
 from lomt.models.taps import Tap, example_for, find
 from lomt.models.taps import taps as list_taps
 from lomt.models.truncate import truncate
@@ -105,7 +106,7 @@ class Network(nn.Module):
             if torch.is_autocast_enabled(image.device.type):
                 output = output.float()  # metres and probabilities need more than the 8 bits of bfloat16
             if task.dense and output.shape[-2:] != image.shape[-2:]:
-                output = F.interpolate(output, size=image.shape[-2:], mode="bilinear", align_corners=False)
+                output = resize(output, image.shape[-2:])
             outputs[task.name] = output
         return outputs
 
@@ -135,11 +136,7 @@ def _joined(features: list[Tensor]) -> Tensor:
     if len(features) == 1:
         return features[0]
     finest = max((map_.shape[-2:] for map_ in features), key=lambda size: size[0] * size[1])
-    resized = [
-        map_ if map_.shape[-2:] == finest else F.interpolate(map_, size=finest, mode="bilinear", align_corners=False)
-        for map_ in features
-    ]
-    return torch.cat(resized, 1)
+    return torch.cat([map_ if map_.shape[-2:] == finest else resize(map_, finest) for map_ in features], 1)
 
 
 def _task_names(tasks: Sequence[Task]) -> list[str]:
@@ -194,8 +191,12 @@ def _make_decoder(task: Task, channels: int, decoders: Decoders) -> nn.Module:
 
 
 def _check_output(task: Task, made: nn.Module, found: Sequence[Tap], image: Tensor) -> None:
-    """Run a decoder on empty features: shapes must fit before anything is trained."""
+    """Run a decoder on empty features: shapes must fit before anything is trained. Built-in ones say theirs."""
     count = image.shape[0]
+    if type(made) in DECODERS.values():
+        decoder: Any = made
+        if (decoder.in_channels, decoder.channels) == (sum(tap.channels for tap in found), task.channels):
+            return
     features = [image.new_zeros(tap.shape) for tap in found]
     made.eval()
     try:

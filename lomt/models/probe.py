@@ -1,7 +1,7 @@
 """Runs a backbone as it was given, to know what any cut of it must give."""
 
 import copy
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -37,13 +37,21 @@ class Observation:
 
 def shadow(module: M) -> M:
     """A copy that shares the parameters: runs leave the original's buffers and attributes alone."""
-    return copy.deepcopy(module, {id(parameter): parameter for parameter in module.parameters()})
+    copies: dict[int, Any] = {id(parameter): parameter for parameter in module.parameters()}
+    for part in module.modules():  # a dozen empty dicts of hooks each, most of what a copy would take
+        copies |= {id(one): type(one)() for one in vars(part).values() if type(one) in (dict, OrderedDict) and not one}
+    return copy.deepcopy(module, copies)
 
 
 def noise(image: Tensor, count: int, height: int, width: int) -> Tensor:
     """Random images with the example's channels, type and device, always the same."""
     generator = torch.Generator().manual_seed(count)
     return torch.randn(count, image.shape[1], height, width, generator=generator).to(image)
+
+
+def small_probes(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Small images of two sizes, batch sizes and aspects."""
+    return noise(image, 1, 32, 32), noise(image, 2, 32, 48)
 
 
 def probes(image: Tensor) -> list[Tensor]:

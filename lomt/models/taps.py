@@ -1,6 +1,6 @@
 """The places of a backbone where a decoder can be attached."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,10 +34,10 @@ class Tap:
 def taps(module: nn.Module, example: Tensor | Sequence[Any] | None = None) -> list[Tap]:
     """List every submodule of a backbone whose output is a map of the image, in order of completion.
 
-    The module runs twice, on the example and on one image more, all of them larger, in eval mode and without gradients;
-    its modes and buffers are as before afterwards. What grows with the images tells which axes are height and width,
-    and what is no map of the images at all, such as a weight that a module computes. Where the module takes no
-    other size, channels are taken to come first, unless only the other order fits the image.
+    The module runs twice, on the example and on one image more, all of them of another size, in eval mode and without
+    gradients; its modes and buffers are as before afterwards. What changes with the images tells which axes are height
+    and width, and what is no map of the images at all, such as a weight that a module computes. Where the module takes
+    no other size, channels are taken to come first, unless only the other order fits the image.
     Containers are listed behind their parts. A module that is called several times counts where it ends last.
 
     Args:
@@ -58,13 +58,16 @@ def taps(module: nn.Module, example: Tensor | Sequence[Any] | None = None) -> li
     image = next((one for one in arguments if isinstance(one, Tensor) and one.dim() == 4), None)
     if image is None:
         raise ValueError("the example has no images (N, channels, height, width) among its values: give the arguments")
-    first, larger = _outputs(module, arguments), _larger(arguments, len(image))
-    try:
-        second = _outputs(module, larger)
-    except ValueError:
-        second = {}
-    grown = next(one for one in larger if isinstance(one, Tensor) and one.dim() == 4)
-    found = {name: _tap(name, shape, second.get(name), image, grown) for name, shape in first.items()}
+    first, second, other = _outputs(module, arguments), {}, image
+    for resize in (_smaller, _larger):
+        others = _another(arguments, len(image), resize)
+        other = next(one for one in others if isinstance(one, Tensor) and one.dim() == 4)
+        try:
+            second = _outputs(module, others)
+            break
+        except ValueError:
+            continue
+    found = {name: _tap(name, shape, second.get(name), image, other) for name, shape in first.items()}
     return [tap for tap in found.values() if tap is not None]
 
 
@@ -82,38 +85,47 @@ def _outputs(module: nn.Module, arguments: tuple[Any, ...]) -> dict[str, torch.S
     return found
 
 
-def _larger(arguments: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+def _another(arguments: tuple[Any, ...], count: int, size: Callable[[int, int], tuple[int, int]]) -> tuple[Any, ...]:
     """One image more, of another size and aspect."""
 
-    def larger(value: Any) -> Any:
+    def another(value: Any) -> Any:
         if not isinstance(value, Tensor) or not value.dim() or len(value) != count:
             return value
         value = torch.cat([value, value[:1]])
-        grow = value.dim() == 4 and value.is_floating_point()
-        return F.interpolate(value, (value.shape[2] + 64, value.shape[3] + 32)) if grow else value
+        maps = value.dim() == 4 and value.is_floating_point()
+        return F.interpolate(value, size(*value.shape[2:])) if maps else value
 
-    return tuple(larger(value) for value in arguments)
+    return tuple(another(value) for value in arguments)
 
 
-def _tap(name: str, shape: torch.Size, grown: torch.Size | None, image: Tensor, larger: Tensor) -> Tap | None:
+def _smaller(height: int, width: int) -> tuple[int, int]:
+    """About half as high and three quarters as wide, for speed; what is too small for that grows."""
+    return (height + 31) // 64 * 32 or height + 64, width * 3 // 64 * 16 or width + 32
+
+
+def _larger(height: int, width: int) -> tuple[int, int]:
+    return height + 64, width + 32
+
+
+def _tap(name: str, shape: torch.Size, second: torch.Size | None, image: Tensor, other: Tensor) -> Tap | None:
     """The tap; none where the output is no map of the images."""
-    last = _channels_last(shape, grown, image)
+    last = _channels_last(shape, second, image)
     if shape[0] != len(image) or "parametrizations" in name.split("."):
         return None
     order = (0, 3, 1, 2) if last else (0, 1, 2, 3)
     n, channels, height, width = (shape[axis] for axis in order)
-    if grown is not None:
-        more, same, *sizes = (grown[axis] for axis in order)
-        pairs = height == width < sizes[0] == sizes[1]  # of places with places: no image grew like that
-        if more != len(larger) or same != channels or pairs:
+    if second is not None:
+        more, same, *sizes = (second[axis] for axis in order)
+        pairs = height == width != sizes[0] == sizes[1]  # of places with places: no image changed like that
+        if more != len(other) or same != channels or pairs:
             return None
     stride = max(image.shape[-2] / max(height, 1), image.shape[-1] / max(width, 1))
     return Tap(name, channels, max(1, round(stride)), (n, channels, height, width), last)
 
 
-def _channels_last(shape: torch.Size, grown: torch.Size | None, image: Tensor) -> bool:
-    if grown is not None:
-        return grown[1] != shape[1] and grown[3] == shape[3]
+def _channels_last(shape: torch.Size, second: torch.Size | None, image: Tensor) -> bool:
+    if second is not None:
+        return second[1] != shape[1] and second[3] == shape[3]
 
     def fits(height: int, width: int) -> bool:
         return image.shape[-2] * width == image.shape[-1] * height and image.shape[-2] % max(height, 1) == 0

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from lomt.models.probe import shadow
 from lomt.models.truncated import Truncated, prune
 from lomt.tracing.contexts import ContextTracer, code_of, contexts_of
+from lomt.tracing.copying import unchanged
 
 
 class Traced(Truncated):
@@ -99,7 +100,8 @@ def trace(backbone: nn.Module, names: Sequence[str], overwritten: Collection[str
         it drew random numbers, it made tensors of its own, or it took another way in train mode.
         Whether values agree is for :func:`lomt.models.probe.agrees` to say.
     """
-    graphs = [_graph(backbone, names, overwritten, training=training) for training in (False, True)]
+    tried = shadow(backbone)
+    graphs = [_graph(tried, names, overwritten, training=training) for training in (False, True)]
     if graphs[0] is None or graphs[1] is None or str(graphs[0]) != str(graphs[1]):
         return None
     if contexts_of(graphs[0]) != contexts_of(graphs[1]):
@@ -113,7 +115,8 @@ def _graph(
     tracer = _Recorder()
     before = _random_state()
     try:
-        graph = tracer.trace(_Call(shadow(backbone).train(training)))
+        with unchanged(backbone):
+            graph = tracer.trace(_Call(backbone.train(training)))
     except Exception:  # noqa: BLE001 - tracing runs foreign code with stand-ins, which may fail in any way
         return None
     finally:

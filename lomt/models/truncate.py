@@ -8,7 +8,7 @@ from functools import cache
 
 from torch import Tensor, nn
 
-from lomt.models.probe import Observation, agrees, more_probes, observe_all, probes, shadow
+from lomt.models.probe import Observation, agrees, more_probes, observe, observe_all, probes, shadow, small_probes
 from lomt.models.stop import Stopped
 from lomt.models.taps import example_for
 from lomt.models.trace import trace
@@ -22,9 +22,10 @@ def truncate(backbone: nn.Module, taps: Sequence[str], example: Tensor | None = 
     """Cut a backbone so that it gives the features at some taps, and nothing beyond them is left of it.
 
     The cut is by tracing where that is faithful, else by stopping the backbone's own code. Either way it has given
-    exactly the plain backbone's features and buffers, for two image sizes, in eval and in train mode, before
-    it is returned. A module that is called several times in a forward pass is tapped at its last call. The logger
-    ``"lomt"`` warns of a backbone that no graph stands for, not even in eval mode.
+    exactly the plain backbone's features and buffers, for images of two sizes, in eval and in train mode, before it is
+    returned. The images are small where it was traced: what decides by a size can't be. A module that is called several
+    times in a forward pass is tapped at its last call. The logger ``"lomt"`` warns of a backbone that no graph stands
+    for, not even in eval mode.
 
     Args:
         backbone: stays as it is; the cut shares its parameters, so copy it first (or the cut) to keep them apart.
@@ -38,13 +39,13 @@ def truncate(backbone: nn.Module, taps: Sequence[str], example: Tensor | None = 
         ValueError: if not even stopping gives the plain backbone's features.
     """
     image = example_for(backbone, example)
-    seen = observe_all(backbone, taps, probes(image))
+    seen = _sample(backbone, taps, image)
     traced = trace(backbone, taps, _overwritten(seen))
     if traced is not None and agrees(traced, seen):
         return traced.train(backbone.training)
-    images = more_probes(image)
-    seen += observe_all(backbone, taps, images)
-    cut = _stopped(backbone, taps, seen, [*probes(image), *images])
+    images = [*probes(image), *more_probes(image)]
+    seen = observe_all(backbone, taps, images)
+    cut = _stopped(backbone, taps, seen, images)
     try:
         operations(copy.deepcopy(cut).eval(), (image,), (), inlines=False)
     except UntraceableError as error:
@@ -53,6 +54,14 @@ def truncate(backbone: nn.Module, taps: Sequence[str], example: Tensor | None = 
             f"not be compacted or exported: {error}"
         )
     return cut.train(backbone.training)
+
+
+def _sample(backbone: nn.Module, taps: Sequence[str], image: Tensor) -> list[Observation]:
+    """What small images give, one size in eval mode and the other in train mode; full ones where these do not run."""
+    one, other = small_probes(image)
+    seen = [observe(backbone, taps, one, training=False), observe(backbone, taps, other, training=True)]
+    found = [observation for observation in seen if observation is not None]
+    return found if len(found) == len(seen) else observe_all(backbone, taps, probes(image))
 
 
 @cache

@@ -218,3 +218,28 @@ def test_a_backbone_that_no_graph_stands_for_is_said_when_it_is_cut(make, caplog
     said = [record.message for record in caplog.records]
     assert len(said) == warned
     assert not warned or "not be compacted or exported: can't trace" in said[0]
+
+
+class Positions(torch.nn.Module):
+    """As in a transformer: runs for one size, since it has a value for each place."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = torch.nn.Conv2d(3, 8, 8, stride=8, bias=False)
+        self.norm = torch.nn.BatchNorm2d(8)
+        self.positions = torch.nn.Parameter(torch.randn(1, 8, 8, 12))
+        self.tail = torch.nn.Conv2d(8, 8, 1)
+
+    def forward(self, x):
+        return self.tail(self.norm(self.patches(x) + self.positions))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_backbone_for_one_size_is_checked_at_that_size(image, training):
+    backbone = Positions()
+    cut = truncate(backbone, ["norm"], image)
+    wanted, plain = reference(backbone, ["norm"], image, training)
+    assert type(cut) is Traced
+    assert torch.equal(run(cut, image, training)["norm"], wanted["norm"])
+    assert torch.equal(cut.get_buffer("norm.running_mean"), plain.get_buffer("norm.running_mean"))
+    assert not hasattr(cut, "tail")
