@@ -12,6 +12,8 @@ from lomt.evaluation.wording import count, number, spread
 from lomt.tasks import Task
 
 ABSENT = "–"
+COMPACTED = ", compacted"
+"""What the name of a row ends with that is the network of the row above without what is dead in it."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Run:
         paths: results of the stages that searched λ and have ended, by task or method.
         selection: the result of the stage ``select``, if it has ended.
         comparison: the result of the stage ``compare``, if it has ended.
-        compaction: the result of the stage ``compact``, if it has ended and could be done.
+        compaction: what the stage ``compact`` found, by method; none where it has not ended.
         export: the result of the stage ``export``, if it has ended.
         gallery: arrays of ``gallery.npz``, if there.
         diagnosis: content of ``diagnosis.json``, if there.
@@ -130,7 +130,7 @@ def read(folder: Path) -> Run:
         paths={name.removeprefix(PATHS): result for name, result in results.items() if name.startswith(PATHS)},
         selection=results.get("select"),
         comparison=Comparison.from_dict(compared) if compared else None,
-        compaction=compaction if compaction and "costs" in compaction else None,
+        compaction=(compaction or {}).get("networks"),
         export=export,
         gallery=_gallery(stages / "compare" / "gallery.npz", problems),
         diagnosis=_json(folder / "diagnosis.json", problems) or None,

@@ -139,26 +139,29 @@ def test_the_whole_ends_with_a_comparison_of_everything_that_enters_the_table():
         whole(Bench(), Study(trials=1)),
         lambda stage: {} if stage.name in ("compare", "compact", "export") else patterns_by_task(stage),
     )
-    assert [stage.name for stage in stages[-3:]] == ["compare", "compact", "export"]
-    assert [network["stage"] for network in stages[-3].networks] == [
+    assert [stage.name for stage in stages[-3:]] == ["compact", "compare", "export"]
+    assert [network["stage"] for network in stages[-2].networks] == [
         *("single_task/seg/seed-0", "single_task/edges/seed-0", "multi_task/seed-0", "lomt/seed-0")
     ]
 
 
-def test_the_last_multi_task_network_is_made_small():
+def test_the_first_network_of_every_method_but_the_baseline_is_compacted_before_the_comparison():
     methods = ("single_task", "lomt", "multi_task")
+    left = {"networks": {"lomt": {"changed": True}}}
     stages, _ = drive(
         whole(Bench(), Study(methods=methods, trials=1, seeds=(4, 5), round_to=8, export=False)),
-        lambda stage: {} if stage.name in ("compare", "compact") else patterns_by_task(stage),
+        lambda stage: left if stage.name in ("compare", "compact") else patterns_by_task(stage),
     )
-    assert stages[-1].name == "compact"
-    assert stages[-1].network["stage"] == "multi_task/seed-4"
-    assert stages[-1].round_to == 8
+    small, compared = stages[-2:]
+    assert [network["stage"] for network in small.networks] == ["lomt/seed-4", "multi_task/seed-4"]
+    assert small.round_to == 8
+    assert compared.compaction is left
     alone, _ = drive(
         whole(Bench(), Study(methods=("single_task",))),
         lambda stage: {} if stage.name == "compare" else patterns_by_task(stage),
     )
-    assert alone[-1].name == "compare"
+    assert "compact" not in [stage.name for stage in alone]
+    assert alone[-1].compaction == {"networks": {}}
 
 
 def test_choose_says_where_nothing_is_left():
