@@ -15,6 +15,7 @@ from lomt.report.curves import learning, method_legend, sparsity, task_legend, w
 from lomt.report.diagnosis import diagnosed, early
 from lomt.report.gains import gains
 from lomt.report.gallery import gallery
+from lomt.report.kernels import lanes
 from lomt.report.names import duration, plural, unbroken
 from lomt.report.network import networks, tap_table
 from lomt.report.paths import paths
@@ -75,6 +76,7 @@ def _contents(run: Run) -> dict[str, Any]:
         "needs": needs(run),
         "small": small(run),
         "unchanged": unchanged(run),
+        "lanes": lanes(run),
         "diagnosed": diagnosed(run),
         "early": early(run),
         "gallery": gallery(run),
