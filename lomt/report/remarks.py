@@ -32,9 +32,10 @@ def length(run: Run, best: str) -> list[str]:
     shorter = {method: epochs for method, epochs in others.items() if own and epochs and epochs < own}
     if not shorter:
         return []
-    others_had = listing([f"{OTHER[method]} for {epochs}" for method, epochs in shorter.items()])
-    said = f"It was trained longer, for {own} epochs in all, {others_had}: part of the difference may come from that."
-    return [said]
+    had = listing([f"{OTHER[method]} for {epochs}" for method, epochs in shorter.items()])
+    if len(shorter) > 1 and len(set(shorter.values())) == 1:
+        had = f"those that it is compared with for {min(shorter.values())}"
+    return [f"It was trained longer: for {own} epochs in all, {had}. Part of the difference may come from that."]
 
 
 def trained_epochs(run: Run, method: str) -> int | None:

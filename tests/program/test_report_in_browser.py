@@ -107,6 +107,24 @@ def test_the_table_has_its_rows_and_a_phone_shows_all_methods(visit, report):
     assert table.bounding_box()["width"] <= 360
 
 
+def test_a_phone_has_the_best_column_in_sight_and_the_taps_at_full_width(visit, example, tmp_path):
+    methods = ("single_task", "multi_task", "lomt", "sparse_lomt")
+    folder = example.write_run(tmp_path / "run", tasks=("seg", "edges"), methods=methods, trials=1)
+    (tmp_path / "run/report.html").write_text(render(folder), encoding="utf-8")
+    for width in (390, 1280):
+        page = visit(folder / "report.html", width)
+        table = page.locator("table.results").first
+        assert table.locator("thead th[scope=col]").count() == 6
+        head = table.locator("thead th.taken")
+        assert head.inner_text().startswith("tailored, sparse, compacted")
+        for cell in (head, table.locator("tbody td.taken").first):
+            box = cell.bounding_box()
+            assert box["x"] > 0
+            assert box["x"] + box["width"] <= width
+        section, taps = (page.locator(one).first.bounding_box() for one in ("#network", ".taps"))
+        assert taps["width"] > 0.95 * (section["width"] - 32)
+
+
 def test_all_pictures_are_drawn(visit, report):
     page = visit(report, 1280)
     assert page.locator("#gallery img").count() == 2 * (1 + 4 * 4)
