@@ -19,6 +19,8 @@ GAP = 22.0
 BOTTOM = 30.0
 APART = 10.0
 """CSS pixels between two labels that can both be read."""
+FURTHEST = 5
+"""Where the scale of losses ends, in tolerances: what lies beyond is an arrow with its figure."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ class _Strip:
 def _loss(excesses: Sequence[float], tolerance: float) -> _Strip:
     """On a scale that lets the tolerance be seen, however bad the worst network is."""
     low = 100 * min(0.0, *excesses)
-    high = 100 * max(2 * tolerance, *(min(excess, 10 * tolerance) for excess in excesses))
+    high = 100 * max(2 * tolerance, *(min(excess, FURTHEST * tolerance) for excess in excesses))
 
     def share(percent: float) -> float:
         return (percent - low) / (high - low)
