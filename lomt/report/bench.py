@@ -5,7 +5,7 @@ import math
 from markupsafe import Markup
 
 from lomt.evaluation.bench import Bench, Timing
-from lomt.evaluation.wording import number
+from lomt.evaluation.formatting import number
 from lomt.report.chart import BOTTOM, LEFT, RIGHT, TOP, Axes, decade_ticks, tick_label, ticks
 from lomt.report.labels import around, place_label
 from lomt.report.names import OTHERS

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lomt.evaluation.wording import count, number
+from lomt.evaluation.formatting import count, number
 from lomt.report.names import colour_class, listing, method_name
 from lomt.report.read import Run
 from lomt.report.svg import drawing, element, tip

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from lomt.evaluation import over_seeds, paired_interval
-from lomt.evaluation.wording import number
+from lomt.evaluation.formatting import number
 from lomt.report.comparison import Comparison
 from lomt.report.names import CONVENTIONAL, SINGLE, SPARSE, TAILORED, listing, network_name, plural
 from lomt.report.read import Run

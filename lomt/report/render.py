@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from lomt.evaluation.wording import number
+from lomt.evaluation.formatting import number
 from lomt.report.compaction import small, unchanged
 from lomt.report.curves import learning, method_legend, sparsity, task_legend, weights
 from lomt.report.diagnosis import diagnosed, early

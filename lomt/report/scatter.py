@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from lomt.evaluation.wording import count, number
+from lomt.evaluation.formatting import count, number
 from lomt.report.chart import BOTTOM, LEFT, RIGHT, TOP, Axes, tick_label, ticks
 from lomt.report.comparison import Comparison, trained_form
 from lomt.report.labels import around, place_label

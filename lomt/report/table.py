@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lomt.evaluation import Spread
-from lomt.evaluation.wording import count, number, spread
+from lomt.evaluation.formatting import count, number, spread
 from lomt.report.comparison import Comparison, TaskFacts
 from lomt.report.names import SINGLE, colour_class, method_name, metric_name
 

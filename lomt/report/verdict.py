@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lomt.evaluation import Spread, over_seeds
-from lomt.evaluation.wording import number
+from lomt.evaluation.formatting import number
 from lomt.report import remarks
 from lomt.report.comparison import Comparison
 from lomt.report.names import CONVENTIONAL, SINGLE, in_order, listing, method_name, network_name, plural

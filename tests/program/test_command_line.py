@@ -14,7 +14,7 @@ from PIL import Image
 from lomt.cli import main
 from lomt.cli.main import read
 from lomt.diagnosis import Cause, Setting, command, remedies
-from lomt.evaluation.wording import count
+from lomt.evaluation.formatting import count
 from lomt.export import OnnxModel, from_pretrained
 from lomt.runs import RunFolder
 
