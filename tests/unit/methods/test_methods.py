@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from lomt.methods import METHODS, Path, Refit, Sparsify, Study, Train, choose, whole
+from lomt.methods import METHODS, Path, Refit, Sparsify, Study, Train, choose, experiment
 from lomt.methods.path import networks_of
 from lomt.selection import DeepestActive
 from lomt.sparsity import GroupLasso, LayerPattern, Pattern
@@ -136,7 +136,7 @@ def test_baselines_attach_every_decoder_to_the_end():
 
 def test_the_whole_ends_with_a_comparison_of_everything_that_enters_the_table():
     stages, _ = drive(
-        whole(Bench(), Study(trials=1)),
+        experiment(Bench(), Study(trials=1)),
         lambda stage: {} if stage.name in ("compare", "compact", "export") else patterns_by_task(stage),
     )
     assert [stage.name for stage in stages[-3:]] == ["compact", "compare", "export"]
@@ -149,7 +149,7 @@ def test_the_first_network_of_every_method_but_the_baseline_is_compacted_before_
     methods = ("single_task", "lomt", "multi_task")
     left = {"networks": {"lomt": {"changed": True}}}
     stages, _ = drive(
-        whole(Bench(), Study(methods=methods, trials=1, seeds=(4, 5), round_to=8, export=False)),
+        experiment(Bench(), Study(methods=methods, trials=1, seeds=(4, 5), round_to=8, export=False)),
         lambda stage: left if stage.name in ("compare", "compact") else patterns_by_task(stage),
     )
     small, compared = stages[-2:]
@@ -157,7 +157,7 @@ def test_the_first_network_of_every_method_but_the_baseline_is_compacted_before_
     assert small.round_to == 8
     assert compared.compaction is left
     alone, _ = drive(
-        whole(Bench(), Study(methods=("single_task",))),
+        experiment(Bench(), Study(methods=("single_task",))),
         lambda stage: {} if stage.name == "compare" else patterns_by_task(stage),
     )
     assert "compact" not in [stage.name for stage in alone]
@@ -172,16 +172,16 @@ def test_choose_says_where_nothing_is_left():
 
 def test_unknown_method_names_what_there_is():
     with pytest.raises(ValueError, match="unknown method 'mtan' – there are single_task, multi_task, lomt"):
-        next(whole(Bench(), Study(methods=["mtan"])))
+        next(experiment(Bench(), Study(methods=["mtan"])))
 
 
 def test_a_strength_names_a_task_or_a_shared_backbone():
-    next(whole(Bench(), Study(strength={"seg": 1e-3, "lomt": 1e-4})))
+    next(experiment(Bench(), Study(strength={"seg": 1e-3, "lomt": 1e-4})))
     for name in ("foo", "single_task", "sparse_lomt"):
         with pytest.raises(
             ValueError, match=f"λ to '{name}', no task and no shared backbone – there are seg, edges, mu"
         ):
-            next(whole(Bench(), Study(strength={name: 1e-3})))
+            next(experiment(Bench(), Study(strength={name: 1e-3})))
 
 
 @pytest.mark.parametrize(

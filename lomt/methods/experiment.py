@@ -1,4 +1,4 @@
-"""The whole argument: train what is to be compared, make it small, compare both on the test split once."""
+"""The whole experiment: train what is to be compared, make it small, compare both on the test split once."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ METHODS: dict[str, Callable[[Workshop, Study], Method]] = {
 """Every built-in method by its name; a new one is a new file and one line here."""
 
 
-def whole(workshop: Workshop, study: Study) -> Method:
+def experiment(workshop: Workshop, study: Study) -> Method:
     """All methods of the study; each one's first network compacted; the comparison; and the networks as files.
 
     The single-task networks are dense: they are what the others are compared with, as they were trained.
