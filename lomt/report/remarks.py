@@ -35,7 +35,8 @@ def length(run: Run, best: str) -> list[str]:
     had = listing([f"{OTHER[method]} for {epochs}" for method, epochs in shorter.items()])
     if len(shorter) > 1 and len(set(shorter.values())) == 1:
         had = f"those that it is compared with for {min(shorter.values())}"
-    return [f"It was trained longer: for {own} epochs in all, {had}. Part of the difference may come from that."]
+    control = f"To tell, train those as long: --recipe.epochs {own}, with another --out."
+    return [f"It was trained longer: for {own} epochs in all, {had}. Any difference may come from that. {control}"]
 
 
 def trained_epochs(run: Run, method: str) -> int | None:

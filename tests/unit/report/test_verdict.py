@@ -84,8 +84,8 @@ def test_longer_training_is_owned_up_to():
     dense = [(f"{name}/seed-{seed}", {"epochs": 8}) for name in (*COSTS, "sparse_multi_task") for seed in range(3)]
     sparse = [(f"sparse_lomt/seed-{seed}", {"epochs": 4, "since_dense": 9 + seed}) for seed in range(3)]
     assert judged(deltas, SPARSE, trained=[*dense, *sparse]).remarks[0] == (
-        "It was trained longer: for 19 epochs in all, those that it is compared with for 8. Part of the difference may "
-        "come from that."
+        "It was trained longer: for 19 epochs in all, those that it is compared with for 8. Any difference may come "
+        "from that. To tell, train those as long: --recipe.epochs 19, with another --out."
     )
     others = [(name, {"epochs": 10} if name.startswith("multi") else result) for name, result in dense]
     assert (
