@@ -12,8 +12,8 @@ from torch import nn
 
 from lomt.compaction import compact
 from lomt.evaluation import Row, Table, bench, cost, delta_m, paired_interval, per_task
+from lomt.evaluation.formatting import count, number, spread
 from lomt.evaluation.seeds import over_seeds
-from lomt.evaluation.wording import count, number, spread
 from lomt.export import contenders
 from lomt.files import write_atomically
 from lomt.methods import Result, Workshop

@@ -11,7 +11,7 @@ from lomt.diagnosis.probe import ProbeCurve
 from lomt.diagnosis.rules import BETTER_TAP, CONFLICT, DROWNED, RESIDUAL, SLOPE, UNDERFIT
 from lomt.diagnosis.standing import Standing
 from lomt.evaluation import Spread
-from lomt.evaluation.wording import number
+from lomt.evaluation.formatting import number
 
 CONFLICTING, IMBALANCED, SHALLOW, DEEP, CAPACITY, GENERALIZATION, UNKNOWN = (
     *("conflict", "imbalance", "too shallow", "too deep"),

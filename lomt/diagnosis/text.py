@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lomt.evaluation import Spread
-from lomt.evaluation.wording import number, spread
+from lomt.evaluation.formatting import number, spread
 
 Record = Mapping[str, Any]
 

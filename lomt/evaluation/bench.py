@@ -17,7 +17,7 @@ from lomt.evaluation.cost import cost
 from lomt.evaluation.environment import environment
 from lomt.evaluation.latency import using_threads
 from lomt.evaluation.memory import peak_growth
-from lomt.evaluation.turns import turn_by_turn
+from lomt.evaluation.timing import interleaved
 
 ENOUGH_FOR_P95 = 20
 """Of fewer passes the 95th percentile is next to the slowest one, and says nothing."""
@@ -171,7 +171,7 @@ def bench(
                 for batch, image in images.items():
                     bar.set_description(f"timing, batch {batch}, threads {count}")
                     passes = {key: prepared.begin(image) for key, prepared in ready.items()}
-                    spent = turn_by_turn(passes, repeats, warmup, seconds)
+                    spent = interleaved(passes, repeats, warmup, seconds)
                     timings += [_timing(*key, batch, count, values) for key, values in spent.items()]
                     bar.update()
     return Bench(sizes, tuple(example.shape[1:]), timings, memory, failures, _machine())

@@ -1,8 +1,8 @@
 """The table of a bench: a model and a way to run it in each row."""
 
 from lomt.evaluation.bench import Bench, Timing
+from lomt.evaluation.formatting import count, number
 from lomt.evaluation.table import ABSENT
-from lomt.evaluation.wording import count, number
 
 
 def bench_table(found: Bench) -> str:

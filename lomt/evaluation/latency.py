@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lomt.evaluation.mode import evaluating
-from lomt.evaluation.turns import turn_by_turn
+from lomt.evaluation.timing import interleaved
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def latency(
         for network in networks.values():
             stack.enter_context(evaluating(network))
         passes = {name: partial(forward, network, image) for name, network in networks.items()}
-        seconds = turn_by_turn(passes, repeats, warmup)
+        seconds = interleaved(passes, repeats, warmup)
     return {name: _summary(values, threads, str(image.device)) for name, values in seconds.items()}
 
 

@@ -6,12 +6,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lomt.evaluation.delta_m import Results
+from lomt.evaluation.formatting import count, number, spread
 from lomt.evaluation.latency import Latency
 from lomt.evaluation.seeds import Spread, over_seeds
-from lomt.evaluation.wording import count, number, spread
 from lomt.tasks import Task
 
 ABSENT = "–"
+COMPACTED = ", compacted"
+"""What the name of a row ends with that is the network of the row above without what is dead in it."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lomt.evaluation import Table, over_seeds
-from lomt.evaluation.wording import number
+from lomt.evaluation.formatting import number
 
 
 def model_card(config: Mapping[str, Any], table: Table | None = None) -> str:

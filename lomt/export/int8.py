@@ -16,7 +16,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
 from lomt.evaluation import Results, evaluate, per_task
-from lomt.evaluation.wording import number
+from lomt.evaluation.formatting import number
 from lomt.export.runtime import METADATA, OnnxModel
 from lomt.files import beside
 from lomt.tasks import Task

@@ -1,5 +1,6 @@
 """The recipes that papers describe, as generators of resumable stages."""
 
+from lomt.methods.experiment import METHODS, experiment
 from lomt.methods.path import Path
 from lomt.methods.refit import Refit
 from lomt.methods.select import choose
@@ -7,7 +8,6 @@ from lomt.methods.sparsify import Sparsify
 from lomt.methods.stage import Method, Parallel, Preview, Result, Stage, follow
 from lomt.methods.study import Study
 from lomt.methods.train import BACKWARD, Train
-from lomt.methods.whole import METHODS, whole
 from lomt.methods.workshop import Workshop
 
 __all__ = [
@@ -25,6 +25,6 @@ __all__ = [
     "Train",
     "Workshop",
     "choose",
+    "experiment",
     "follow",
-    "whole",
 ]

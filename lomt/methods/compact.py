@@ -1,4 +1,4 @@
-"""The stage that makes a trained network physically smaller, and measures that nothing but its size changed."""
+"""The stage that makes trained networks physically smaller, and measures that nothing but their size changed."""
 
 import copy
 import logging
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lomt.compaction import Compacted, compact
 from lomt.compaction.agreement import relative_error
-from lomt.evaluation import cost, latency
+from lomt.evaluation import cost
 from lomt.methods.stage import Preview, Result, Stage
 from lomt.methods.workshop import Workshop
 from lomt.training import Progress
@@ -26,65 +26,65 @@ IMAGES = 8
 
 @dataclass(frozen=True)
 class Compact(Stage):
-    """Remove every dead channel of a network; channels, cost, latency and outputs before and after.
+    """Remove every dead channel of networks: channels, cost and outputs before and after.
 
     Attributes:
-        network: result of its training.
+        networks: results of their trainings, one a method.
         round_to: channel counts are kept at multiples of this.
     """
 
-    network: Result
+    networks: tuple[Result, ...]
     round_to: int
 
     def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:  # noqa: ARG002
-        """Compact; the network itself is made anew by whoever needs it, in less time than it takes to read it."""
-        about = {key: self.network[key] for key in ("method", "seed")}
-        about |= {"stage": self.name, "network": self.network["stage"], "round_to": self.round_to}
-        measured: Result = {}
-        with noted(f"{self.network['stage']} could not be compacted") as notes:
-            measured = self._measured(workshop, progress)
-        return about | measured | ({"notes": notes} if notes else {})
+        """Compact; the networks themselves are made anew by whoever needs them."""
+        measured: dict[str, Result] = {}
+        notes: list[str] = []
+        for number, result in enumerate(self.networks):
+            progress(number / len(self.networks), f"removing what is dead in {result['method']}")
+            with noted(f"{result['stage']} could not be compacted") as failed:
+                measured[result["method"]] = self._measured(result, workshop)
+            notes += failed
+        about = {"stage": self.name, "round_to": self.round_to, "networks": measured}
+        return about | ({"notes": notes} if notes else {})
 
-    def _measured(self, workshop: Workshop, progress: Progress) -> Result:
-        """Both networks, side by side."""
-        network = workshop.trained(self.network["stage"], self.network["taps"])
-        progress(0.1, "removing what is dead")
+    def _measured(self, result: Result, workshop: Workshop) -> Result:
+        """One network beside what is left of it."""
+        network = workshop.trained(result["stage"], result["taps"])
         small = compacted(network, workshop, self.round_to)
-        progress(0.5, "timing")
-        times = latency({BEFORE: network, AFTER: small}, workshop.example)
+        record = small.record
+        about = {"network": result["stage"], "seed": result["seed"], "said": str(record), "changed": not record.nothing}
+        if record.nothing:
+            return about
         costs = {name: cost(one, workshop.example) for name, one in ((BEFORE, network), (AFTER, small))}
         split = workshop.source.test_dataloader().dataset
         images = torch.stack([split[index]["image"] for index in range(min(IMAGES, len(split)))])  # type: ignore[arg-type]
-        return {
-            "said": str(small.record),
+        return about | {
             "layers": {
-                name: {"before": list(width), "after": list(small.record.after.get(name, ())) or None}
-                for name, width in small.record.before.items()
+                name: {"before": list(width), "after": list(record.after.get(name, ())) or None}
+                for name, width in record.before.items()
             },
             "costs": {name: asdict(one) for name, one in costs.items()},
-            "latency": {name: asdict(one) for name, one in times.items()},
             "images": len(images),
             "difference": {
                 "float32": difference(network, small, images),
-                "float64": self._in_double(network, small, workshop.example, images),
+                "float64": self._in_double(network, workshop.example, images),
             },
         }
 
     def preview(self, workshop: Workshop) -> Preview:
         """Next to nothing; what can't be compacted is said before anything is trained."""
         what = workshop.resists or "remove dead channels, compare outputs"
-        return Preview(result={"stage": self.name}, work=0.0, what=what)
+        return Preview(result={"stage": self.name, "round_to": self.round_to, "networks": {}}, work=0.0, what=what)
 
-    def _in_double(self, network: nn.Module, small: Compacted, example: Tensor, images: Tensor) -> dict[str, float]:
+    def _in_double(self, network: nn.Module, example: Tensor, images: Tensor) -> dict[str, float]:
         """The difference where all is done in float64: constants that are folded have its digits, too.
 
         Empty where the network has parts that insist on float32.
         """
-        whole, other = copy.deepcopy(network).double(), copy.deepcopy(small).double()
+        whole = copy.deepcopy(network).double()
         try:
-            if not small.record.nothing:
-                other = compact(whole, example.double(), self.round_to).eval()
-            return difference(whole, other, images.double())
+            return difference(whole, compact(whole, example.double(), self.round_to).eval(), images.double())
         except (RuntimeError, ValueError):
             return {}
 
@@ -103,10 +103,21 @@ def noted(what: str) -> Iterator[list[str]]:
 
 
 def compacted(network: nn.Module, workshop: Workshop, round_to: int) -> Compacted:
-    """The network without what is dead, in evaluation mode."""
-    small = compact(network, workshop.example, round_to)
+    """The network without what is dead, in evaluation mode.
+
+    In a dense network nothing is dead, and of a run's networks most are dense: no warning says so.
+    """
+    _LOG.addFilter(_is_news)
+    try:
+        small = compact(network, workshop.example, round_to)
+    finally:
+        _LOG.removeFilter(_is_news)
     small.eval()
     return small
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return "nothing is dead" not in record.getMessage()
 
 
 def difference(network: nn.Module, other: nn.Module, images: Tensor) -> dict[str, float]:

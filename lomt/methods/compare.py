@@ -2,7 +2,7 @@
 
 import io
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from lomt.evaluation import Results, Row, Table, cost, delta_m, evaluate, latency, per_task
 from lomt.evaluation.environment import environment
+from lomt.evaluation.table import COMPACTED
 from lomt.files import write_atomically
+from lomt.methods.compact import compacted
 from lomt.methods.stage import Preview, Result, Stage
 from lomt.methods.workshop import Workshop
 from lomt.tasks import Task
@@ -40,11 +42,16 @@ class Together(nn.Module):
 class Compare(Stage):
     """Measure all trained networks on the test split: metrics, Δm, cost, latency, and pictures.
 
+    A network of which compaction removes something has a second row: its outputs stay the same up to rounding, and so
+    do its metrics; its cost and latency do not.
+
     Attributes:
         networks: the results of the trainings to compare; those of one method and seed count as one.
+        compaction: the result of the stage that compacted the first network of each method.
     """
 
     networks: tuple[Result, ...]
+    compaction: Result
 
     def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
         """Evaluate; pictures go to ``gallery.npz``."""
@@ -58,31 +65,33 @@ class Compare(Stage):
                 results[method][seed] = evaluate(network, loader, workshop.tasks, workshop.device)
                 network.cpu()
         progress(1.0, "timing")
-        # One network of each method is timed and drawn; other seeds have the same shape.
+        # One network of each method is timed and drawn: as they were trained, those of other seeds have the same shape.
         first = {method: next(iter(networks.values())) for method, networks in contestants.items()}
-        times = latency(first, workshop.example)
-        costs = {method: cost(network, workshop.example) for method, network in first.items()}
         write_atomically(folder / "gallery.npz", gallery(first, workshop))
+        timed = {name: network for method in first for name, network in self._forms(method, first[method], workshop)}
+        times = latency(timed, workshop.example)
+        costs = {name: cost(network, workshop.example) for name, network in timed.items()}
         deltas = {method: _deltas(results, method, workshop.tasks) for method in results}
-        rows = [
-            Row(
-                method,
-                list(by_seed.values()),
-                []
-                if method == BASELINE
-                else [delta["mean"] for delta in deltas[method].values() if delta["mean"] is not None],
-                costs[method].parameters,
-                costs[method].macs,
-                times[method],
+        rows = []
+        for name in timed:
+            method = name.removesuffix(COMPACTED)
+            found = [] if method == BASELINE else [delta["mean"] for delta in deltas[method].values()]
+            rows.append(
+                Row(
+                    name,
+                    list(results[method].values()),
+                    [mean for mean in found if mean is not None],
+                    costs[name].parameters,
+                    costs[name].macs,
+                    times[name],
+                )
             )
-            for method, by_seed in results.items()
-        ]
         table = Table(workshop.tasks, rows)
         return {
             "tasks": [_task(task) for task in workshop.tasks],
             "candidates": [asdict(tap) for tap in workshop.candidates],
             "rows": self._rows(results, deltas),
-            "methods": {method: asdict(costs[method]) | {"latency": asdict(times[method])} for method in first},
+            "methods": {name: asdict(costs[name]) | {"latency": asdict(times[name])} for name in timed},
             "table": table.to_markdown(),
             "figures": table.to_dict(),
             "environment": environment(),
@@ -93,6 +102,12 @@ class Compare(Stage):
         images = len(workshop.source.test_dataloader().dataset)  # type: ignore[arg-type]
         macs = sum(workshop.cost(result["taps"]).macs for result in self.networks)
         return Preview(result={"table": ""}, work=float(macs * images), what=f"test {len(self.networks)} networks")
+
+    def _forms(self, method: str, network: nn.Module, workshop: Workshop) -> Iterator[tuple[str, nn.Module]]:
+        """A method's network as it was trained and, where that is another one, compacted, each with its row's name."""
+        yield method, network
+        if self.compaction["networks"].get(method, {}).get("changed"):
+            yield method + COMPACTED, compacted(network, workshop, self.compaction["round_to"])
 
     def _contestants(self, workshop: Workshop) -> dict[str, dict[int, nn.Module]]:
         """Method → seed → network; single-task networks of one seed stand together."""

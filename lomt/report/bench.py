@@ -5,13 +5,13 @@ import math
 from markupsafe import Markup
 
 from lomt.evaluation.bench import Bench, Timing
-from lomt.evaluation.wording import number
-from lomt.report.chart import BOTTOM, LEFT, RIGHT, TOP, Axes, tick_label, ticks
+from lomt.evaluation.formatting import number
+from lomt.report.chart import BOTTOM, LEFT, RIGHT, TOP, Axes, decade_ticks, tick_label, ticks
 from lomt.report.labels import around, place_label
+from lomt.report.names import OTHERS
 from lomt.report.svg import drawing, element, path, tip
 
 WIDTH, HEIGHT = 640.0, 340.0
-COLOURS = 4
 SHAPES: dict[str, list[tuple[float, float]]] = {
     "eager": [(0, -6), (4.2, -4.2), (6, 0), (4.2, 4.2), (0, 6), (-4.2, 4.2), (-6, 0), (-4.2, -4.2)],
     "channels_last": [(-5, -5), (5, -5), (5, 5), (-5, 5)],
@@ -24,7 +24,8 @@ STYLE = """
 svg { background: #fdfdfc; font: 11px system-ui, sans-serif; }
 text { fill: #15191f; } .soft, .axes text { fill: #56606d; } .grid { stroke: #e6e9ed; }
 .zero { stroke: #646c77; stroke-width: 1.4; stroke-dasharray: 6 4; }
-.of-other-0 { --c: #00805c; } .of-other-1 { --c: #a3407a; } .of-other-2 { --c: #8a6d00; } .of-other-3 { --c: #3b3fa8; }
+.of-other-0 { --c: #a3407a; } .of-other-1 { --c: #8a6d00; } .of-other-2 { --c: #2f4858; }
+.of-other-3 { --c: #7a4a2b; } .of-other-4 { --c: #4d7c0f; } .of-other-5 { --c: #b3123f; }
 .spot .mean, .spot .seed { fill: var(--c); } .spot .seed { opacity: .45; } .ways path { fill: #56606d; }
 .spot .name { fill: var(--c); font-size: 12.5px; font-weight: 650; }
 .spot .name { paint-order: stroke; stroke: #fdfdfc; stroke-width: 4px; }
@@ -54,7 +55,7 @@ def bench_plot(found: Bench, batch: int = 1, threads: int = 1) -> Markup | None:
     for index, model in enumerate(found.models):
         own = [(one, worth) for one, worth in spots if one.model == model]
         if own:
-            rows.append(element("g", *_row(own, axes, taken), class_=f"spot of-other-{index % COLOURS}"))
+            rows.append(element("g", *_row(own, axes, taken), class_=f"spot of-other-{index % OTHERS}"))
     title = f"Δm over latency, batch {batch}, {threads} thread{'s' * (threads > 1)}"
     described = "; ".join(_said(one, worth) for one, worth in spots)
     ways = list(dict.fromkeys(one.backend for one, _ in spots))
@@ -111,27 +112,10 @@ def _grid(axes: Axes, title: str) -> Markup:
         text, y = tick_label(value, axes.low, axes.high), axes.y(value)
         parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
         parts.append(element("text", f"+{text}" if value > 0 else text, x=LEFT - 6, y=y + 3.5, text_anchor="end"))
-    for value in _times(axes.left, axes.right):
+    for value in decade_ticks(axes.left, axes.right):
         x = axes.x(math.log10(value))
         parts.append(element("text", f"{value:g}", x=x, y=HEIGHT - BOTTOM + 14, text_anchor="middle"))
     across = f"latency [ms], {title.partition(', ')[2]} →"
     parts.append(element("text", across, x=WIDTH - RIGHT, y=HEIGHT - 5, text_anchor="end", class_="soft"))
     parts.append(element("text", "↑ Δm [%]", x=LEFT + 4, y=TOP + 6, class_="soft"))
     return element("g", *parts, class_="axes")
-
-
-def _times(low: float, high: float) -> list[float]:
-    """Round numbers of milliseconds between two decimal logarithms; of the finest steps that are not too many.
-
-    Example:
-        >>> _times(0.6, 2.1), _times(-1, 6)
-        ([5.0, 10.0, 20.0, 50.0, 100.0], [0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0, 1000000.0])
-    """
-    decades = range(math.floor(low), math.ceil(high) + 1)
-    found: list[float] = []
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
-        finer = [float(f"{step}e{decade}") for decade in decades for step in steps]
-        finer = [value for value in finer if low - 1e-9 <= math.log10(value) <= high + 1e-9]
-        if len(finer) <= 8 or not found:
-            found = finer
-    return found

@@ -107,6 +107,23 @@ def ticks(low: float, high: float, about: int, whole: bool = False) -> list[floa
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
+def decade_ticks(low: float, high: float, most: int = 8) -> list[float]:
+    """Round numbers between two decimal logarithms, for a logarithmic axis; of the finest steps that give not too many.
+
+    Example:
+        >>> decade_ticks(0.6, 2.1), decade_ticks(-3.1, -2.1, most=5), decade_ticks(-1, 6)[:3]
+        ([5.0, 10.0, 20.0, 50.0, 100.0], [0.001, 0.002, 0.005], [0.1, 1.0, 10.0])
+    """
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    found: list[float] = []
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+        finer = [float(f"{step}e{decade}") for decade in decades for step in steps]
+        finer = [value for value in finer if low - 1e-9 <= math.log10(value) <= high + 1e-9]
+        if len(finer) <= most or not found:
+            found = finer
+    return found
+
+
 def tick_label(value: float, low: float, high: float) -> str:
     """A tick with as many decimals as the axis needs."""
     decimals = max(0, 1 - math.floor(math.log10(high - low))) if high > low else 2

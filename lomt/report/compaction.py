@@ -6,8 +6,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lomt.evaluation.wording import count, number
-from lomt.report.names import method_name
+from lomt.evaluation.formatting import count, number
+from lomt.report.names import colour_class, listing, method_name
 from lomt.report.read import Run
 from lomt.report.svg import drawing, element, tip
 
@@ -24,40 +24,56 @@ class Small:
 
     Attributes:
         network: the method, as a reader calls it.
+        colour: CSS class.
         said: what was removed, in words.
         lines: (what, before, after, share that is left or none).
-        picture: channels of every layer; none where nothing was removed.
+        picture: channels of every layer.
         same: that the outputs are the same, with the figures.
     """
 
     network: str
+    colour: str
     said: str
     lines: Sequence[tuple[str, str, str, float | None]]
-    picture: Markup | None
+    picture: Markup
     same: str
 
 
-def small(run: Run) -> Small | None:
-    """Of the network that the run made small; none before it has."""
-    found = run.compaction
-    if found is None:
-        return None
-    costs, times = list(found["costs"].values()), list(found["latency"].values())
+def small(run: Run) -> list[Small]:
+    """The networks of which the run removed something, the one that it was made for first."""
+    networks = run.compaction.items() if run.compaction else ()
+    return [_small(run, method, found) for method, found in reversed(networks) if found["changed"]]
+
+
+def unchanged(run: Run) -> str:
+    """Of which networks nothing was removed, in a sentence; empty where there is none of them."""
+    names = [method_name(method) for method, found in (run.compaction or {}).items() if not found["changed"]]
+    if not names:
+        return ""
+    return f"In the {listing(names)} network{'s' if len(names) > 1 else ''} nothing is dead: every channel is read."
+
+
+def _small(run: Run, method: str, found: Mapping[str, Any]) -> Small:
+    costs = list(found["costs"].values())
     lines = [
         _line("parameters", [one["parameters"] for one in costs], count),
         _line("multiply-accumulates", [one["macs"] for one in costs], count),
-        _line("latency, PyTorch [ms]", [one["median"] for one in times], number),
     ]
-    timings = (run.export or {}).get("bench", {}).get("timings", [])
-    if len(timings) == len(costs):
+    compared = run.comparison
+    times = [compared.latency(form) for form in (method, compared.smallest_form(method))] if compared else []
+    if len(medians := [time.median for time in times if time]) == 2:
+        lines.append(_line("latency, PyTorch [ms]", medians, number))
+    exported = run.export if run.export and run.export.get("network") == found["network"] else {}
+    timings = exported.get("bench", {}).get("timings", [])
+    if len(timings) == 2:
         lines.append(_line("latency, ONNX Runtime [ms]", [one["median"] for one in timings], number))
-    changed = any(layer["before"] != layer["after"] for layer in found["layers"].values())
     return Small(
-        network=method_name(found["method"]),
+        network=method_name(method),
+        colour=colour_class(method, compared.methods if compared else [method]),
         said=found["said"],
         lines=lines,
-        picture=picture(found["layers"]) if changed else None,
-        same=_same(found, run.export),
+        picture=picture(found["layers"]),
+        same=_same(found, exported),
     )
 
 
@@ -66,15 +82,15 @@ def _line(what: str, values: Sequence[float], write: Any) -> tuple[str, str, str
     return what, write(before), write(after), after / before if before else None
 
 
-def _same(found: Mapping[str, Any], export: Mapping[str, Any] | None) -> str:
+def _same(found: Mapping[str, Any], exported: Mapping[str, Any]) -> str:
     largest = {kind: max(errors.values()) for kind, errors in found["difference"].items() if errors}
     figures = ", ".join(
         f"{error:.1e}{' of its largest value' if not place else ''} in {kind}"
         for place, (kind, error) in enumerate(largest.items())
     )
     said = f"On {found['images']} test images no output differs by more than {figures}"
-    if export and "onnx" in export:
-        said += f"; the ONNX file by {max(export['onnx']['errors'].values()):.1e} in ONNX Runtime"
+    if "onnx" in exported:
+        said += f"; the ONNX file by {max(exported['onnx']['errors'].values()):.1e} in ONNX Runtime"
     return f"{said}."
 
 

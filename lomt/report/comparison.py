@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from lomt.evaluation import Spread, over_seeds
+from lomt.evaluation.table import COMPACTED
 from lomt.report.names import in_order
 
 
@@ -100,7 +101,11 @@ class Latency:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All methods against each other on the test split."""
+    """All methods against each other on the test split.
+
+    Where compaction makes a method's network smaller, it is there in two forms: as it was trained, under the method's
+    name, and under that name with ``, compacted`` behind it. Both have the same results, and costs of their own.
+    """
 
     tasks: Sequence[TaskFacts]
     candidates: Sequence[Candidate]
@@ -125,11 +130,20 @@ class Comparison:
     @property
     def methods(self) -> list[str]:
         """All methods, in the order of the story."""
-        return in_order([*(outcome.method for outcome in self.outcomes), *self.costs])
+        return in_order([*(outcome.method for outcome in self.outcomes), *map(trained_form, self.costs)])
 
-    def of(self, method: str) -> list[Outcome]:
-        """One method's outcomes, one a seed."""
-        return [outcome for outcome in self.outcomes if outcome.method == method]
+    @property
+    def forms(self) -> list[str]:
+        """All methods, each followed by its compacted form, where there is one."""
+        return [form for method in self.methods for form in dict.fromkeys((method, self.smallest_form(method)))]
+
+    def smallest_form(self, method: str) -> str:
+        """The compacted form of a method's network where there is one, else the network as it was trained."""
+        return method + COMPACTED if method + COMPACTED in self.costs else method
+
+    def of(self, form: str) -> list[Outcome]:
+        """A method's outcomes, one a seed."""
+        return [outcome for outcome in self.outcomes if outcome.method == trained_form(form)]
 
     def figure(self, method: str, task: str, metric: str) -> Spread | None:
         """A metric on the test split over the seeds that have it."""
@@ -159,6 +173,11 @@ class Comparison:
     def latency(self, method: str) -> Latency | None:
         """Time for one image, where measured."""
         return Latency.from_dict(self.costs.get(method, {}).get("latency"))
+
+
+def trained_form(form: str) -> str:
+    """The method of a form."""
+    return form.removesuffix(COMPACTED)
 
 
 def _several(tap: object) -> list[str]:

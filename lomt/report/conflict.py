@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lomt.evaluation.wording import number
+from lomt.evaluation.formatting import number
 from lomt.report.svg import drawing, element, tip
 
 WIDTH = 344.0

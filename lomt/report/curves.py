@@ -39,15 +39,15 @@ def learning(run: Run) -> list[Block]:
     return blocks
 
 
-def method_legend(run: Run) -> dict[str, str]:
-    """Colour class → name, of all methods that were trained."""
+def method_legend(run: Run) -> list[tuple[str, str]]:
+    """(Colour class, name) of all methods that were trained."""
     methods = in_order(training.method for training in run.trainings)
-    return {colour_class(method, methods): method_name(method) for method in methods}
+    return [(colour_class(method, methods), method_name(method)) for method in methods]
 
 
-def task_legend(run: Run) -> dict[str, str]:
-    """Colour class → name, of all tasks."""
-    return {task_colour(run, task): task for task in run.tasks}
+def task_legend(run: Run) -> list[tuple[str, str]]:
+    """(Colour class, name) of all tasks."""
+    return [(task_colour(run, task), task) for task in run.tasks]
 
 
 def sparsity(run: Run) -> Figure | None:

@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from lomt.evaluation import Spread
-from lomt.evaluation.wording import number, spread
+from lomt.evaluation.formatting import number, spread
 from lomt.report.conflict import conflict, shares
 from lomt.report.curves import task_colour
 from lomt.report.names import colour_class, in_order, listing, method_name, metric_name, plural

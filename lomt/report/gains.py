@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from lomt.evaluation.wording import number
+from lomt.evaluation.formatting import number
 from lomt.report.chart import tick_label, ticks
 from lomt.report.comparison import Comparison
 from lomt.report.names import SINGLE, colour_class, method_name

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lomt.evaluation.wording import number
+from lomt.evaluation.formatting import number
 from lomt.report import pictures
 from lomt.report.comparison import TaskFacts
 from lomt.report.names import in_order, method_name

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 
+from lomt.evaluation.table import COMPACTED
+
 SINGLE, CONVENTIONAL, TAILORED, SPARSE = "single_task", "multi_task", "lomt", "sparse"
 THIN, SMALL = "sparse_multi_task", "sparse_lomt"
 
@@ -13,6 +15,13 @@ METHODS = {
     TAILORED: "tailored (LOMT)",
     SMALL: "tailored, sparse",
     SPARSE: "sparse single-task",
+}
+
+NETWORKS = {
+    CONVENTIONAL: "conventional multi-task network",
+    THIN: "sparse conventional network",
+    TAILORED: "tailored network",
+    SMALL: "sparse tailored network",
 }
 
 METRICS = {
@@ -30,6 +39,13 @@ METRICS = {
 }
 
 
+STATES = ("penalized", COMPACTED.removeprefix(", "))
+"""What a method's network may be besides: on its way to be sparse, or made small."""
+
+OTHERS = 6
+"""Colours for methods that are new here; with more of them, colours come again."""
+
+
 def method_name(method: str) -> str:
     """What the reader calls a method, or what one leaves on its way; one that is new here keeps its own name.
 
@@ -39,6 +55,16 @@ def method_name(method: str) -> str:
     """
     name, comma, state = method.partition(", ")
     return METHODS.get(name, name.replace("_", " ")) + comma + state
+
+
+def network_name(method: str) -> str:
+    """A method's network within a sentence.
+
+    Example:
+        >>> network_name("sparse_lomt"), network_name("adaptive_sharing")
+        ('sparse tailored network', 'adaptive sharing network')
+    """
+    return NETWORKS.get(method, f"{method_name(method)} network")
 
 
 def metric_name(metric: str) -> str:
@@ -54,16 +80,20 @@ def in_order(methods: Iterable[str]) -> list[str]:
 
 
 def colour_class(method: str, methods: Sequence[str]) -> str:
-    """The CSS class that gives a method its colour, the same in every figure.
+    """The CSS classes that give a method its colour, the same in every figure; another shade on its way to be sparse.
 
     Example:
         >>> colour_class("lomt", ["lomt", "other"]), colour_class("other", ["lomt", "other"])
         ('of-lomt', 'of-other-0')
+        >>> colour_class("sparse_lomt, penalized", [])
+        'of-sparse-lomt penalized'
     """
-    if method in METHODS:
-        return f"of-{method.replace('_', '-')}"
-    others = [name for name in methods if name not in METHODS]
-    return f"of-other-{others.index(method) % 4}"
+    name, _, state = method.partition(", ")
+    name = name if state in STATES else method
+    if name in METHODS:
+        return f"of-{name.replace('_', '-')}" + f" {state}" * (name != method)
+    others = [one for one in methods if one.partition(", ")[0] not in METHODS]
+    return f"of-other-{others.index(method) % OTHERS}"
 
 
 def unbroken(sentence: str) -> str:

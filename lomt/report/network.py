@@ -13,8 +13,8 @@ from lomt.report.read import Run
 from lomt.report.svg import drawing, element, path, tip
 
 WIDTH = 344.0
-NAMES, CHANNELS = 66.0, 92.0
-BODY_LEFT, BODY = 98.0, 120.0
+NAMES, CHANNELS = 65.0, 89.0
+BODY_LEFT, BODY = 116.0, 108.0
 DECODER_LEFT, DECODER_HEIGHT, DECODER_GAP = 252.0, 24.0, 8.0
 TALLEST = 460.0
 GAP = 3.0
@@ -203,14 +203,15 @@ def _name(box: Box, built: bool) -> Markup:
 
 
 def _scissors(y: float) -> Markup:
-    """The cut: a dashed line with open scissors on its left."""
+    """The cut: a dashed line with open scissors on its left, between the names and the blocks."""
+    left = CHANNELS + 5
     blades = (
-        element("circle", cx=5, cy=y - 4.5, r=3),
-        element("circle", cx=5, cy=y + 4.5, r=3),
-        element("path", d=path([(7.5, y - 3), (19, y + 4)])),
-        element("path", d=path([(7.5, y + 3), (19, y - 4)])),
+        element("circle", cx=left + 3, cy=y - 4.5, r=3),
+        element("circle", cx=left + 3, cy=y + 4.5, r=3),
+        element("path", d=path([(left + 5.5, y - 3), (left + 16, y + 4)])),
+        element("path", d=path([(left + 5.5, y + 3), (left + 16, y - 4)])),
     )
-    line = element("path", d=path([(21, y), (BODY_LEFT + BODY + 6, y)]), class_="cut-line")
+    line = element("path", d=path([(left + 18, y), (BODY_LEFT + BODY + 6, y)]), class_="cut-line")
     return element("g", *blades, line, class_="cut")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lomt.evaluation.wording import number
+from lomt.evaluation.formatting import number
 from lomt.report.chart import LEFT, RIGHT, Axes, Curve, band, line, tick_label, ticks
 from lomt.report.svg import drawing, element, tip
 

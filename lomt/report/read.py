@@ -16,6 +16,9 @@ from lomt.report.comparison import Comparison
 
 Arrays = dict[str, np.ndarray]
 
+History = dict[str, list[float]]
+"""Column of ``metrics.csv`` → one value an epoch, NaN where nothing was measured."""
+
 PATHS = "path/"
 """What names of stages begin with that search λ."""
 
@@ -28,13 +31,13 @@ class Training:
         name: the stage's name.
         method: which method asked for it.
         result: what it left, empty while it runs.
-        history: column of ``metrics.csv`` → one value an epoch, NaN where nothing was measured.
+        history: the figures of every epoch.
     """
 
     name: str
     method: str
     result: dict[str, Any]
-    history: dict[str, list[float]]
+    history: History
 
     @property
     def tasks(self) -> list[str]:
@@ -52,10 +55,11 @@ class Run:
         path: the run folder.
         config: text of ``config.yaml``.
         trainings: training stages that have begun, by name.
+        steps: histories of the steps of stages that have some, in their order, by the stage's name.
         paths: results of the stages that searched λ and have ended, by task or method.
         selection: the result of the stage ``select``, if it has ended.
         comparison: the result of the stage ``compare``, if it has ended.
-        compaction: the result of the stage ``compact``, if it has ended and could be done.
+        compaction: what the stage ``compact`` found, by method; none where it has not ended.
         export: the result of the stage ``export``, if it has ended.
         gallery: arrays of ``gallery.npz``, if there.
         diagnosis: content of ``diagnosis.json``, if there.
@@ -65,6 +69,7 @@ class Run:
     path: Path
     config: str = ""
     trainings: list[Training] = field(default_factory=list)
+    steps: dict[str, list[History]] = field(default_factory=dict)
     paths: dict[str, dict[str, Any]] = field(default_factory=dict)
     selection: dict[str, Any] | None = None
     comparison: Comparison | None = None
@@ -110,12 +115,14 @@ def read(folder: Path) -> Run:
     stages = folder / "stages"
     found = {file.parent for name in ("result.json", "metrics.csv") for file in stages.rglob(name)}
     trainings, results = [], {}
+    steps: dict[str, list[History]] = {}
     for place in sorted(found, key=_natural):
         name = place.relative_to(stages).as_posix()
-        if place.name.startswith("step-"):
-            continue  # a step of a stage is no network of the run
-        result = _json(place / "result.json", problems)
         history = _history(place / "metrics.csv", problems)
+        if place.name.startswith("step-"):  # it is no network of the run
+            steps.setdefault(name.rpartition("/")[0], []).append(history)
+            continue
+        result = _json(place / "result.json", problems)
         if history or result.get("pattern"):
             method = str(result.get("method") or name.split("/")[0])
             trainings.append(Training(name, method, result, history))
@@ -127,10 +134,11 @@ def read(folder: Path) -> Run:
         path=folder,
         config=_config(config, problems),
         trainings=trainings,
+        steps=steps,
         paths={name.removeprefix(PATHS): result for name, result in results.items() if name.startswith(PATHS)},
         selection=results.get("select"),
         comparison=Comparison.from_dict(compared) if compared else None,
-        compaction=compaction if compaction and "costs" in compaction else None,
+        compaction=(compaction or {}).get("networks"),
         export=export,
         gallery=_gallery(stages / "compare" / "gallery.npz", problems),
         diagnosis=_json(folder / "diagnosis.json", problems) or None,
@@ -166,7 +174,7 @@ def _json(file: Path, problems: list[str]) -> dict[str, Any]:
     return {}
 
 
-def _history(file: Path, problems: list[str]) -> dict[str, list[float]]:
+def _history(file: Path, problems: list[str]) -> History:
     if not file.exists():
         return {}
     try:

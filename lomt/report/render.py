@@ -9,12 +9,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from lomt.evaluation.wording import number
-from lomt.report.compaction import small
+from lomt.evaluation.formatting import number
+from lomt.report.compaction import small, unchanged
 from lomt.report.curves import learning, method_legend, sparsity, task_legend, weights
 from lomt.report.diagnosis import diagnosed, early
 from lomt.report.gains import gains
 from lomt.report.gallery import gallery
+from lomt.report.kernels import lanes
 from lomt.report.names import duration, plural, unbroken
 from lomt.report.network import networks, tap_table
 from lomt.report.paths import paths
@@ -56,23 +57,26 @@ def render(run_folder: Path) -> str:
 def _contents(run: Run) -> dict[str, Any]:
     """Everything that the template names."""
     found = run.comparison if run.comparison and run.comparison.outcomes else None
+    said = verdict(run)
     script = _asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return {
         "run": run,
         "name": run.path.resolve().name,
         "found": found,
-        "verdict": verdict(run),
-        "headings": headings(found) if found else [],
+        "verdict": said,
+        "headings": headings(found, said.network) if found else [],
         "groups": groups(found) if found else [],
         "other_groups": groups(found, headline_only=False) if found else [],
-        "scatter": scatter(found, run.compaction) if found else None,
+        "scatter": scatter(found) if found else None,
         "gains": gains(found) if found else None,
         "networks": networks(run),
         "taps": tap_table(run),
         "paths": paths(run),
         "needs": needs(run),
         "small": small(run),
+        "unchanged": unchanged(run),
+        "lanes": lanes(run),
         "diagnosed": diagnosed(run),
         "early": early(run),
         "gallery": gallery(run),

@@ -1,13 +1,12 @@
 """Quality against cost: a dot a network, so that one sees what is bought with what."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from lomt.evaluation.wording import count, number
+from lomt.evaluation.formatting import count, number
 from lomt.report.chart import BOTTOM, LEFT, RIGHT, TOP, Axes, tick_label, ticks
-from lomt.report.comparison import Comparison
+from lomt.report.comparison import Comparison, trained_form
 from lomt.report.labels import around, place_label
 from lomt.report.names import SINGLE, colour_class, method_name
 from lomt.report.svg import drawing, element, tip
@@ -15,13 +14,10 @@ from lomt.report.svg import drawing, element, tip
 WIDTH, HEIGHT = 460.0, 300.0
 
 
-def scatter(found: Comparison, compaction: Mapping[str, Any] | None = None) -> Markup | None:
+def scatter(found: Comparison) -> Markup | None:
     """Δm over multiply-accumulates, small dots for seeds, large ones for their means; none without two methods.
 
-    Args:
-        found: costs of all methods, as trained.
-        compaction: what the stage ``compact`` left; its network is a ring where it stands now, and a dashed line leads
-            there.
+    A compacted network is a ring, to which a dashed line leads from where it was trained.
     """
     spots = [spot for method in found.methods if (spot := _spot(found, method))]
     if len(spots) < 2:
@@ -32,42 +28,34 @@ def scatter(found: Comparison, compaction: Mapping[str, Any] | None = None) -> M
     most = max(macs for _, macs, _, _ in spots) * 1.12
     axes = Axes(0.0, most, low - margin, high + margin, WIDTH, HEIGHT)
     parts = [_grid(axes, most), _zero(axes)]
-    taken = [around(axes.x(macs), axes.y(mean)) for _, macs, _, mean in spots]
+    rings = {method: axes.x(macs) for method, *_ in spots if (macs := _compacted(found, method)) is not None}
+    taken = [around(x, axes.y(mean)) for method, macs, _, mean in spots for x in (axes.x(macs), rings.get(method)) if x]
     for method, macs, seeds, mean in spots:
         colour = colour_class(method, found.methods)
         x, y = axes.x(macs), axes.y(mean)
-        dots = [element("circle", cx=x, cy=axes.y(gain), r=3, class_="seed") for gain in seeds]
-        about = f"{method_name(method)}: Δm {number(mean, 1, signed=True)} %, {count(round(macs))} multiply-accumulates"
-        mean_dot = element("circle", tip(about), cx=x, cy=y, r=7, class_="mean")
-        parts.append(
-            element("g", *dots, mean_dot, place_label(method_name(method), x, y, taken, WIDTH), class_=f"spot {colour}")
-        )
-    described = "; ".join(
-        f"{method_name(method)} {number(mean, 1, signed=True)} % at {count(round(macs))}"
-        for method, macs, _, mean in spots
-    )
-    if compaction and (moved := _moved(found, compaction, axes)):
-        parts.append(moved)
-        described += f"; {_after(compaction)}"
+        shapes = [element("circle", cx=x, cy=axes.y(gain), r=3, class_="seed") for gain in seeds]
+        shapes.append(element("circle", tip(_about(found, method, mean)), cx=x, cy=y, r=7, class_="mean"))
+        if method in rings:
+            about = tip(_about(found, found.smallest_form(method), mean))
+            shapes.append(element("line", x1=x, x2=min(rings[method] + 7, x), y1=y, y2=y, class_="way"))
+            shapes.append(element("circle", about, cx=rings[method], cy=y, r=7, class_="compacted"))
+        shapes.append(place_label(method_name(method), x, y, taken, WIDTH))
+        parts.append(element("g", *shapes, class_=f"spot {colour}"))
+    means = {method: mean for method, _, _, mean in spots}
+    forms = [form for form in found.forms if trained_form(form) in means]
+    described = "; ".join(_about(found, form, means[trained_form(form)]) for form in forms)
     return drawing(WIDTH, HEIGHT, *parts, label=f"Δm over multiply-accumulates: {described}.", kind="chart scatter")
 
 
-def _moved(found: Comparison, compaction: Mapping[str, Any], axes: Axes) -> Markup | None:
-    """From where the compacted network was trained to where it is cheaper and as good; none if it isn't compared."""
-    method = compaction["method"]
-    gains = [one.delta_m for one in found.of(method) if one.seed == compaction["seed"]]
-    if not gains or gains[0] is None:
-        return None
-    before, after = (axes.x(cost["macs"]) for cost in compaction["costs"].values())
-    y = axes.y(gains[0])
-    ring = element("circle", tip(_after(compaction)), cx=after, cy=y, r=7, class_="compacted")
-    way = element("line", x1=before, x2=min(after + 7, before), y1=y, y2=y, class_="way")
-    return element("g", way, ring, class_=f"spot {colour_class(method, found.methods)}")
+def _about(found: Comparison, form: str, mean: float) -> str:
+    macs = count(round(found.cost(form, "macs") or 0.0))
+    return f"{method_name(form)}: Δm {number(mean, 1, signed=True)} %, {macs} multiply-accumulates"
 
 
-def _after(compaction: Mapping[str, Any]) -> str:
-    _, after = compaction["costs"].values()
-    return f"{method_name(compaction['method'])}, compacted: {count(after['macs'])} multiply-accumulates"
+def _compacted(found: Comparison, method: str) -> float | None:
+    """Multiply-accumulates of a method's compacted network; none where there is none."""
+    form = found.smallest_form(method)
+    return found.cost(form, "macs") if form != method else None
 
 
 def _spot(found: Comparison, method: str) -> tuple[str, float, Sequence[float], float] | None:

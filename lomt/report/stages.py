@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lomt.evaluation.wording import count
+from lomt.evaluation.formatting import count
 from lomt.report.names import duration
 from lomt.report.read import Run, Training
 

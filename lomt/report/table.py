@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lomt.evaluation import Spread
-from lomt.evaluation.wording import count, number, spread
+from lomt.evaluation.formatting import count, number, spread
 from lomt.report.comparison import Comparison, TaskFacts
 from lomt.report.names import SINGLE, colour_class, method_name, metric_name
 
@@ -49,17 +49,27 @@ class Group:
 
 @dataclass(frozen=True)
 class Heading:
-    """A column's head."""
+    """A column's head.
+
+    Attributes:
+        name: of the method, and whether its network is compacted.
+        seeds: how many.
+        colour: CSS class.
+        taken: whether the report's first sentence is about this network.
+    """
 
     name: str
     seeds: int
     colour: str
+    taken: bool
 
 
-def headings(found: Comparison) -> list[Heading]:
-    """One a method."""
-    methods = found.methods
-    return [Heading(method_name(method), len(found.of(method)), colour_class(method, methods)) for method in methods]
+def headings(found: Comparison, taken: str | None = None) -> list[Heading]:
+    """One for each form of a method's network; ``taken`` is the one that the report's first sentence is about."""
+    return [
+        Heading(method_name(form), len(found.of(form)), colour_class(form, found.methods), form == taken)
+        for form in found.forms
+    ]
 
 
 def groups(found: Comparison, headline_only: bool = True) -> list[Group]:
@@ -76,10 +86,10 @@ def groups(found: Comparison, headline_only: bool = True) -> list[Group]:
 
 
 def _delta_m(found: Comparison) -> Line:
-    figures = [found.delta_m(method) for method in found.methods]
+    figures = [found.delta_m(method) for method in found.forms]
     best = _best(figures, higher=True)
     cells = []
-    for method, figure in zip(found.methods, figures, strict=True):
+    for method, figure in zip(found.forms, figures, strict=True):
         if method == SINGLE:
             cells.append(Cell("0", note="baseline"))
         elif figure is None:
@@ -88,7 +98,7 @@ def _delta_m(found: Comparison) -> Line:
             tone = "better" if figure.mean > 0 else "worse" if figure.mean < 0 else ""
             text = number(figure.mean, 2, signed=True)
             std = f"± {number(figure.std, 2)}" if figure.std is not None else ""
-            cells.append(Cell(text, std, best=figure is best and figure.mean > 0, tone=tone))
+            cells.append(Cell(text, std, best=figure == best and figure.mean > 0, tone=tone))
     return Line("Δm", "%", "↑", cells)
 
 
@@ -98,15 +108,15 @@ def _metrics(found: Comparison, task: TaskFacts, headline_only: bool) -> list[Li
     for metric in known:
         if (metric in task.headline) != headline_only:
             continue
-        figures = [found.figure(method, task.name, metric) for method in found.methods]
+        figures = [found.figure(method, task.name, metric) for method in found.forms]
         if not any(figures):
             continue
         higher = task.higher_is_better.get(metric, True)
         best = _best(figures, higher)
         single = found.figure(SINGLE, task.name, metric)
         cells = [
-            _cell(found, method, figure, single, higher, figure is not None and figure is best)
-            for method, figure in zip(found.methods, figures, strict=True)
+            _cell(found, method, figure, single, higher, figure is not None and figure == best)
+            for method, figure in zip(found.forms, figures, strict=True)
         ]
         lines.append(Line(metric_name(metric), task.units.get(metric, ""), "↑" if higher else "↓", cells))
     return lines
@@ -136,11 +146,11 @@ def _costs(found: Comparison) -> list[Line]:
 
 
 def _cost(found: Comparison, name: str, unit: str, of: Callable[[str], float | None]) -> Line:
-    values = [of(method) for method in found.methods]
+    values = [of(method) for method in found.forms]
     known = [value for value in values if value is not None]
     base = of(SINGLE)
     cells = []
-    for method, value in zip(found.methods, values, strict=True):
+    for method, value in zip(found.forms, values, strict=True):
         share = f"{100 * value / base:.0f} %" if value is not None and base and method != SINGLE else ""
         cells.append(
             Cell("–")
@@ -151,7 +161,7 @@ def _cost(found: Comparison, name: str, unit: str, of: Callable[[str], float | N
 
 
 def _latency(found: Comparison) -> Line:
-    times = [found.latency(method) for method in found.methods]
+    times = [found.latency(method) for method in found.forms]
     fastest = min((time.median for time in times if time), default=math.nan)
     several = sum(time is not None for time in times) > 1
     cells = [

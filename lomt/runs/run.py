@@ -12,7 +12,7 @@ from torch import nn
 
 from lomt.data import Source
 from lomt.files import write_atomically
-from lomt.methods import Result, Study, Workshop, whole
+from lomt.methods import Result, Study, Workshop, experiment
 from lomt.models import Architecture, MakeDecoder, Network
 from lomt.runs.execute import execute
 from lomt.runs.folder import RunFolder
@@ -125,7 +125,7 @@ def run(
     with _threads(folder, threads) as count:
         identity |= {"threads": count, "accelerator": _device(accelerator)}
         check_workers(workers, _device(accelerator), count)
-        networks = execute(folder, identity, lambda: whole(workshop, study), workshop, show_progress, workers)
+        networks = execute(folder, identity, lambda: experiment(workshop, study), workshop, show_progress, workers)
         return replace(summary(folder), network=_network(networks, workshop))
 
 
@@ -142,7 +142,7 @@ def dry_run(
     workshop = Workshop(
         data, tasks, network.make_backbone, network.make_decoder(), recipe, stages=Path(), accelerator=accelerator
     )
-    return describe(plan(whole(workshop, study), workshop), workshop)
+    return describe(plan(experiment(workshop, study), workshop), workshop)
 
 
 def summary(folder: RunFolder) -> RunResult:

@@ -159,7 +159,7 @@ class StrengthPath:
             reason = (
                 f"λ {best.strength:.1e} is the strongest within {self.tolerance:.1%} of the dense reference: {figures}"
             )
-            reason += "; stronger ones were not tried, the path had no steps left" if last else ""
+            reason += "; stronger ones were not tried: allow more steps with --study.path.steps" if last else ""
         return Choice(best.strength, points.index(best), reason)
 
     def _bearable(self, point: Point) -> bool:

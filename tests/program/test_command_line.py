@@ -14,6 +14,7 @@ from PIL import Image
 from lomt.cli import main
 from lomt.cli.main import read
 from lomt.diagnosis import Cause, Setting, command, remedies
+from lomt.evaluation.formatting import count
 from lomt.export import OnnxModel, from_pretrained
 from lomt.runs import RunFolder
 
@@ -331,13 +332,22 @@ def test_a_run_ends_with_a_small_network_that_runs_without_it(run, tmp_path, cap
     strong = ["--study.penalty=GroupLasso", "--study.penalty.weight=0.3", "--study.taps={seg: layer2.0.conv2}"]
     taps = ["--study.taps.depth=layer1.0.conv2", "--study.taps.edges=layer1.0.conv2"]
     assert main(["run", *tiny, *strong, *taps, f"--study.methods={methods}", f"--out={out}"]) == 0
-    capsys.readouterr()
-    compacted = json.loads((out / "stages/compact/result.json").read_text())
+    said = capsys.readouterr()
+    assert "nothing is dead" not in said.out + said.err
+    networks = json.loads((out / "stages/compact/result.json").read_text())["networks"]
+    compacted = networks["sparse_lomt"]
     assert compacted["network"] == "sparse_lomt/seed-0"
+    assert networks["lomt"] == {"network": "lomt/seed-0", "seed": 0, "said": networks["lomt"]["said"], "changed": False}
     before, after = (one["parameters"] for one in compacted["costs"].values())
     assert after < before
     assert max(compacted["difference"]["float64"].values()) < 1e-10
     assert max(compacted["difference"]["float32"].values()) < 1e-5
+    rows = [line.split(" | ") for line in said.out.splitlines() if line.startswith("|")]
+    rows = {row[0].removeprefix("| "): row[1:] for row in rows}
+    assert list(rows)[2:] == ["single_task", "lomt", "sparse_lomt", "sparse_lomt, compacted"]
+    as_trained, small = rows["sparse_lomt"], rows["sparse_lomt, compacted"]
+    assert small[:-3] == as_trained[:-3]  # one measurement
+    assert (as_trained[-3], small[-3]) == (count(before), count(after))
     exported = json.loads((out / "stages/export/result.json").read_text())
     assert max(exported["onnx"]["errors"].values()) < 1e-3
     assert list(exported["models"]) == ["lomt", "sparse_lomt"]

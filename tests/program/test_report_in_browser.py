@@ -82,7 +82,7 @@ def test_it_fits_asks_for_nothing_and_complains_about_nothing(visit, report, wid
 @pytest.mark.parametrize("width", [360, 1280])
 def test_every_section_is_to_be_seen(visit, report, width):
     page = visit(report, width)
-    assert page.locator("h1").inner_text().startswith("The tailored network is 2.8\N{NO-BREAK SPACE}% better")
+    assert page.locator("h1").inner_text().startswith("The tailored network is the best of 2 multi-task networks: 2.8")
     for name in SECTIONS:
         section = page.locator(f"#{name}")
         assert section.locator("h2").is_visible()
@@ -105,6 +105,24 @@ def test_the_table_has_its_rows_and_a_phone_shows_all_methods(visit, report):
     ]
     assert table.locator("thead th[scope=col]").count() == 4
     assert table.bounding_box()["width"] <= 360
+
+
+def test_a_phone_has_the_best_column_in_sight_and_the_taps_at_full_width(visit, example, tmp_path):
+    methods = ("single_task", "multi_task", "lomt", "sparse_lomt")
+    folder = example.write_run(tmp_path / "run", tasks=("seg", "edges"), methods=methods, trials=1)
+    (tmp_path / "run/report.html").write_text(render(folder), encoding="utf-8")
+    for width in (390, 1280):
+        page = visit(folder / "report.html", width)
+        table = page.locator("table.results").first
+        assert table.locator("thead th[scope=col]").count() == 6
+        head = table.locator("thead th.taken")
+        assert head.inner_text().startswith("tailored, sparse, compacted")
+        for cell in (head, table.locator("tbody td.taken").first):
+            box = cell.bounding_box()
+            assert box["x"] > 0
+            assert box["x"] + box["width"] <= width
+        section, taps = (page.locator(one).first.bounding_box() for one in ("#network", ".taps"))
+        assert taps["width"] > 0.95 * (section["width"] - 32)
 
 
 def test_all_pictures_are_drawn(visit, report):

@@ -1,13 +1,17 @@
 """Importing costs next to nothing, the core needs torch and NumPy alone, and a missing extra says so in a line."""
 
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import lomt
 from lomt.extras import MissingExtraError, need
 
+ROOT = Path(__file__).parents[2]
 CORE = ("balancing", "compaction", "models", "optim", "selection", "sparsity", "tasks")
 BLOCK = """
 import sys
@@ -122,6 +126,19 @@ def test_help_and_version_load_nothing_heavy():
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stderr.strip() == "[]"
+
+
+def test_matplotlib_serves_the_linear_wing_alone():
+    rooms = {
+        file.relative_to(ROOT / "lomt").parts[0]
+        for file in (ROOT / "lomt").rglob("*.py")
+        if re.search(r"^\s*(from|import) matplotlib", file.read_text(), re.MULTILINE)
+    }
+    assert rooms == {"linear"}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert [name for name, needed in extras.items() if any(one.startswith("matplotlib") for one in needed)] == [
+        "linear"
+    ]
 
 
 def test_what_is_installed_is_not_needed():

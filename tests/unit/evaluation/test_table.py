@@ -4,7 +4,7 @@ import math
 import pytest
 
 from lomt.evaluation import Latency, Row, Spread, Table
-from lomt.evaluation.wording import count, number, spread
+from lomt.evaluation.formatting import count, number, spread
 from lomt.tasks import Depth, Segmentation
 
 TASKS = [Segmentation("seg", 13), Depth("depth")]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from lomt.methods import METHODS, Parallel, Path, Refit, Sparsify, Study, Train, choose, follow, whole
+from lomt.methods import METHODS, Parallel, Path, Refit, Sparsify, Study, Train, choose, experiment, follow
 from lomt.methods.path import networks_of
 from lomt.selection import DeepestActive
 from lomt.sparsity import GroupLasso, LayerPattern, Pattern
@@ -139,29 +139,32 @@ def test_baselines_attach_every_decoder_to_the_end():
 
 def test_the_whole_ends_with_a_comparison_of_everything_that_enters_the_table():
     stages, _ = drive(
-        whole(Bench(), Study(trials=1)),
+        experiment(Bench(), Study(trials=1)),
         lambda stage: {} if stage.name in ("compare", "compact", "export") else patterns_by_task(stage),
     )
-    assert [stage.name for stage in stages[-3:]] == ["compare", "compact", "export"]
-    assert [network["stage"] for network in stages[-3].networks] == [
+    assert [stage.name for stage in stages[-3:]] == ["compact", "compare", "export"]
+    assert [network["stage"] for network in stages[-2].networks] == [
         *("single_task/seg/seed-0", "single_task/edges/seed-0", "multi_task/seed-0", "lomt/seed-0")
     ]
 
 
-def test_the_last_multi_task_network_is_made_small():
+def test_the_first_network_of_every_method_but_the_baseline_is_compacted_before_the_comparison():
     methods = ("single_task", "lomt", "multi_task")
+    left = {"networks": {"lomt": {"changed": True}}}
     stages, _ = drive(
-        whole(Bench(), Study(methods=methods, trials=1, seeds=(4, 5), round_to=8, export=False)),
-        lambda stage: {} if stage.name in ("compare", "compact") else patterns_by_task(stage),
+        experiment(Bench(), Study(methods=methods, trials=1, seeds=(4, 5), round_to=8, export=False)),
+        lambda stage: left if stage.name in ("compare", "compact") else patterns_by_task(stage),
     )
-    assert stages[-1].name == "compact"
-    assert stages[-1].network["stage"] == "multi_task/seed-4"
-    assert stages[-1].round_to == 8
+    small, compared = stages[-2:]
+    assert [network["stage"] for network in small.networks] == ["lomt/seed-4", "multi_task/seed-4"]
+    assert small.round_to == 8
+    assert compared.compaction is left
     alone, _ = drive(
-        whole(Bench(), Study(methods=("single_task",))),
+        experiment(Bench(), Study(methods=("single_task",))),
         lambda stage: {} if stage.name == "compare" else patterns_by_task(stage),
     )
-    assert alone[-1].name == "compare"
+    assert "compact" not in [stage.name for stage in alone]
+    assert alone[-1].compaction == {"networks": {}}
 
 
 def test_choose_says_where_nothing_is_left():
@@ -172,16 +175,16 @@ def test_choose_says_where_nothing_is_left():
 
 def test_unknown_method_names_what_there_is():
     with pytest.raises(ValueError, match="unknown method 'mtan' – there are single_task, multi_task, lomt"):
-        next(whole(Bench(), Study(methods=["mtan"])))
+        next(experiment(Bench(), Study(methods=["mtan"])))
 
 
 def test_a_strength_names_a_task_or_a_shared_backbone():
-    next(whole(Bench(), Study(strength={"seg": 1e-3, "lomt": 1e-4})))
+    next(experiment(Bench(), Study(strength={"seg": 1e-3, "lomt": 1e-4})))
     for name in ("foo", "single_task", "sparse_lomt"):
         with pytest.raises(
             ValueError, match=f"λ to '{name}', no task and no shared backbone – there are seg, edges, mu"
         ):
-            next(whole(Bench(), Study(strength={name: 1e-3})))
+            next(experiment(Bench(), Study(strength={name: 1e-3})))
 
 
 @pytest.mark.parametrize(

@@ -66,11 +66,14 @@ GAINS = {
     "single_task": {},
     "multi_task": {"seg": 1.2, "depth": 2.1, "normals": -0.6, "edges": -3.5, "room": 2.0},
     "lomt": {"seg": 1.6, "depth": 2.9, "normals": 0.4, "edges": 6.2, "room": 3.1},
+    "sparse_lomt": {"seg": 2.0, "depth": 3.1, "normals": 0.9, "edges": 6.4, "room": 3.3},
 }
 COSTS = {
     "single_task": (14_890_000, 9_840_000_000, (41.0, 39.8, 43.1)),
     "multi_task": (4_213_000, 3_120_000_000, (16.2, 15.7, 17.0)),
     "lomt": (1_729_000, 1_716_000_000, (10.1, 9.8, 10.6)),
+    "sparse_lomt": (1_729_000, 1_716_000_000, (10.2, 9.9, 10.7)),
+    "sparse_lomt, compacted": (310_000, 429_000_000, (4.1, 4.0, 4.3)),
 }
 PER_TASK = {"seg": "layer4.0.conv2", "depth": "layer4.0.conv1", "normals": "layer3.1.conv2", "edges": "layer2.0.conv2"}
 
@@ -182,7 +185,7 @@ def write_trainings(folder, tasks, methods, seeds, trials, named=None, epochs=8)
                 name = f"single_task/{task}/seed-{seed}"
                 write_training(folder, name, "single_task", {task: "layer4"}, seed, epochs, named)
         for method in set(methods) - {"single_task"}:
-            where = taps if method == "lomt" else end
+            where = taps if method.endswith("lomt") else end
             write_training(folder, f"{method}/seed-{seed}", method, where, seed, epochs, named)
     selections = {}
     for task in tasks if trials else ():
@@ -250,13 +253,14 @@ def compared(tasks, methods, seeds, named=None, scale=1.0):
                     "method": method,
                     "seed": seed,
                     "stages": stages,
-                    "taps": taps_of(tasks) if method == "lomt" else dict.fromkeys(tasks, "layer4"),
+                    "taps": taps_of(tasks) if method.endswith("lomt") else dict.fromkeys(tasks, "layer4"),
                     "test": test,
                     "delta_m": None if single or "single_task" not in methods else delta,
                 }
             )
     costs = {}
-    for method in methods:
+    compacted = [f"{method}, compacted" for method in methods if f"{method}, compacted" in COSTS]
+    for method in (*methods, *compacted):
         parameters, macs, times = COSTS.get(method, COSTS["multi_task"])
         latency = dict(zip(("median", "low", "high"), times, strict=True)) | {
             "repeats": 50,
@@ -278,6 +282,31 @@ def compared(tasks, methods, seeds, named=None, scale=1.0):
             "threads": 2,
         },
     }
+
+
+def write_compaction(folder, methods):
+    """What the stage ``compact`` leaves: of the sparse networks something is removed."""
+    networks = {}
+    for method in methods:
+        about = {"network": f"{method}/seed-0", "seed": 0, "said": "nothing is dead, unchanged", "changed": False}
+        if f"{method}, compacted" in COSTS:
+            forms = (("as trained", method), ("compacted", f"{method}, compacted"))
+            about |= {
+                "said": "1 of 3 layers removed, 1 narrowed",
+                "changed": True,
+                "layers": {
+                    "backbone.stem": {"before": [3, 8], "after": [3, 8]},
+                    "backbone.deep": {"before": [8, 16], "after": [8, 4]},
+                    "decoders.seg.pool": {"before": [16, 8], "after": None},
+                },
+                "costs": {
+                    name: dict(zip(("parameters", "macs"), COSTS[form][:2], strict=True)) for name, form in forms
+                },
+                "images": 8,
+                "difference": {"float32": {"seg": 2e-7}, "float64": {}},
+            }
+        networks[method] = about
+    write_json(folder / "stages/compact/result.json", {"stage": "compact", "round_to": 1, "networks": networks})
 
 
 def write_gallery(folder, tasks, methods, count=2, size=(18, 24)):
@@ -316,6 +345,7 @@ def write_run(
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     write_trainings(folder, tasks, methods, seeds, trials)
     write_paths(folder, tasks if trials else ())
+    write_compaction(folder, [method for method in methods if method != "single_task"])
     write_json(folder / "stages/compare/result.json", compared(tasks, methods, seeds, scale=scale))
     write_gallery(folder, tasks, methods)
     return folder

@@ -3,11 +3,13 @@ import re
 
 import pytest
 
-from lomt.report.chart import LEFT, Axes, Curve, chart, ticks
+from lomt.report.chart import LEFT, Axes, Curve, chart, decade_ticks, ticks
 from lomt.report.curves import learning, sparsity, weights
 from lomt.report.gains import gains
 from lomt.report.read import read
 from lomt.report.scatter import scatter
+
+METHODS = ("single_task", "multi_task", "lomt", "sparse_lomt")
 
 
 def test_no_figure_is_no_chart():
@@ -26,6 +28,15 @@ def test_ticks_lie_within(low, high):
     found = ticks(low, high, 4)
     assert 1 <= len(found) <= 8
     assert all(low - 1e-6 * abs(low) <= value <= high * (1 + 1e-6) for value in found)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-3.1, -2.1), (-4.0, 0.5), (-2.8, -2.5), (0.0, 6.0), (1.0, 1.3)])
+def test_ticks_of_a_logarithmic_axis_are_round_and_lie_within(low, high):
+    found = decade_ticks(low, high, most=5)
+    assert 1 <= len(found) <= 8
+    for value in found:
+        assert low - 1e-9 <= math.log10(value) <= high + 1e-9
+        assert float(f"{value:.1e}") == value
 
 
 def test_axes_turn_up_and_right():
@@ -60,18 +71,14 @@ def test_scatter_and_gains_show_every_method(run_folder):
     assert gains(found).count('class="mean"') == 2 * 5
 
 
-def test_a_compacted_network_stands_where_it_is_cheaper(run_folder):
-    found = read(run_folder).comparison
-    cost = found.cost("lomt", "macs")
-    compaction = {"method": "lomt", "seed": 1, "costs": {"as trained": {"macs": cost}, "compacted": {"macs": cost / 4}}}
-    picture = scatter(found, compaction)
-    dots = {kind: place(picture, kind) for kind in ("seed", "mean", "compacted")}
-    (ring,) = dots["compacted"]
-    assert ring[1] in [y for _, y in dots["seed"]]
-    (left,) = {x for x, y in dots["seed"] if y == ring[1]}
-    assert (ring[0] - LEFT) / (left - LEFT) == pytest.approx(1 / 4, abs=1e-3)
-    assert "compacted: " in picture
-    assert scatter(found, compaction | {"method": "unknown"}) == scatter(found)
+def test_a_compacted_network_stands_where_it_is_cheaper(example, tmp_path):
+    folder = example.write_run(tmp_path / "run", tasks=("seg",), methods=METHODS, trials=1, seeds=2)
+    picture = scatter(read(folder).comparison)
+    (ring,) = place(picture, "compacted")
+    (dot,) = [at for at in place(picture, "mean") if at[1] == ring[1]]
+    assert (ring[0] - LEFT) / (dot[0] - LEFT) == pytest.approx(1 / 4, abs=1e-3)
+    assert "tailored, sparse, compacted: Δm" in picture
+    assert picture.count('class="way"') == 1
 
 
 def place(picture, kind):

@@ -18,6 +18,15 @@ def test_conventional_and_tailored_are_drawn_and_single_task_is_not(run_folder):
         assert one.picture.count('class="decoder"') == 5
 
 
+def test_the_scissors_cut_no_label(run_folder):
+    tailored = networks(read(run_folder))[1].picture
+    cut = re.search(r'<g class="cut">.*?</g>', tailored)[0]
+    left = min(float(x) - float(r) for x, r in re.findall(r'cx="([\d.]+)" cy="[\d.]+" r="([\d.]+)"', cut))
+    left = min(left, *(float(x) for x in re.findall(r"[ML ]([\d.]+) [\d.]+", cut)))
+    ends = [float(x) for x in re.findall(r'<text x="([\d.]+)"[^>]*text-anchor="end"', tailored)]
+    assert left > max(ends)
+
+
 def test_several_taps_of_one_task_are_several_threads(example, tmp_path):
     folder = example.write_run(tmp_path / "run", tasks=("seg", "edges"), seeds=1, trials=1)
     stored = example.compared(("seg", "edges"), ("multi_task", "lomt"), 1)

@@ -1,8 +1,11 @@
 """The figure of how λ was found."""
 
 import json
+import re
 import shutil
 from pathlib import Path
+
+import pytest
 
 from lomt.report.paths import paths, picture
 from lomt.report.read import read
@@ -15,7 +18,8 @@ def test_every_path_is_drawn_with_its_choice(run_folder):
     assert [one.name for one in found] == run.tasks
     for one in found:
         assert len(one.points) == 4
-        assert one.picture.count("<circle") == 3 * 4 + 3  # three strips, and a ring in each
+        assert one.picture.count("<circle") == 3 * 4 - 1 + 3  # three strips, a loss off the scale, and a ring in each
+        assert one.picture.count(">+31.0 %</text>") == 1
         assert one.points[one.chosen]["strength"] == 5.7e-4
 
 
@@ -31,6 +35,29 @@ def test_of_a_shared_network_the_choice_is_what_was_refitted(example, run_folder
     assert shared.name == "lomt"
     assert shared.points[shared.chosen]["strength"] == 4e-4
     assert shared.reason.endswith("+3.1% with λ 8.0e-04, -0.4% with λ 4.0e-04")
+
+
+def at(drawn, label, axis):
+    """Where a tick's label stands, in CSS pixels."""
+    return float(
+        re.search(rf'<text x="([\d.]+)" y="([\d.]+)"[^>]*>{re.escape(label)}</text>', drawn)["xy".index(axis) + 1]
+    )
+
+
+def test_ticks_stand_where_their_numbers_are():
+    points = [
+        {"strength": strength, "excess": excess, "sparsity": 0.25, "deepest": "layer1.conv1"}
+        for strength, excess in ((1e-3, -0.03), (2e-3, 0.01), (4e-3, 0.04))
+    ]
+    drawn = picture("seg", {"points": points, "chosen": 1, "tolerance": 0.02}, [])
+    dots = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="3.2"', drawn)]
+    assert at(drawn, "1e-3", "x") == pytest.approx(dots[0][0], abs=0.02)
+    assert at(drawn, "2e-3", "x") == pytest.approx(dots[1][0], abs=0.02)
+    # A point's loss lies between the ticks that its number lies between; the text's base is 3 pixels lower.
+    losses = [y + 3 for _, y in dots[:3]]
+    assert losses[0] > at(drawn, "−2 %", "y") > at(drawn, "0 %", "y") > losses[1] > at(drawn, "2 %", "y")
+    assert losses[2] == pytest.approx(at(drawn, "4 %", "y"), abs=0.02)
+    assert drawn.count('class="zero"') == 1
 
 
 def test_layers_are_ordered_by_depth():

@@ -67,7 +67,7 @@ def test_every_image_has_an_alternative_text(page):
 
 def test_everything_is_there(page):
     for text in (
-        "The tailored network is 2.8\N{NO-BREAK SPACE}% better",
+        "The tailored network is the best of 2 multi-task networks: 2.8\N{NO-BREAK SPACE}% better",
         "positive is better than single-task",
         "within 11.25°",
         "Cut after layer4.0.conv2",

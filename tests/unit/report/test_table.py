@@ -1,5 +1,6 @@
 from lomt.report.read import read
 from lomt.report.table import groups, headings
+from lomt.report.verdict import verdict
 
 
 def test_groups_and_their_lines(run_folder):
@@ -36,6 +37,21 @@ def test_spread_is_written_and_the_best_is_marked(run_folder):
 def test_latency_has_its_quartiles(run_folder):
     latency = groups(read(run_folder).comparison)[-1].lines[-1]
     assert (latency.cells[2].text, latency.cells[2].note) == ("10.1", "9.80–10.6")
+
+
+def test_a_compacted_network_has_a_column_with_costs_of_its_own(example, tmp_path):
+    methods = ("single_task", "lomt", "sparse_lomt")
+    run = read(example.write_run(tmp_path / "run", tasks=("seg", "edges"), methods=methods, trials=1))
+    heads = headings(run.comparison, verdict(run).network)
+    assert [head.name for head in heads][2:] == ["tailored, sparse", "tailored, sparse, compacted"]
+    assert [head.taken for head in heads] == [False, False, False, True]
+    assert heads[2].seeds == heads[3].seeds == 2
+    shown = {group.name: group.lines for group in groups(run.comparison)}
+    for name in ("all tasks", "seg", "edges"):
+        assert all(line.cells[2] == line.cells[3] for line in shown[name])
+    assert shown["all tasks"][0].cells[3].best
+    assert [line.cells[3].text for line in shown["cost"]] == ["310 k", "429 M", "4.10"]
+    assert [line.cells[3].best for line in shown["cost"]] == [True, True, True]
 
 
 def test_one_seed_has_no_spread_and_nan_is_a_dash(example, tmp_path):

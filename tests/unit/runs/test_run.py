@@ -61,7 +61,7 @@ def run(source, out, **changed):
         "recipe": Recipe(epochs=1),
         "show_progress": False,
     }
-    return lomt.run(source.tasks, source, Chain, out=out, **(arguments | changed))
+    return lomt.run(source.tasks, source, changed.pop("backbone", Chain), out=out, **(arguments | changed))
 
 
 def test_everything_of_ones_own_is_accepted(shapes, tmp_path):
@@ -228,10 +228,37 @@ def test_a_backbone_that_behaves_otherwise_in_training_is_compacted_and_exported
         show_progress=False,
     )
     small, exported = results_of(tmp_path / "run", "compact", "export")
-    assert max(small["difference"]["float32"].values()) < 1e-5
+    assert small["networks"]["multi_task"]["said"] == "nothing is dead, unchanged"
     assert max(exported["onnx"]["errors"].values()) < 1e-3
     assert "notes" not in small | exported
     assert "multi_task" in done.table
+
+
+def test_a_network_that_compaction_makes_smaller_has_a_second_row_with_costs_of_its_own(shapes, tmp_path):
+    backbone = Chain().requires_grad_(False)
+    backbone[2].weight.data[3:] = 0
+    study = Study(methods=("single_task", "multi_task"), export=False)
+    done = run(shapes, tmp_path / "run", backbone=backbone, study=study)
+    small, compared = results_of(tmp_path / "run", "compact", "compare")
+    assert list(small["networks"]) == ["multi_task"]
+    assert list(compared["methods"]) == ["single_task", "multi_task", "multi_task, compacted"]
+    before, after = (compared["methods"][name] for name in ("multi_task", "multi_task, compacted"))
+    assert [before["macs"], after["macs"]] == [one["macs"] for one in small["networks"]["multi_task"]["costs"].values()]
+    assert after["macs"] < before["macs"]
+    assert after["latency"]["repeats"] == before["latency"]["repeats"]
+    *_, trained, compacted = (line.split(" | ") for line in done.table.splitlines())
+    assert compacted[0] == "| multi_task, compacted"
+    assert compacted[1:-3] == trained[1:-3]
+    assert [row["method"] for row in compared["rows"]] == ["single_task", "multi_task"]
+
+
+def test_a_single_task_has_small_networks_too(shapes, tmp_path):
+    backbone = Chain().requires_grad_(False)
+    backbone[2].weight.data[3:] = 0
+    study = Study(methods=("single_task", "multi_task"), export=False)
+    arguments = {"decoder": tiny_decoder, "study": study, "recipe": Recipe(epochs=1), "show_progress": False}
+    done = lomt.run(shapes.tasks[:1], shapes, backbone, out=tmp_path / "run", **arguments)
+    assert "| multi_task, compacted" in done.table
 
 
 def test_what_can_not_be_compacted_is_said_first_and_noted_last_and_the_table_stays(shapes, tmp_path, caplog):
@@ -255,5 +282,5 @@ def test_what_can_not_be_compacted_is_said_first_and_noted_last_and_the_table_st
 def test_the_plan_says_what_can_not_be_compacted(shapes, tmp_path, backbone, said):
     shapes.setup()
     workshop = Workshop(shapes, shapes.tasks, backbone, tiny_decoder, Recipe(), tmp_path)
-    preview = Compact("compact", {}, 1).preview(workshop)
+    preview = Compact("compact", (), 1).preview(workshop)
     assert said in preview.what

@@ -74,8 +74,8 @@ def test_the_path_scales_with_the_loss():
 
 def test_says_where_the_budget_ended_the_path():
     search = StrengthPath(steps=3)
-    assert "no steps left" in search.choose(walk(search, threshold(1.0))).reason
-    assert "no steps left" not in search.choose(walk(search, threshold(3e-4))).reason
+    assert "allow more steps with --study.path.steps" in search.choose(walk(search, threshold(1.0))).reason
+    assert "--study.path.steps" not in search.choose(walk(search, threshold(3e-4))).reason
 
 
 def test_nothing_ever_dies():

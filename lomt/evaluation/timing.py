@@ -1,4 +1,4 @@
-"""Timing several things turn by turn, so that a busy neighbour slows all of them alike."""
+"""Timing several things in turn, interleaved, so that a busy neighbour slows all of them alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ FEWEST = 5
 """How often even the slowest call is timed, if that many rounds are asked for."""
 
 
-def turn_by_turn(
+def interleaved(
     calls: Mapping[Name, Callable[[], object]], repeats: int, warmup: int, seconds: float = float("inf")
 ) -> dict[Name, list[float]]:
     """Call everything once a round, and in the next round begin with another one.

@@ -1,9 +1,9 @@
-"""The whole argument: train what is to be compared, compare it on the test split once, make the last network small."""
+"""The whole experiment: train what is to be compared, make it small, compare both on the test split once."""
 
 from collections.abc import Callable
 
 from lomt.methods.compact import Compact
-from lomt.methods.compare import Compare
+from lomt.methods.compare import BASELINE, Compare
 from lomt.methods.export import Export, exporting
 from lomt.methods.lomt import lomt
 from lomt.methods.multi_task import conventional_trainings, multi_task
@@ -31,8 +31,10 @@ KNOWN: dict[str, Callable[[Workshop, Study], list[Train]]] = {
 """Methods whose trainings need nothing that others learn, so that all of these may run at once, first."""
 
 
-def whole(workshop: Workshop, study: Study) -> Method:
-    """All methods of the study, the comparison, and the last multi-task network compacted and exported.
+def experiment(workshop: Workshop, study: Study) -> Method:
+    """All methods of the study; each one's first network compacted; the comparison; and the networks as files.
+
+    The single-task networks are dense: they are what the others are compared with, as they were trained.
 
     Raises:
         ValueError: where a method is not known, or λ is given to what is neither a task nor a shared backbone.
@@ -49,14 +51,14 @@ def whole(workshop: Workshop, study: Study) -> Method:
     networks: list[Result] = []
     for name in study.methods:
         networks += yield from METHODS[name](workshop, study)
-    compared = yield Compare("compare", tuple(networks))
-    together: dict[str, Result] = {}
+    firsts: dict[str, Result] = {}
     for network in networks:
-        if len(network["taps"]) > 1:
-            together.setdefault(network["method"], network)
-    if together:
-        firsts = tuple(together.values())
-        yield Compact("compact", firsts[-1], study.round_to)
-        if study.export and exporting():
-            yield Export("export", firsts, study.round_to, compared)
+        if network["method"] != BASELINE:
+            firsts.setdefault(network["method"], network)
+    compaction: Result = {"networks": {}}
+    if firsts:
+        compaction = yield Compact("compact", tuple(firsts.values()), study.round_to)
+    compared = yield Compare("compare", tuple(networks), compaction)
+    if firsts and study.export and exporting():
+        yield Export("export", tuple(firsts.values()), study.round_to, compared)
     return networks
