@@ -51,9 +51,10 @@ _SHORT = {"--no-task-worse-than": "--study.no_task_worse_than"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 1 for an error, 130 for Ctrl-C, 143 for SIGTERM."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    name, rest = _command(arguments)
+    rest: Sequence[str] = ()
     try:
         with terminating():
+            name, rest = _command(arguments)
             if name in WINGS:
                 status: int = import_module(f"lomt.{name}.cli").main(rest)
                 return status

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: the status that shells expect, one line, and the same command goes on."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -68,3 +69,23 @@ def test_a_stopped_fit_of_linear_models_says_one_line(tmp_path, sent, status):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.strip()) == (status, "stopped")
+
+
+def test_ctrl_c_is_heard_while_numba_compiles(tmp_path):
+    """It hands machine code to a callback of a C library, which swallows what is raised there."""
+    code = """
+import os, signal, sys
+from lomt.__main__ import main
+
+def send(frame, event, _):
+    if event == "call" and frame.f_code.co_name == "_raw_object_cache_notify":
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.setprofile(send)
+sys.exit(main())
+"""
+    words = ["linear", "fit", "--alpha=0.1", f"--out={tmp_path / 'out'}"]
+    cold = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, env=cold)
+    assert (done.returncode, done.stderr.strip(), done.stdout) == (130, "stopped", "")
