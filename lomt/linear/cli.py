@@ -98,7 +98,9 @@ def _add_data_options(command: argparse.ArgumentParser) -> None:
         "--target", nargs="+", metavar="COLUMN", help="column(s) with the labels; several: one task each"
     )
     command.add_argument("--task-column", metavar="COLUMN", help="column that holds the task of each row (long tables)")
-    command.add_argument("--drop", nargs="*", default=[], metavar="COLUMN", help="columns to leave out")
+    command.add_argument(
+        "--drop", nargs="*", default=[], metavar="COLUMN", help="columns to leave out; '' are those without a name"
+    )
     command.add_argument("--out", default="runs/linear", help="folder of the results (default: %(default)s)")
     command.add_argument("--verbose", action="store_true", help="write progress to stderr")
 
