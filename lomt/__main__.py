@@ -10,7 +10,10 @@ def main() -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from lomt.cli import main as command
 
-    return command()
+    status = command()
+    # Where one has passed an exec, as in a decorator that writes code, "python -m" ends by a SIGINT, not by the status.
+    exec("")  # noqa: S102
+    return status
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import parallel_config
 
 from lomt.files import cell, ready, write_atomically
 from lomt.linear.cross_validation import MixedMultiTaskLassoCV
@@ -33,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0].endswith(".csv") or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words = ["report", *words]
     arguments = _parser().parse_args(words)
-    with warnings.catch_warnings():
+    # Compiled loops hold no lock, so that threads do; processes would answer Ctrl-C and warn in words of their own.
+    with parallel_config("threading"), warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: _say(message)
         try:
             sys.stdout.write(_run(arguments))

@@ -5,8 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+
+import lomt
 
 RUN = [
     *("run", "--data.size=[32,32]", "--data.train=32", "--data.validation=8", "--data.test=8", "--data.batch_size=8"),
@@ -69,6 +72,23 @@ def test_a_stopped_fit_of_linear_models_says_one_line(tmp_path, sent, status):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.strip()) == (status, "stopped")
+
+
+def test_ctrl_c_within_an_exec_ends_with_the_status(tmp_path):
+    (tmp_path / "stopped.py").write_text(
+        "import sys, lomt.linear.cli as linear\n"
+        "linear._run = lambda *_: exec('raise KeyboardInterrupt')\n"
+        "from lomt.__main__ import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "stopped", "linear"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(lomt.__file__).parents[1])},
+    )
+    assert (done.returncode, done.stderr.strip()) == (130, "stopped")
 
 
 def test_ctrl_c_is_heard_while_numba_compiles(tmp_path):
