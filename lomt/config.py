@@ -1,6 +1,7 @@
 """What ``lomt run`` can be told: one dataclass, every value of it also on the command line."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from jsonargparse import lazy_instance
 
@@ -8,13 +9,15 @@ from lomt.data import Scenes, Source
 from lomt.methods.study import Study
 from lomt.models import Architecture
 from lomt.selection import DeepestActive
-from lomt.sparsity import StrengthPath
 from lomt.training.recipe import Recipe
+
+PRESETS = Path(__file__).with_name("presets")
+"""Files of values for embedded data: ``demo.yaml`` and ``quick.yaml``."""
 
 
 @dataclass
 class RunConfig:
-    """What to run; the defaults are the demo on embedded data.
+    """What to run; the defaults are those of the classes, for data of yours.
 
     Attributes:
         out: the run's folder; the same command again goes on where it stopped.
@@ -28,19 +31,12 @@ class RunConfig:
         accelerator: auto, cpu or gpu.
     """
 
-    out: str = "runs/demo"
-    data: Source = field(default_factory=lambda: lazy_instance(Scenes, train=640, batch_size=20))
+    out: str = "runs/lomt"
+    data: Source = field(default_factory=lambda: lazy_instance(Scenes))
     tasks: list[str] = field(default_factory=list)
-    network: Architecture = field(default_factory=lambda: Architecture(width=16, output_stride=16, decoder_width=32))
-    study: Study = field(
-        default_factory=lambda: Study(
-            methods=("single_task", "multi_task", "lomt", "sparse_lomt"),
-            trials=2,
-            rule=lazy_instance(DeepestActive),
-            path=StrengthPath(start=1e-3, steps=4, epochs=0.5),
-        )
-    )
-    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=8, lr=3e-3))
+    network: Architecture = field(default_factory=Architecture)
+    study: Study = field(default_factory=lambda: Study(rule=lazy_instance(DeepestActive)))
+    recipe: Recipe = field(default_factory=Recipe)
     threads: int = 0
     workers: int = 1
     accelerator: str = "auto"

@@ -34,7 +34,8 @@ WINGS = {"linear": "features shared by regression, classification and count task
 
 EXAMPLES = """\
 for example:
-  lomt run                           the whole method on embedded data: minutes on two cores
+  lomt run --quick                   the whole method on embedded data: about a minute on two cores
+  lomt run                           the same on more of it, which shows more: minutes
   lomt run --dry-run                 what that would do, and how long it would take
   lomt run -c nyuv2.yaml --out DIR   your data; the same command again continues
   lomt run --no-task-worse-than 1% --out DIR   so that no task loses more, on validation; a run of its own
@@ -51,9 +52,10 @@ _SHORT = {"--no-task-worse-than": "--study.no_task_worse_than"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 1 for an error, 130 for Ctrl-C, 143 for SIGTERM."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    name, rest = _command(arguments)
+    rest: Sequence[str] = ()
     try:
         with terminating():
+            name, rest = _command(arguments)
             if name in WINGS:
                 status: int = import_module(f"lomt.{name}.cli").main(rest)
                 return status
@@ -83,7 +85,10 @@ def read(name: str, arguments: Sequence[str]) -> tuple[Callable[["Namespace"], N
     parser = command.parser()
     parser.prog = f"lomt {name}"
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
-    given = parser.parse_args([_in_full(argument) for argument in arguments])
+    words = [_in_full(argument) for argument in arguments]
+    if name == "run":
+        words = command.begin(parser, words)
+    given = parser.parse_args(words)
     options = parser.instantiate(given)
     if name == "run":
         options.identity = command.identity(parser, given)

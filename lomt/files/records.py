@@ -36,7 +36,7 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_record(path: Path, remedy: str) -> dict[str, Any]:
-    """Read a JSON object, and hold it against its checksum if it has one.
+    """Read a JSON object that :func:`write_record` wrote, and hold it against its checksum.
 
     Args:
         path: the file.
@@ -44,7 +44,7 @@ def read_record(path: Path, remedy: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: it is not there.
-        DamagedFileError: it is no JSON object, empty, or another one than was written.
+        DamagedFileError: it is no JSON object, empty, without a checksum, or another one than was written.
     """
     try:
         found = json.loads(path.read_bytes())
@@ -53,7 +53,9 @@ def read_record(path: Path, remedy: str) -> dict[str, Any]:
     if not isinstance(found, dict) or not found:
         raise DamagedFileError(path, "it holds no JSON object with anything in it", remedy)
     checksum = found.pop(CHECKSUM, None)
-    if checksum not in (None, _checksum(found)):
+    if checksum is None:
+        raise DamagedFileError(path, f"it has no checksum, {CHECKSUM!r}", remedy)
+    if checksum != _checksum(found):
         raise DamagedFileError(path, "it is not what was written, by its checksum", remedy)
     return found
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import parallel_config
 
 from lomt.files import cell, ready, write_atomically
 from lomt.linear.cross_validation import MixedMultiTaskLassoCV
@@ -33,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0].endswith(".csv") or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words = ["report", *words]
     arguments = _parser().parse_args(words)
-    with warnings.catch_warnings():
+    # Compiled loops hold no lock, so that threads do; processes would answer Ctrl-C and warn in words of their own.
+    with parallel_config("threading"), warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: _say(message)
         try:
             sys.stdout.write(_run(arguments))
@@ -98,7 +100,9 @@ def _add_data_options(command: argparse.ArgumentParser) -> None:
         "--target", nargs="+", metavar="COLUMN", help="column(s) with the labels; several: one task each"
     )
     command.add_argument("--task-column", metavar="COLUMN", help="column that holds the task of each row (long tables)")
-    command.add_argument("--drop", nargs="*", default=[], metavar="COLUMN", help="columns to leave out")
+    command.add_argument(
+        "--drop", nargs="*", default=[], metavar="COLUMN", help="columns to leave out; '' are those without a name"
+    )
     command.add_argument("--out", default="runs/linear", help="folder of the results (default: %(default)s)")
     command.add_argument("--verbose", action="store_true", help="write progress to stderr")
 

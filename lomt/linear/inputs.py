@@ -165,9 +165,9 @@ def separate_samples(
         if isinstance(sample_weights, Mapping):
             sample_weights = [sample_weights.get(name) for name in names]
     names = list(range(len(Xs))) if names is None else list(names)
-    twice = [name for index, name in enumerate(names) if name in names[:index]]
-    if twice:
-        raise ValueError(f"two tasks have the name {twice[0]!r}; the names are {names}")
+    twice = first_twice(names)
+    if twice is not None:
+        raise ValueError(f"two tasks have the name {twice!r}; the names are {names}")
     sample_weights = [None] * len(Xs) if sample_weights is None else list(sample_weights)
     if not len(Xs) == len(ys) == len(names) == len(sample_weights):
         raise ValueError(
@@ -193,6 +193,11 @@ def separate_samples(
         part = matrix if usable.all() else matrix[np.flatnonzero(usable)]
         result.append(_task(name, part, tidy(labels[usable]), share[usable]))
     return result
+
+
+def first_twice(names: Sequence[Name]) -> Name | None:
+    """The first name that was there before, or None."""
+    return next((name for index, name in enumerate(names) if name in names[:index]), None)
 
 
 def _task(name: Name, X: Any, y: Labels, weights: Array) -> Samples:

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from lomt.linear.inputs import feature_matrix, observed, take_task_column, tidy
+from lomt.linear.inputs import feature_matrix, first_twice, observed, take_task_column, tidy
 from lomt.linear.losses.base import Array, Labels
 from lomt.linear.problem import TaskInfo
 from lomt.linear.scoring import task_score
@@ -279,8 +279,15 @@ def _alike(values: list[Labels]) -> list[Labels]:
 
 
 def _label_columns(y: Any) -> list[Labels]:
-    """The columns of labels `(n,)` or `(n, T)`, each with its own type where y is a DataFrame."""
+    """The columns of labels `(n,)` or `(n, T)`, each with its own type where y is a DataFrame.
+
+    Raises:
+        ValueError: If two of them have one name.
+    """
     if hasattr(y, "columns"):
+        twice = first_twice(list(y.columns))
+        if twice is not None:
+            raise ValueError(f"two columns of y have the name {twice!r}; every task needs a name of its own")
         return [np.asarray(y[name]) for name in y.columns]
     labels = np.asarray(y)
     return [labels] if labels.ndim == 1 else list(labels.T)

@@ -50,7 +50,7 @@ class DeepestActive(SelectionRule):
         ends = [layer for layer in patterns[0].ranked if layer.block_end]
         found = [self._active(pattern) for pattern in patterns]
         active = np.array([[layer.name in one for layer in ends] for one in found])
-        common = (np.flatnonzero(active[list(some)].all(axis=0)) for some in parts)
+        common = (np.flatnonzero(active[np.asarray(some)].all(axis=0)) for some in parts)
         return [self._place(ends[places[-1]]) if len(places) else None for places in common]
 
     def _active(self, pattern: Pattern) -> set[str]:

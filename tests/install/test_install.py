@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,13 @@ def copied(folder):
             folder.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     return folder
+
+
+def test_what_is_no_python_is_in_the_package_too():
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["lomt"]
+    files = [file for file in (ROOT / "lomt").rglob("*.*") if file.suffix != ".py" and "__pycache__" not in file.parts]
+    assert len(files) > len(data)
+    assert not [file for file in files if not any(file.match(f"lomt/{pattern}") for pattern in data)]
 
 
 def build(sources, out, **environment):

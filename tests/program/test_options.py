@@ -3,15 +3,22 @@
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from lomt.cli import main
 from lomt.cli.main import read
-from lomt.cli.run import parser
+from lomt.cli.run import begin, identity, parser
+from lomt.config import PRESETS
+from lomt.methods import Study
+from lomt.models import Architecture
+from lomt.selection import DeepestActive
 from lomt.sparsity import StrengthPath
+from lomt.training import Recipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TINY = [
@@ -46,8 +53,14 @@ def mine(tmp_path, monkeypatch):
     return "lomt_test_mine"
 
 
+def given(*words):
+    """What ``lomt run`` takes from a command line."""
+    made = parser()
+    return made.parse_args(begin(made, words))
+
+
 def data_of(*words):
-    return vars(parser().parse_args(list(words)).data.init_args)
+    return vars(given(*words).data.init_args)
 
 
 def error_of(words, capsys):
@@ -82,13 +95,68 @@ def test_a_source_of_the_user_starts_from_its_own_defaults(mine):
 
 
 def test_a_rule_of_the_user_starts_from_its_own_defaults(mine):
-    given = parser().parse_args([f"--study.rule={mine}.Rule"])
-    assert vars(given.study.rule.init_args) == {"threshold": 0.4}
+    assert vars(given(f"--study.rule={mine}.Rule").study.rule.init_args) == {"threshold": 0.4}
 
 
 def test_the_demo_keeps_its_defaults():
     found = data_of("--data.validation=8")
     assert (found["size"], found["train"], found["validation"], found["batch_size"]) == ((64, 64), 640, 8, 20)
+
+
+def plain(found):
+    """Values as ``config.yaml`` has them."""
+    return yaml.safe_load(parser().dump(found))
+
+
+def deeper(values, found):
+    """The part of ``found`` of which ``values`` speaks."""
+    if not isinstance(values, dict):
+        return found
+    return {key: deeper(value, found[key]) for key, value in values.items() if key != "class_path"}
+
+
+@pytest.mark.parametrize(("name", "words"), [("demo", []), ("quick", ["--quick"])])
+def test_a_preset_is_what_its_file_says_and_options_count_more(name, words):
+    file = yaml.safe_load((PRESETS / f"{name}.yaml").read_text())
+    assert deeper(file, plain(given(*words))) == deeper(file, file)
+    assert file["out"] == f"runs/{name}"
+    changed = given("--recipe.epochs=77", "--data.seed=5", *words)
+    assert (changed.recipe.epochs, changed.data.init_args.seed, changed.recipe.lr) == (77, 5, file["recipe"]["lr"])
+    assert changed.data.init_args.train == file["data"]["init_args"]["train"]
+
+
+@pytest.mark.parametrize("words", [["--data=NYUv2", "--data.root=D"], ["-c", "FILE"], ["-cFILE"], ["--config=FILE"]])
+def test_a_run_on_other_data_or_of_a_file_starts_from_the_defaults_of_the_classes(words, tmp_path):
+    (tmp_path / "mine.yaml").write_text("tasks: [seg]")
+    found = plain(given(*(word.replace("FILE", str(tmp_path / "mine.yaml")) for word in words)))
+    assert (found["network"], found["recipe"]) == (asdict(Architecture()), asdict(Recipe()))
+    rule = {"class_path": "lomt.selection.DeepestActive", "init_args": vars(DeepestActive())}
+    study = asdict(Study()) | {"methods": list(Study().methods), "seeds": [0], "rule": rule}
+    assert found["study"] == {name: value for name, value in study.items() if value is not None}
+    assert found["out"] == "runs/lomt"
+
+
+def test_quick_is_another_run_than_the_demo_and_leaves_nothing_to_other_data():
+    made = parser()
+    assert identity(made, given("--quick")) != identity(made, given())
+    found = data_of("--quick", "--data=NYUv2", "--data.root=D")
+    assert found == data_of("--data=NYUv2", "--data.root=D")
+    assert "quick" not in identity(made, given("--quick"))
+
+
+def test_the_quick_config_that_is_printed_is_read_again(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--quick", "--print_config"])
+    (tmp_path / "quick.yaml").write_text(capsys.readouterr().out)
+    again, quick = (read("run", words)[1] for words in (["-c", str(tmp_path / "quick.yaml")], ["--quick"]))
+    assert again.identity == quick.identity
+    assert again.out == quick.out == "runs/quick"
+
+
+def test_quick_in_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text("quick: true")
+    said = error_of(["run", "-c", str(tmp_path / "mine.yaml")], capsys)
+    assert "quick: true, which comes too late: give --quick (with" in said
 
 
 def test_an_option_of_the_demo_is_refused_by_another_source(capsys):
@@ -104,11 +172,11 @@ def test_the_config_that_is_printed_is_that_of_the_run(capsys):
 
 @pytest.mark.parametrize(("name", "size", "classes"), [("nyuv2", (96, 128), 13), ("paper", (256, 256), 40)])
 def test_an_example_is_the_run_that_it_documents(name, size, classes):
-    given = parser().parse_args(["-c", str(EXAMPLES / f"{name}.yaml"), "--data.root=D"])
-    found = vars(given.data.init_args)
+    read = given("-c", str(EXAMPLES / f"{name}.yaml"), "--data.root=D")
+    found = vars(read.data.init_args)
     assert (found["size"], found["batch_size"], found["validation"], found["classes"]) == (size, 16, 95, classes)
     if name == "nyuv2":
-        assert {key: vars(given.study.path)[key] for key in vars(StrengthPath())} == vars(StrengthPath())
+        assert {key: vars(read.study.path)[key] for key in vars(StrengthPath())} == vars(StrengthPath())
 
 
 def test_values_of_a_list_may_stand_in_words_of_their_own():

@@ -1,11 +1,15 @@
 """Ctrl-C and SIGTERM: the status that shells expect, one line, and the same command goes on."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+
+import lomt
 
 RUN = [
     *("run", "--data.size=[32,32]", "--data.train=32", "--data.validation=8", "--data.test=8", "--data.batch_size=8"),
@@ -68,3 +72,40 @@ def test_a_stopped_fit_of_linear_models_says_one_line(tmp_path, sent, status):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.strip()) == (status, "stopped")
+
+
+def test_ctrl_c_within_an_exec_ends_with_the_status(tmp_path):
+    (tmp_path / "stopped.py").write_text(
+        "import sys, lomt.linear.cli as linear\n"
+        "linear._run = lambda *_: exec('raise KeyboardInterrupt')\n"
+        "from lomt.__main__ import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "stopped", "linear"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(lomt.__file__).parents[1])},
+    )
+    assert (done.returncode, done.stderr.strip()) == (130, "stopped")
+
+
+def test_ctrl_c_is_heard_while_numba_compiles(tmp_path):
+    """It hands machine code to a callback of a C library, which swallows what is raised there."""
+    code = """
+import os, signal, sys
+from lomt.__main__ import main
+
+def send(frame, event, _):
+    if event == "call" and frame.f_code.co_name == "_raw_object_cache_notify":
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.setprofile(send)
+sys.exit(main())
+"""
+    words = ["linear", "fit", "--alpha=0.1", f"--out={tmp_path / 'out'}"]
+    cold = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, env=cold)
+    assert (done.returncode, done.stderr.strip(), done.stdout) == (130, "stopped", "")

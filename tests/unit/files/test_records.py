@@ -1,5 +1,6 @@
 """A record with one bit changed, anywhere, is another record or none: both are seen."""
 
+import json
 import random
 import string
 
@@ -35,8 +36,15 @@ def test_no_flipped_bit_passes_for_another_record(tmp_path):
             found = read_record(file, "remove it")
         except DamagedFileError:
             continue
-        # A blank that became another one, or the name of the checksum itself.
-        assert {key: found[key] for key in record} == record
+        assert found == record  # a blank became another one
+
+
+def test_a_record_that_has_lost_its_checksum_is_damaged(tmp_path):
+    file = tmp_path / "a.json"
+    write_record(file, {"taps": {"seg": "layer3"}})
+    file.write_text(json.dumps({"taps": json.loads(file.read_text())["taps"]}))
+    with pytest.raises(DamagedFileError, match=r"a\.json is damaged \(it has no checksum, 'sha256'\): remove it$"):
+        read_record(file, "remove it")
 
 
 def test_a_missing_record_is_no_damaged_one(tmp_path):

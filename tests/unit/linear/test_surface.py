@@ -13,6 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lomt.linear import (
+    MixedMultiTaskLasso,
     MixedMultiTaskLassoCV,
     breast_cancer,
     plot_coefficients,
@@ -23,6 +24,7 @@ from lomt.linear import (
     stability_selection,
 )
 from lomt.linear.cli import main
+from lomt.linear.table import read_table
 
 mpl.use("Agg")
 
@@ -160,6 +162,34 @@ def test_what_is_no_table_is_said(tmp_path, capsys, content, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a,a,y\n", "columns 1 and 2 have the same name 'a'; every column needs one of its own"),
+        ("y,a,y\n", "columns 1 and 3 have the same name 'y'"),
+        ("\ufeffa,a,y\n", "columns 1 and 2 have the same name 'a'"),
+        (",a,y\n", "column 1 has no name; name it, or leave it out with --drop ''"),
+        ("a,y,\n", "column 3 has no name"),
+        ("a,y\n", "has rows of more cells than the 2 of its header; name every column"),
+        ("a,b,c,y\n", ", line 2 ends after 3 of 4 cells; mend it"),
+        ("a,b,y\n1,2,3\n2\n", ", line 3 ends after 1 of 3 cells; mend it"),
+    ],
+)
+def test_a_header_that_does_not_name_each_column_once_is_refused(content, said, tmp_path, capsys):
+    (tmp_path / "t.csv").write_text(content + "1,2,3\n2,1,4\n3,3,1\n")
+    assert main(["fit", str(tmp_path / "t.csv"), "--target", "y", "--alpha", "1", "--out", str(tmp_path / "out")]) == 2
+    found = capsys.readouterr().err
+    assert f"{tmp_path / 't.csv'}" in found
+    assert said in found
+
+
+def test_columns_keep_the_names_of_the_header(tmp_path):
+    (tmp_path / "t.csv").write_text(",a,a.1,no,no,y,\n0,1,2,x,y,3,\n1,2,1,x,y,,\n2,3,3,x,y,1,\n")
+    table = read_table(tmp_path / "t.csv", ["y"], None, ["", "no"])
+    assert list(table.X.columns) == ["a", "a.1"]
+    np.testing.assert_array_equal(table.y["y"], [3, np.nan, 1])
+
+
 def test_columns_without_a_table_are_refused(capsys):
     assert main(["fit", "--target", "y", "--alpha", "1"]) == 2
     assert "say which CSV file" in capsys.readouterr().err
@@ -226,6 +256,12 @@ def test_a_file_that_is_no_table_is_named(content, said, tmp_path, capsys):
     found = capsys.readouterr().err
     assert f"t.csv {said}" in found
     assert len(found.splitlines()) == 1
+
+
+def test_two_tasks_of_one_name_are_refused():
+    y = pd.DataFrame(np.eye(8)[:, :2], columns=["dose", "dose"])
+    with pytest.raises(ValueError, match="two columns of y have the name 'dose'; every task needs a name of its own"):
+        MixedMultiTaskLasso(0.1).fit(np.eye(8), y)
 
 
 def test_numbers_of_pairs():

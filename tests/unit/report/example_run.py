@@ -1,12 +1,14 @@
 """Writes run folders as runs leave them, with made-up figures, for the tests of the report."""
 
 import csv
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 import yaml
+
+from lomt.files import write_record
+from lomt.files.records import CHECKSUM
 
 TASKS = {
     "seg": {
@@ -142,9 +144,8 @@ def history(tasks, seed, epochs, sparse=False, level=1.0):
 
 
 def write_json(path, content):
-    """Write with the folders above."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1))
+    """Write a record, or one that was read from another's text, with the folders above."""
+    write_record(path, {key: value for key, value in content.items() if key != CHECKSUM})
 
 
 def write_training(folder, stage, method, taps, seed, epochs=8, named=None, ended=True, cut=None):

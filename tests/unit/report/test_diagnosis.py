@@ -57,16 +57,16 @@ def test_the_page_says_what_to_try(folder):
     assert "the same call of lomt.run with recipe.balancing = geometric" in page
 
 
-def test_a_diagnosis_of_an_unfinished_run_is_marked_when_it_has_ended(folder):
+def test_a_diagnosis_of_an_unfinished_run_is_marked_when_it_has_ended(example, folder):
     file = folder / "diagnosis.json"
     record = json.loads(file.read_text())
-    file.write_text(json.dumps(record | {"missing": [], "ended": True}))
+    example.write_json(file, record | {"missing": [], "ended": True})
     assert early(read(folder)) == ""
-    file.write_text(json.dumps(record | {"missing": [], "ended": False}))
+    example.write_json(file, record | {"missing": [], "ended": False})
     assert early(read(folder)) == (
         "This was judged before the run had ended. The run has ended since: diagnose it again."
     )
-    file.write_text(json.dumps(record | {"missing": ["lomt/seed-1"], "ended": False}))
+    example.write_json(file, record | {"missing": ["lomt/seed-1"], "ended": False})
     page = render(folder)
     assert '<p class="problem">This was judged before the run had ended, without lomt/seed-1.' in page
 
@@ -83,10 +83,11 @@ def test_a_damaged_diagnosis_is_named(folder):
     assert "remove it and diagnose again" in page
 
 
-def test_texts_of_a_diagnosis_are_no_markup(folder):
+def test_texts_of_a_diagnosis_are_no_markup(example, folder):
     evil = "<script>alert(1)</script>"
     file = folder / "diagnosis.json"
-    file.write_text(file.read_text().replace("its share is 4.3 %", evil).replace("layer2.0.conv1", evil))
+    record = file.read_text().replace("its share is 4.3 %", evil).replace("layer2.0.conv1", evil)
+    example.write_json(file, json.loads(record))
     page = render(folder)
     assert page.count("<script>") == 1
     assert "&lt;script&gt;alert(1)" in page

@@ -46,11 +46,11 @@ def test_needs_of_a_run(run_folder):
         ([], ""),
     ],
 )
-def test_says_whether_fewer_trials_would_have_done(run_folder, agreement, said):
+def test_says_whether_fewer_trials_would_have_done(example, run_folder, agreement, said):
     path = run_folder / "stages" / "select" / "result.json"
     stored = json.loads(path.read_text())
     stored["selections"]["edges"]["agreement"] = agreement
-    path.write_text(json.dumps(stored))
+    example.write_json(path, stored)
     words = {need.task: need.enough for need in needs(read(run_folder))}["edges"]
     assert words.startswith(said)
     assert bool(words) == bool(said)
