@@ -1,7 +1,8 @@
 """The base of all sources: the one place that batches, augments and normalizes."""
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,6 +41,14 @@ class Split(Dataset[dict[str, Tensor]]):
         self.tasks = list(tasks)
         self.augmentation = augmentation
         self._mean, self._std = (torch.tensor(values).view(1, 3, 1, 1) for values in normalization)
+
+    def of(self, tasks: Collection[str] | None) -> "Split":
+        """The same samples with the labels of these tasks alone; None: of all."""
+        if tasks is None:
+            return self
+        fewer = copy.copy(self)
+        fewer.tasks = [task for task in self.tasks if task.name in tasks]
+        return fewer
 
     def __len__(self) -> int:
         return len(self.samples.rows)
@@ -212,22 +221,22 @@ class Source(ABC):
             self._splits[name] = Split(samples, self.tasks, self.normalization, augmentation)
         return self._splits[name]
 
-    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Shuffled and augmented batches of the train split."""
-        split = self.split("train")
+    def train_dataloader(self, tasks: Collection[str] | None = None) -> DataLoader[dict[str, Tensor]]:
+        """Shuffled and augmented batches of the train split, with the labels of these tasks, or of all."""
+        split = self.split("train").of(tasks)
         drop_last = len(split) > self.batch_size
         return self._loader(split, Draws(Shuffled(split), self.batch_size, drop_last))
 
-    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Batches of the validation split, in order, complete."""
-        return self._in_order("validation")
+    def val_dataloader(self, tasks: Collection[str] | None = None) -> DataLoader[dict[str, Tensor]]:
+        """Batches of the validation split, in order, complete, with the labels of these tasks, or of all."""
+        return self._in_order("validation", tasks)
 
     def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Batches of the test split, in order, complete."""
         return self._in_order("test")
 
-    def _in_order(self, name: str) -> DataLoader[dict[str, Tensor]]:
-        split = self.split(name)
+    def _in_order(self, name: str, tasks: Collection[str] | None = None) -> DataLoader[dict[str, Tensor]]:
+        split = self.split(name).of(tasks)
         return self._loader(split, BatchSampler(SequentialSampler(split), self.batch_size, drop_last=False))
 
     def _loader(self, split: Split, batches: BatchSampler) -> DataLoader[dict[str, Tensor]]:

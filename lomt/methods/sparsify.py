@@ -9,7 +9,7 @@ from lomt.methods.stage import Preview, Result, Stage
 from lomt.methods.train import BACKWARD, CONTINUED, outcome
 from lomt.methods.workshop import WEIGHTS, Workshop
 from lomt.sparsity import GroupLasso, Penalty, StrengthPath
-from lomt.training import METRICS, Progress, Recipe, fit, forget, joined, part_of
+from lomt.training import METRICS, Progress, Recipe, fit, forget, joined, part_of, spent
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,13 @@ class Sparsify(Stage):
         assert fitted is not None, "the last step is always run"
         steps = [folder / f"step-{number}" for number in range(len(self.penalties))]
         write_atomically(folder / METRICS, joined(steps))
+        seconds = sum(spent(step) for step in steps)
         result = outcome(self, workshop, network, folder, fitted)
         epochs = recipe.epochs * len(self.penalties)
         return result | {
             "penalty": [repr(penalty) if penalty else None for penalty in self.penalties],
             "start": self.start,
+            "seconds": round(seconds, 1),
             "epochs": epochs,
             "since_dense": epochs,
             "strengths": [penalty.weight if penalty else 0.0 for penalty in self.penalties],

@@ -3,7 +3,7 @@
 from lomt.training.checkpoints import CHECKPOINT, forget
 from lomt.training.diverged import TrainingDivergedError
 from lomt.training.fit import Fitted, fit
-from lomt.training.history import METRICS, joined
+from lomt.training.history import METRICS, joined, spent
 from lomt.training.progress import Progress, part_of
 from lomt.training.recipe import Recipe
 from lomt.training.seeds import seed_everything
@@ -20,4 +20,5 @@ __all__ = [
     "joined",
     "part_of",
     "seed_everything",
+    "spent",
 ]

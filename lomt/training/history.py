@@ -19,6 +19,12 @@ def joined(folders: Sequence[Path]) -> str:
     return table([row | {"epoch": number} for number, row in enumerate(rows, start=1)])
 
 
+def spent(folder: Path) -> float:
+    """Seconds that the epochs of a training took, validation not counted."""
+    with (folder / METRICS).open(encoding="utf-8", newline="") as lines:
+        return sum(float(row["seconds"]) for row in csv.DictReader(lines))
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as CSV; a figure that an epoch does not have (a task without labels) is empty."""
     columns = list(dict.fromkeys(name for row in rows for name in row))

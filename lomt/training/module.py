@@ -82,11 +82,11 @@ class TrainingModule(pl.LightningModule):
         self._totals = {}
         self._begin, self._seconds = time.monotonic(), 0.0
         epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-        return Seeded(self.source.train_dataloader(), self.seed, epoch)
+        return Seeded(self.source.train_dataloader(self.tasks), self.seed, epoch)
 
     def val_dataloader(self) -> DataLoader:
         """The validation batches."""
-        return self.source.val_dataloader()
+        return self.source.val_dataloader(self.tasks)
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """The balanced loss of one batch.

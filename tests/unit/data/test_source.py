@@ -216,6 +216,18 @@ def test_validation_is_never_augmented():
     assert batch["depth"][:, 0, 0, 0].tolist() == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("loader", ["train_dataloader", "val_dataloader"])
+def test_labels_that_nobody_wants_change_nothing_but_that_they_are_not_there(loader):
+    def batches(tasks):
+        torch.manual_seed(0)
+        return list(getattr(Counting(augment=True), loader)(tasks))
+
+    for whole, part in zip(batches(None), batches(["depth"]), strict=True):
+        assert part.keys() == {"image", "depth"}
+        assert whole.keys() == {"image", "seg", "depth", "edges", "kind"}
+        assert all(torch.equal(part[name].nan_to_num(), whole[name].nan_to_num()) for name in part)
+
+
 def test_setup_prepares_what_a_stage_needs():
     source = Counting()
     asked = []

@@ -9,7 +9,7 @@ from lomt.methods import Sparsify, Train, Workshop
 from lomt.methods.sparsify import step_recipe
 from lomt.models import Architecture
 from lomt.sparsity import GroupLasso, StrengthPath
-from lomt.training import Recipe
+from lomt.training import Recipe, spent
 
 
 @pytest.mark.parametrize(("own", "after"), [(None, 4), (2, 2)])
@@ -49,4 +49,7 @@ def test_decoders_lose_groups_only_where_they_may(workshop, tmp_path, decoders):
     dead = [bool((weight == 0).all(dim=(0, 2, 3)).any()) for weight in inputs]
     assert any(dead) == decoders
     assert result["validation"]["sparsity"] > 0
+    last = spent(tmp_path / "sparse/step-1")
+    assert 0 < last < result["seconds"] + 0.1, "of all steps together"
+    assert result["seconds"] == pytest.approx(spent(tmp_path / "sparse/step-0") + last, abs=0.06)
     assert result["epochs"] == 8
