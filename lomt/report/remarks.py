@@ -11,7 +11,7 @@ from lomt.report.read import Run
 
 OTHER = {CONVENTIONAL: "the conventional network", SINGLE: "the single-task networks"}
 
-NOTICEABLE = 0.95
+NOTICEABLE = 0.8
 """A network is called smaller than another one below this share of its multiply-accumulates."""
 
 
