@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lomt.diagnosis.features import features
-from lomt.evaluation import evaluating
 from lomt.models import Network
+from lomt.modes import evaluating
 from lomt.tasks import Task
 
 STEPS = 60
