@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from lomt.diagnosis.features import features
-from lomt.evaluation import evaluating
 from lomt.models import Network
 from lomt.models.resize import resize
+from lomt.modes import evaluating
 from lomt.tasks import Task
 
 STEPS = 60

@@ -12,9 +12,9 @@ from lomt.evaluation.delta_m import Results, delta_m, per_task
 from lomt.evaluation.device import device_of
 from lomt.evaluation.evaluate import evaluate
 from lomt.evaluation.latency import Latency, latency
-from lomt.evaluation.mode import evaluating
 from lomt.evaluation.seeds import Interval, Spread, over_seeds, paired_interval
 from lomt.evaluation.table import Column, Row, Table
+from lomt.modes import evaluating
 
 __all__ = [
     "BACKENDS",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import flop_counter
 
-from lomt.evaluation.mode import evaluating
+from lomt.modes import evaluating
 
 MARK = "__dynamo_disable"
 """Where torch keeps a function that is not to be compiled."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from lomt.evaluation.mode import evaluating
+from lomt.modes import evaluating
 from lomt.tasks import Task
 
 

@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lomt.evaluation.mode import evaluating
 from lomt.evaluation.timing import interleaved
+from lomt.modes import evaluating
 
 
 @dataclass(frozen=True)

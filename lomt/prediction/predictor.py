@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lomt.evaluation import evaluating
+from lomt.modes import evaluating
 from lomt.prediction.fullsize import prediction_at
 
 SMALLEST = 32

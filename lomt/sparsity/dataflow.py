@@ -1,12 +1,15 @@
 """Which layer reads which: found by running the network once and following the gradients' graph."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from lomt.modes import evaluating
+from lomt.nested import tensors_in
 
 OUTPUT = ""
 
@@ -112,35 +115,21 @@ def trace(network: nn.Module, layers: dict[str, nn.Module], example: Tensor) -> 
         def after(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
             if name not in sources:
                 order.append(name)
-            sources.setdefault(name, set()).update(_origins(_tensors(inputs), origins))
+            sources.setdefault(name, set()).update(_origins(tensors_in(inputs), origins))
             pixels[name] = prod(output.shape[2:])
             return fresh(output, name)
 
         return after
 
     handles = [layer.register_forward_hook(hook(name)) for name, layer in layers.items()]
-    modes = {module: module.training for module in network.modules()}
     try:
-        network.eval()
-        with torch.enable_grad(), _Gradients():
+        with evaluating(network), torch.enable_grad(), _Gradients():
             output = network(fresh(example, None))
-        sources[OUTPUT] = _origins(_tensors(output), origins)
+        sources[OUTPUT] = _origins(tensors_in(output), origins)
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
     return Dataflow(order, sources, pixels)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))
-    elif isinstance(value, Iterable) and not isinstance(value, str):
-        for item in value:
-            yield from _tensors(item)
 
 
 def _origins(tensors: Iterable[Tensor], origins: dict[Any, str | None]) -> set[str | None]:

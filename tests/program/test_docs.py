@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.kernels.table import convolutions, table
 from lomt.cli import main
-from lomt.cli.main import EXAMPLES
+from lomt.cli.main import COMMANDS, EXAMPLES, WINGS
 
 pytest.importorskip("onnxruntime")
 DOCS = Path(__file__).parents[2] / "docs"
@@ -91,6 +91,16 @@ def test_what_is_shown_of_run_works_after_the_demo():
     changed = [line for line in shown if re.search(r"lomt run (-c|--(?!dry-run|quick))", line)]
     assert len(changed) > 3
     assert all("--out" in line for line in changed), changed
+
+
+def test_what_a_command_calls_is_there():
+    text = (DOCS / "architecture.md").read_text()
+    rows = re.findall(r"^\| `lomt (\w+)` \| `([\w.]+)\.(\w+)` \| (.+) \|$", text, re.MULTILINE)
+    assert {row[0] for row in rows} == set(COMMANDS | WINGS)
+    assert all(callable(getattr(importlib.import_module(module), name)) for _, module, name, _ in rows)
+    files = [file for row in rows for file in re.findall(r"`([\w/.]+)`", row[3])]
+    assert files
+    assert all((DOCS.parent / "lomt" / file).exists() for file in files)
 
 
 def test_the_guide_to_the_kernels_runs():

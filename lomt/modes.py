@@ -1,0 +1,18 @@
+"""Evaluation mode for a while: no dropout, no batch statistics, and everything as before afterwards."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[nn.Module]:
+    """``module.eval()``; in the end every submodule gets its own mode back: a norm that was frozen stays so."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield module
+    finally:
+        for part, training in modes:
+            part.training = training
