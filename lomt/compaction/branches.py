@@ -91,10 +91,7 @@ def _into_bias(wiring: Wiring, stream: fx.Node, shift: Tensor) -> bool:
 
 
 def add_to_bias(layer: Any, shift: Tensor) -> None:
-    """Add ``shift``, ``(out,)``, to a layer's bias, which it gets if it has none."""
-    if layer.bias is None:
-        like = layer.weight
-        layer.bias = nn.Parameter(shift.to(like), requires_grad=like.requires_grad)
-    else:
-        with torch.no_grad():
-            layer.bias += shift.to(layer.bias)
+    """Give a layer another bias, by ``shift``, ``(out,)``, more than it has, if any."""
+    like = layer.weight if layer.bias is None else layer.bias
+    before = 0 if layer.bias is None else layer.bias.detach()
+    layer.bias = nn.Parameter(before + shift.to(like), requires_grad=like.requires_grad)

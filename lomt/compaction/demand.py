@@ -4,7 +4,7 @@ from torch import Tensor, fx
 
 from lomt.channels.layers import pads_with_zeros
 from lomt.channels.wire import Kind, Wiring
-from lomt.compaction.constants import Constants, weight_by_group
+from lomt.compaction.constants import Constants
 
 Demand = dict[fx.Node, Tensor]
 
@@ -35,7 +35,7 @@ def demand(wiring: Wiring, known: Constants | None) -> Demand:
 def read_channels(wiring: Wiring, node: fx.Node, wanted: Tensor, known: Constants | None) -> Tensor:
     """The input channels that a reader needs in order to give its ``wanted`` output channels; ``(in,)`` bool."""
     layer = wiring.module(node)
-    reads = weight_by_group(layer).ne(0).any(3)
+    reads = wiring.reads(node)
     groups = reads.shape[0]
     needed = (reads & wanted.view(groups, -1, 1)).any(1).flatten()
     source = node.all_input_nodes[0]

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, fx, nn
 
 from lomt.channels.wire import Kind, Wiring
-from lomt.compaction.constants import weight_by_group
 from lomt.compaction.demand import Demand
 
 Keep = dict[fx.Node, Tensor]
@@ -110,7 +109,7 @@ def _grow_once(classes: _Classes, round_to: int) -> bool:
         layer = classes.wiring.module(node)
         groups = 1 if isinstance(layer, nn.Linear) else layer.groups
         if groups > 1:
-            _balance(classes, node, source, weight_by_group(layer).shape[:3])
+            _balance(classes, node, source, classes.wiring.reads(node).shape)
         elif round_to > 1:
             _round(classes, node, round_to)
             if tracked:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from lomt.channels.analysis import drop_checks_of_channels, wire_graph
+from lomt.channels.wire import Wiring
 from lomt.compaction.agreement import relative_error
 from lomt.compaction.branches import cut_dead_branch
 from lomt.compaction.constants import constants
@@ -98,7 +99,7 @@ def compact(
     except AliasError as error:
         traced = plain_trace(module, example, opaque)
         used, record = {}.keys(), Compaction(notes=[*notes, f"left as it is: {error}"])
-    small = Compacted(traced.root, traced.graph)
+    small = own(Compacted(traced.root, traced.graph), module)
     record = record.between(before, widths(small), module, small)
     record = replace(record, gone=tuple(sorted(used - small.state_dict().keys())))
     small.record = record
@@ -116,7 +117,9 @@ def plain_trace(module: nn.Module, example: Example, opaque: Sequence[str] = (),
     return traced
 
 
-def as_graph(module: nn.Module, example: Example, opaque: Sequence[str] = (), *, inlines: bool = False) -> Compacted:
+def as_graph(
+    module: nn.Module, example: Example, opaque: Sequence[str] = (), *, inlines: bool = False, owning: bool = True
+) -> Compacted:
     """A module as the graph that it was traced to, with nothing removed but what has no effect on the outputs.
 
     Args:
@@ -124,6 +127,7 @@ def as_graph(module: nn.Module, example: Example, opaque: Sequence[str] = (), *,
         example: one input, as for :func:`compact`.
         opaque: names of submodules not to look into.
         inlines: look into a :class:`torch.autograd.Function`: the graph needs none of its code, but loses its gradient.
+        owning: copy the parameters; else they are the module's.
     """
     traced = plain_trace(module, example, opaque, inlines=inlines)
     try:
@@ -131,12 +135,25 @@ def as_graph(module: nn.Module, example: Example, opaque: Sequence[str] = (), *,
         remove_dead_code(traced.graph)
     except AliasError:  # who reads what can't be told, but all that is done is in order
         traced = plain_trace(module, example, opaque, inlines=inlines)
-    return dress(Compacted(traced.root, traced.graph), module)
+    small = Compacted(traced.root, traced.graph)
+    return dress(own(small, module) if owning else small, module)
+
+
+def own(small: Compacted, module: nn.Module) -> Compacted:
+    """Give a graph parameters of its own in place of those that it shares with the module, in place."""
+    theirs = {id(parameter) for parameter in module.parameters()}
+    copies: dict[int, Any] = {}
+    for part in small.modules():
+        for name, parameter in part._parameters.items():
+            if id(parameter) in theirs:
+                part._parameters[name] = copy.deepcopy(parameter, copies)
+    return small
 
 
 def _shrink(traced: Traced, round_to: int, gather: bool, for_training: bool) -> Compaction:
+    wiring: Wiring | None = None
     while True:
-        wiring = wire_graph(traced.root, traced.graph)
+        wiring = wire_graph(traced.root, traced.graph, wiring)
         drop_checks_of_channels(wiring)
         known = None if for_training else constants(wiring)
         wanted = demand(wiring, known)

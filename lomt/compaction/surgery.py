@@ -8,7 +8,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from lomt.channels.wire import Kind, Wire, Wiring
 from lomt.compaction.branches import add_to_bias
-from lomt.compaction.constants import Constants, weight_by_group
+from lomt.compaction.constants import Constants, emitted
 from lomt.compaction.cuts import Cut, grouped
 from lomt.compaction.demand import Demand, read_channels
 from lomt.compaction.gather import positions
@@ -17,19 +17,19 @@ from lomt.compaction.keep import Keep
 
 
 def fold_constants(wiring: Wiring, known: Constants, wanted: Demand) -> None:
-    """Take constants that need not be read into the readers' biases, and zero their weights, in place."""
+    """Take constants that need not be read into the readers' biases, and zero their weights, which become others."""
     for node, _ in wiring.readers():
         source, layer = node.all_input_nodes[0], wiring.module(node)
         if source not in known or not wiring.alone(node):
             continue
-        weight = weight_by_group(layer)
-        groups = weight.shape[0]
+        reads = wiring.reads(node)
+        groups = reads.shape[0]
         needed = read_channels(wiring, node, wanted[node], known).view(groups, -1)
-        fold = weight.ne(0).any(3).any(1) & known[source].known.view(groups, -1) & ~needed
+        fold = reads.any(1) & known[source].known.view(groups, -1) & ~needed
         if not fold.any():
             continue
         value = known[source].value.view(groups, -1).where(fold, 0)
-        shift = torch.einsum("goi,gi->go", weight.sum(3).double(), value).flatten().where(wanted[node], 0)
+        shift = emitted(layer, value).where(wanted[node], 0)
         if shift.any():
             add_to_bias(layer, shift)
         _zero_inputs(layer, fold)
@@ -37,7 +37,7 @@ def fold_constants(wiring: Wiring, known: Constants, wanted: Demand) -> None:
 
 def _zero_inputs(layer: Any, inputs: Tensor) -> None:
     """Zero what a reader makes of some input channels, ``(groups, in / groups)``."""
-    weight, inputs = layer.weight.data, inputs.to(layer.weight.device)
+    weight, inputs = layer.weight.detach().clone(), inputs.to(layer.weight.device)
     if isinstance(layer, _ConvTransposeNd):
         weight[inputs.flatten()] = 0
     elif isinstance(layer, nn.Linear):
@@ -45,6 +45,7 @@ def _zero_inputs(layer: Any, inputs: Tensor) -> None:
     else:
         mask = inputs.repeat_interleave(len(weight) // len(inputs), 0)
         weight[mask] = 0
+    layer.weight = nn.Parameter(weight, requires_grad=layer.weight.requires_grad)
 
 
 def cut_layers(wiring: Wiring, kept: Keep, gathered: Keep) -> dict[str, Cut]:

@@ -67,7 +67,7 @@ def save_pretrained(
     must_fit(network, example)
     code = isinstance(network, Compacted) and any(isinstance(node.target, Applied) for node in network.graph.nodes)
     whole = isinstance(network, Compacted) and not code
-    graph: Any = network if whole else as_graph(network, example, inlines=True)
+    graph: Any = network if whole else as_graph(network, example, inlines=True, owning=False)
     shapes = [tuple(value.shape) for value in example_arguments(example) if isinstance(value, Tensor)]
     facts = Facts.of(network, normalization=normalization, shapes=shapes, delta_m=delta_m)
     tensors, shared = _tensors(graph)

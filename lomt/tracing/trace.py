@@ -16,7 +16,7 @@ Example = Tensor | Sequence[Any]
 
 
 class Traced(NamedTuple):
-    """What :func:`trace` gives: a private copy of the module in eval mode, and its graph.
+    """What :func:`trace` gives: a copy of the module in eval mode that shares its parameters, and its graph.
 
     Every node carries ``meta["value"]``: its value for the example on the ``meta`` device where that is a tensor,
     else the Python value. ``output`` is what the module itself gives. ``only_eval`` names the module whose forward does
