@@ -109,6 +109,19 @@ class Wiring:
         found: Tensor = self.seen[layer.weight]
         return found
 
+    def hang(self, holder: str, name: str, tensor: Tensor) -> str:
+        """Register a parameter or buffer under a new name below ``holder``, which is made if need be; the full name."""
+        if holder not in self.root._modules:
+            self.root.add_module(holder, nn.Module())
+        place = self.root.get_submodule(holder)
+        while hasattr(place, name):
+            name += "_"
+        if isinstance(tensor, nn.Parameter):
+            place.register_parameter(name, tensor)
+        else:
+            place.register_buffer(name, tensor)
+        return f"{holder}.{name}"
+
     def through(self, node: fx.Node, source: fx.Node, kind: Kind, axis: int | None = None) -> Wire | None:
         """A wire whose channel ``i`` is the source's channel ``i``; None where the source has no wire."""
         shape = shape_of(node)

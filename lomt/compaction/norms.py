@@ -8,9 +8,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from lomt.compaction.inplace import AliasError, make_writes_visible, remove_dead_code
+from lomt.compaction.agreement import verify
+from lomt.compaction.aliasing import AliasError, make_writes_visible, remove_dead_code
+from lomt.compaction.graph import dress, own, plain_trace
 from lomt.compaction.module import Compacted
-from lomt.compaction.shrink import dress, own, plain_trace, verify
 from lomt.tracing.trace import Example
 
 

@@ -12,8 +12,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from lomt.compaction import Compacted
+from lomt.compaction.graph import as_graph
 from lomt.compaction.record import widths
-from lomt.compaction.shrink import as_graph
 from lomt.evaluation import Table
 from lomt.export.building import build
 from lomt.export.card import model_card, plain_results

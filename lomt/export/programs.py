@@ -10,8 +10,8 @@ from torch import Tensor, fx, nn
 
 from lomt.compaction import Compacted, OtherSizesError
 from lomt.compaction.agreement import relative_error
-from lomt.compaction.inplace import remove_dead_code
-from lomt.compaction.shrink import as_graph
+from lomt.compaction.aliasing import remove_dead_code
+from lomt.compaction.graph import as_graph
 from lomt.export.facts import Normalization
 from lomt.export.fitting import must_fit
 from lomt.export.outputs import tensors, tolerance

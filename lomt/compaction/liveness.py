@@ -1,4 +1,4 @@
-"""Which channels somebody reads."""
+"""Liveness: which channels somebody reads, from the outputs back."""
 
 from torch import Tensor, fx
 
@@ -6,10 +6,10 @@ from lomt.channels.layers import pads_with_zeros
 from lomt.channels.wire import Kind, Wiring
 from lomt.compaction.constants import Constants
 
-Demand = dict[fx.Node, Tensor]
+Live = dict[fx.Node, Tensor]
 
 
-def demand(wiring: Wiring, known: Constants | None) -> Demand:
+def liveness(wiring: Wiring, known: Constants | None) -> Live:
     """For each node, the channels whose values matter to the outputs; ``(channels,)`` bool.
 
     A reader's input channel matters if a weight from it to an output channel that matters is not 0. Everything
