@@ -2,7 +2,7 @@
 
     python benchmarks/gather.py
 
-Compaction gathers up to the share at which every case here gains; see lomt.compaction.gather.
+Compaction gathers up to the share at which every case here gains; see lomt.compaction.slices.
 """
 
 import statistics

@@ -16,9 +16,12 @@ _HARMLESS_ATTRIBUTES = {"ndim", "dtype", "device", "requires_grad", "is_cuda"}
 _HARMLESS_METHODS = {"dim", "ndimension", "is_floating_point", "get_device"}
 
 
-def wire_graph(root: nn.Module, graph: fx.Graph) -> Wiring:
-    """Find out for every value of a traced graph which of its channels can be told apart, and where they come from."""
-    wiring = Wiring(root, graph)
+def wire_graph(root: nn.Module, graph: fx.Graph, before: Wiring | None = None) -> Wiring:
+    """Find out for every value of a traced graph which of its channels can be told apart, and where they come from.
+
+    ``before`` is what was found of the graph before it was changed, for speed.
+    """
+    wiring = Wiring(root, graph, None if before is None else before.seen)
     for node in graph.nodes:
         wire = _wire(wiring, node)
         if wire is not None:

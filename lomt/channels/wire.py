@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.conv import _ConvTransposeNd
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from lomt.tracing.trace import shape_of
 
@@ -57,9 +59,11 @@ class Wiring:
         wires: by node, in order of execution.
         present: nodes of which at least one channel must stay, because their size is read.
         shared: names of layers that have a tensor in common with another one.
+        seen: by weight, what :meth:`reads` gave; weights that become others are replaced, never changed.
     """
 
-    def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
+    def __init__(self, root: nn.Module, graph: fx.Graph, seen: WeakTensorKeyDictionary | None = None) -> None:
+        self.seen = WeakTensorKeyDictionary() if seen is None else seen
         self.root = root
         self.graph = graph
         self.wires: dict[fx.Node, Wire] = {}
@@ -96,6 +100,28 @@ class Wiring:
         """Convolutions and linear layers, in order of execution."""
         return ((node, wire) for node, wire in self.wires.items() if wire.kind is Kind.READER)
 
+    def reads(self, node: fx.Node) -> Tensor:
+        """Which inputs each output of a reader has a weight for; ``(groups, out / groups, in / groups)`` bool."""
+        layer = self.module(node)
+        if layer.weight not in self.seen:
+            weight = weight_by_group(layer).bool()
+            self.seen[layer.weight] = weight.any(3) if weight.shape[3] > 1 else weight[..., 0]
+        found: Tensor = self.seen[layer.weight]
+        return found
+
+    def hang(self, holder: str, name: str, tensor: Tensor) -> str:
+        """Register a parameter or buffer under a new name below ``holder``, which is made if need be; the full name."""
+        if holder not in self.root._modules:
+            self.root.add_module(holder, nn.Module())
+        place = self.root.get_submodule(holder)
+        while hasattr(place, name):
+            name += "_"
+        if isinstance(tensor, nn.Parameter):
+            place.register_parameter(name, tensor)
+        else:
+            place.register_buffer(name, tensor)
+        return f"{holder}.{name}"
+
     def through(self, node: fx.Node, source: fx.Node, kind: Kind, axis: int | None = None) -> Wire | None:
         """A wire whose channel ``i`` is the source's channel ``i``; None where the source has no wire."""
         shape = shape_of(node)
@@ -106,3 +132,14 @@ class Wiring:
         if axis >= len(shape) or shape[axis] != wire.channels:
             return None
         return Wire(kind, axis, wire.channels, [(source, torch.arange(wire.channels))])
+
+
+def weight_by_group(layer: Any) -> Tensor:
+    """A reader's weight as ``(groups, out / groups, in / groups, taps of the kernel)``."""
+    weight: Tensor = layer.weight.detach().cpu()
+    if isinstance(layer, nn.Linear):
+        return weight[None, ..., None]
+    weight = weight.reshape(layer.groups, -1, *weight.shape[1:])
+    if isinstance(layer, _ConvTransposeNd):
+        weight = weight.transpose(1, 2)
+    return weight.flatten(3)

@@ -1,8 +1,13 @@
-"""Whether two tensors are the same up to rounding, NaNs and infinities included."""
+"""Whether two tensors, or a module and what was made of it, agree up to rounding."""
 
 import math
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from lomt.modes import evaluating
+from lomt.tracing.trace import Example, example_arguments, tensors_in
 
 
 def relative_error(wanted: Tensor, found: Tensor, floor: float = 1e-30) -> float:
@@ -25,3 +30,20 @@ def relative_error(wanted: Tensor, found: Tensor, floor: float = 1e-30) -> float
     same = wanted.eq(found) | (wanted.isnan() & found.isnan())
     scale = wanted.abs().nan_to_num(0, 0, 0).max().clamp(min=floor)
     return float(((wanted - found).abs() / scale).where(~same, 0).nan_to_num(math.inf).max())
+
+
+@torch.no_grad()
+def verify(small: nn.Module, expected: Any, example: Example) -> None:
+    """Raise ``RuntimeError`` where a graph's outputs for the example are not the module's."""
+    with evaluating(small):
+        found = small(*example_arguments(example))
+    for a, b in zip(tensors_in(expected), tensors_in(found), strict=True):
+        if not a.is_floating_point():
+            continue
+        tolerance = 1e-8 if a.dtype == torch.float64 else 1e-3 if a.dtype == torch.float32 else 0.05
+        error = relative_error(a, b, floor=1e-2)
+        if error > tolerance:
+            raise RuntimeError(
+                f"the compacted module gives {tuple(b.shape)} and differs by {error:.2g} relative from the original's "
+                f"{tuple(a.shape)}: please report the module; opaque=[...] leaves parts of it alone"
+            )

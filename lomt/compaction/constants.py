@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvTransposeNd
 
 from lomt.channels.functions import function_name
 from lomt.channels.layers import pads_with_zeros
-from lomt.channels.wire import Kind, Wire, Wiring
+from lomt.channels.wire import Kind, Wire, Wiring, weight_by_group
 from lomt.tracing.trace import shape_of
 
 
@@ -68,33 +67,27 @@ def _unknown(wire: Wire) -> Constant:
     return Constant(none, torch.zeros(wire.channels, dtype=torch.float64), none.clone())
 
 
-def weight_by_group(layer: Any) -> Tensor:
-    """A reader's weight as ``(groups, out / groups, in / groups, taps of the kernel)``."""
-    weight: Tensor = layer.weight.detach().cpu()
-    if isinstance(layer, nn.Linear):
-        weight = weight[..., None]
-        return weight[None]
-    weight = weight.reshape(layer.groups, -1, *weight.shape[1:])
-    if isinstance(layer, _ConvTransposeNd):
-        weight = weight.transpose(1, 2)
-    return weight.flatten(3)
+def emitted(layer: Any, value: Tensor) -> Tensor:
+    """What a reader makes of constant inputs ``(groups, in / groups)`` away from the border; ``(out,)``, no bias."""
+    weight = weight_by_group(layer)
+    columns = value.ne(0).any(0)
+    total = weight[:, :, columns].sum(3).double() if columns.any() else weight.new_zeros(*weight.shape[:2], 0).double()
+    return torch.einsum("goi,gi->go", total, value[:, columns].double()).flatten()
 
 
 def _read(wiring: Wiring, node: fx.Node, found: Constants) -> Constant:
-    layer = wiring.module(node)
-    weight = weight_by_group(layer)
-    reads = weight.ne(0).any(3)  # (groups, out / groups, in / groups)
+    layer, reads = wiring.module(node), wiring.reads(node)
     groups, _, width = reads.shape
     source = node.all_input_nodes[0]
-    known, value = torch.zeros(groups * width, dtype=torch.bool), torch.zeros(groups * width, dtype=weight.dtype)
+    known, value = torch.zeros(groups * width, dtype=torch.bool), torch.zeros(groups * width, dtype=layer.weight.dtype)
     if source in found:
-        known, value = found[source].known, found[source].value.to(weight.dtype)
+        known, value = found[source].known, found[source].value.to(layer.weight.dtype)
     usable = known & (value.eq(0) | (not pads_with_zeros(layer)))
     varying = (reads & ~usable.view(groups, 1, width)).any(2).flatten()
-    emitted = torch.einsum("goi,gi->go", weight.sum(3).double(), value.double().view(groups, width)).flatten()
+    constant = emitted(layer, value.view(groups, width))
     if layer.bias is not None:
-        emitted = emitted + layer.bias.detach().cpu().double()
-    return Constant(~varying, emitted.where(~varying, 0), torch.zeros_like(varying))
+        constant = constant + layer.bias.detach().cpu().double()
+    return Constant(~varying, constant.where(~varying, 0), torch.zeros_like(varying))
 
 
 def _tensor(wiring: Wiring, node: fx.Node, wire: Wire) -> Constant:

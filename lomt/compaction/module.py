@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from lomt.compaction.inplace import remove_dead_code
+from lomt.compaction.aliasing import remove_dead_code
 from lomt.compaction.record import Compaction
 from lomt.models import Network
 from lomt.tasks import Task

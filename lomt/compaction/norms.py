@@ -1,13 +1,17 @@
 """Norm folding: a convolution and the batch norm behind it as one convolution, for inference."""
 
+import copy
+from collections import Counter
+
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from lomt.compaction.inplace import AliasError, make_writes_visible, remove_dead_code
+from lomt.compaction.agreement import verify
+from lomt.compaction.aliasing import AliasError, make_writes_visible, remove_dead_code
+from lomt.compaction.graph import dress, own, plain_trace
 from lomt.compaction.module import Compacted
-from lomt.compaction.shrink import dress, plain_trace, verify
 from lomt.tracing.trace import Example
 
 
@@ -24,21 +28,29 @@ def fold_norms(module: nn.Module, example: Example) -> Compacted:
         UntraceableError: as :func:`lomt.compaction.compact`.
     """
     traced = plain_trace(module, example)
+    small = Compacted(traced.root, traced.graph)
     try:
-        make_writes_visible(traced.graph, traced.root)
+        make_writes_visible(small.graph, small)
     except AliasError:
-        return dress(Compacted(traced.root, traced.graph), module).eval()
-    remove_dead_code(traced.graph)
-    calls = [str(node.target) for node in traced.graph.nodes if node.op == "call_module"]
-    for norm in [node for node in traced.graph.nodes if node.op == "call_module"]:
-        layer = norm.all_input_nodes[0]
-        once = calls.count(str(layer.target)) == calls.count(str(norm.target)) == 1
-        if once and _fold(traced.root, layer, norm):
-            norm.replace_all_uses_with(layer)
-            traced.graph.erase_node(norm)
-    small = dress(Compacted(traced.root, traced.graph), module).eval()
+        return dress(own(small, module), module).eval()
+    remove_dead_code(small.graph)
+    small = dress(own(folded(small), module), module).eval()
     verify(small, traced.output, example)
     return small
+
+
+def folded(graph: Compacted) -> Compacted:
+    """The same with norms folded into the layers before them; layers without a norm are shared."""
+    small = Compacted(graph, copy.deepcopy(graph.graph))
+    nodes = [node for node in small.graph.nodes if node.op == "call_module"]
+    calls = Counter(str(node.target) for node in nodes)
+    for norm in nodes:
+        layer = norm.all_input_nodes[0]
+        once = calls[str(layer.target)] == calls[str(norm.target)] == 1
+        if once and _fold(small, layer, norm):
+            norm.replace_all_uses_with(layer)
+            small.graph.erase_node(norm)
+    return Compacted(small, small.graph)
 
 
 def _fold(root: nn.Module, layer: fx.Node, norm: fx.Node) -> bool:

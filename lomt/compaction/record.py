@@ -1,12 +1,50 @@
 """What compaction removed, for reports and for optimizers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from torch import nn
-
-from lomt.compaction.cuts import Cut
+import torch
+from torch import Tensor, nn
 
 Widths = dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which part of a tensor is left: of a weight, and so of its gradient and its optimizer's state.
+
+    Attributes:
+        axes: for a dimension, the indices that are left, in order.
+        columns: in a grouped convolution each row keeps inputs of its own: ``(rows left, columns left)``, indices into
+            dimension 1; taken after dimension 0 was cut.
+    """
+
+    axes: dict[int, Tensor] = field(default_factory=dict)
+    columns: Tensor | None = None
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """The part of ``tensor`` that is left, a copy in the same memory format."""
+        channels_last = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+        for axis, index in self.axes.items():
+            tensor = tensor.index_select(axis, index.to(tensor.device))
+        if self.columns is not None:
+            rows = torch.arange(len(tensor), device=tensor.device)[:, None]
+            tensor = tensor[rows, self.columns.to(tensor.device)]
+        last = channels_last and not tensor.is_contiguous()
+        return tensor.contiguous(
+            memory_format=torch.channels_last if last or channels_last else torch.contiguous_format
+        )
+
+    def back(self, part: Tensor, shape: Sequence[int]) -> Tensor:
+        """A tensor of ``shape`` that holds ``part`` where it was cut from, and 0 elsewhere."""
+        if self.columns is not None:
+            wide = part.new_zeros(len(part), *shape[1:])
+            wide[torch.arange(len(part), device=part.device)[:, None], self.columns.to(part.device)] = part
+            part = wide
+        for axis, index in self.axes.items():
+            wide = part.new_zeros(*part.shape[:axis], shape[axis], *part.shape[axis + 1 :])
+            part = wide.index_copy_(axis, index.to(part.device), part)
+        return part
 
 
 @dataclass(frozen=True)

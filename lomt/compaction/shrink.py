@@ -1,31 +1,26 @@
 """Removing every channel, layer and branch that is dead for all of its readers, exactly."""
 
-import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import nn
 
 from lomt.channels.analysis import drop_checks_of_channels, wire_graph
-from lomt.compaction.agreement import relative_error
-from lomt.compaction.branches import cut_dead_branch
+from lomt.channels.wire import Wiring
+from lomt.compaction.agreement import verify
+from lomt.compaction.aliasing import AliasError, make_writes_visible, remove_dead_code
 from lomt.compaction.constants import constants
-from lomt.compaction.demand import demand
-from lomt.compaction.gather import gathers, insert_gathers
-from lomt.compaction.inplace import AliasError, make_writes_visible, remove_dead_code
-from lomt.compaction.keep import keep
-from lomt.compaction.module import Compacted, is_ours, widen
+from lomt.compaction.couplings import keep
+from lomt.compaction.folding import cut_dead_branch, fold_constants
+from lomt.compaction.graph import dress, own, plain_trace
+from lomt.compaction.liveness import liveness
+from lomt.compaction.module import Compacted
 from lomt.compaction.record import Compaction, widths
-from lomt.compaction.surgery import cut_graph, cut_layers, fold_constants
-from lomt.models import Network
-from lomt.nn import plain
+from lomt.compaction.slices import cut_graph, cut_layers, gathers, insert_gathers
 from lomt.tracing.copying import hooked
 from lomt.tracing.operations import UntraceableError
-from lomt.tracing.trace import Example, Traced, example_arguments, trace
+from lomt.tracing.trace import Example, Traced
 
 _LOG = logging.getLogger("lomt")
 
@@ -98,7 +93,7 @@ def compact(
     except AliasError as error:
         traced = plain_trace(module, example, opaque)
         used, record = {}.keys(), Compaction(notes=[*notes, f"left as it is: {error}"])
-    small = Compacted(traced.root, traced.graph)
+    small = own(Compacted(traced.root, traced.graph), module)
     record = record.between(before, widths(small), module, small)
     record = replace(record, gone=tuple(sorted(used - small.state_dict().keys())))
     small.record = record
@@ -109,37 +104,13 @@ def compact(
     return small
 
 
-def plain_trace(module: nn.Module, example: Example, opaque: Sequence[str] = (), *, inlines: bool = False) -> Traced:
-    """:func:`lomt.tracing.trace.trace` of a module whose converted convolutions are plain ones in the copy."""
-    traced = trace(module, example, opaque, inlines=inlines)
-    plain(traced.root)
-    return traced
-
-
-def as_graph(module: nn.Module, example: Example, opaque: Sequence[str] = (), *, inlines: bool = False) -> Compacted:
-    """A module as the graph that it was traced to, with nothing removed but what has no effect on the outputs.
-
-    Args:
-        module: stays as it is.
-        example: one input, as for :func:`compact`.
-        opaque: names of submodules not to look into.
-        inlines: look into a :class:`torch.autograd.Function`: the graph needs none of its code, but loses its gradient.
-    """
-    traced = plain_trace(module, example, opaque, inlines=inlines)
-    try:
-        make_writes_visible(traced.graph, traced.root)
-        remove_dead_code(traced.graph)
-    except AliasError:  # who reads what can't be told, but all that is done is in order
-        traced = plain_trace(module, example, opaque, inlines=inlines)
-    return dress(Compacted(traced.root, traced.graph), module)
-
-
 def _shrink(traced: Traced, round_to: int, gather: bool, for_training: bool) -> Compaction:
+    wiring: Wiring | None = None
     while True:
-        wiring = wire_graph(traced.root, traced.graph)
+        wiring = wire_graph(traced.root, traced.graph, wiring)
         drop_checks_of_channels(wiring)
         known = None if for_training else constants(wiring)
-        wanted = demand(wiring, known)
+        wanted = liveness(wiring, known)
         if known is None or not cut_dead_branch(wiring, known, wanted):
             break
     if known is not None:
@@ -150,53 +121,3 @@ def _shrink(traced: Traced, round_to: int, gather: bool, for_training: bool) -> 
     insert_gathers(wiring, kept, chosen)
     cut_graph(wiring, kept)
     return Compaction(cuts=cuts)
-
-
-def dress(small: Compacted, module: nn.Module) -> Compacted:
-    """Give a graph the modes of the module that it was made of, and what a network of ours says of itself."""
-    modes = {name: layer.training for name, layer in module.named_modules()}
-    for name, layer in small.named_modules():
-        layer.training = modes.get(name, module.training)
-    if is_ours(module):
-        for name in ("tasks", "taps"):
-            if hasattr(module, name):
-                setattr(small, name, copy.deepcopy(getattr(module, name)))
-    if isinstance(module, Network):
-        _widen_outputs(small.graph)
-    return small
-
-
-def _widen_outputs(graph: fx.Graph) -> None:
-    """What a network of ours decides by autocast, which was off when it was traced: decoders' outputs are float32."""
-    entries: Any = graph.output_node().args[0]
-    for entry in dict.fromkeys(entries.values()):
-        output = entry.args[0] if entry.target is F.interpolate else entry
-        with graph.inserting_after(output):
-            wide = graph.call_function(widen, (output,))
-        output.replace_all_uses_with(wide)
-        wide.args = (output,)
-
-
-@torch.no_grad()
-def verify(small: Compacted, expected: Any, example: Example) -> None:
-    """Raise ``RuntimeError`` where a graph's outputs for the example are not the module's."""
-    modes = {layer: layer.training for layer in small.modules()}
-    small.eval()
-    found = small(*example_arguments(example))
-    for layer, mode in modes.items():
-        layer.training = mode
-    for a, b in zip(_tensors(expected), _tensors(found), strict=True):
-        tolerance = 1e-8 if a.dtype == torch.float64 else 1e-3 if a.dtype == torch.float32 else 0.05
-        error = relative_error(a, b, floor=1e-2)
-        if error > tolerance:
-            raise RuntimeError(
-                f"the compacted module gives {tuple(b.shape)} and differs by {error:.2g} relative from the original's "
-                f"{tuple(a.shape)}: please report the module; opaque=[...] leaves parts of it alone"
-            )
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value] if value.is_floating_point() else []
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return [tensor for item in items for tensor in _tensors(item)]

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from lomt.compaction.cuts import Cut
 from lomt.compaction.module import Compacted
+from lomt.compaction.record import Cut
 from lomt.compaction.shrink import compact
 from lomt.sparsity.groups import Axis, GroupView, channel_groups, grouped
 from lomt.tracing.trace import Example

@@ -12,8 +12,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from lomt.compaction import Compacted
+from lomt.compaction.graph import as_graph
 from lomt.compaction.record import widths
-from lomt.compaction.shrink import as_graph
 from lomt.evaluation import Table
 from lomt.export.building import build
 from lomt.export.card import model_card, plain_results
@@ -67,7 +67,7 @@ def save_pretrained(
     must_fit(network, example)
     code = isinstance(network, Compacted) and any(isinstance(node.target, Applied) for node in network.graph.nodes)
     whole = isinstance(network, Compacted) and not code
-    graph: Any = network if whole else as_graph(network, example, inlines=True)
+    graph: Any = network if whole else as_graph(network, example, inlines=True, owning=False)
     shapes = [tuple(value.shape) for value in example_arguments(example) if isinstance(value, Tensor)]
     facts = Facts.of(network, normalization=normalization, shapes=shapes, delta_m=delta_m)
     tensors, shared = _tensors(graph)

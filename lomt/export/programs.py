@@ -10,8 +10,8 @@ from torch import Tensor, fx, nn
 
 from lomt.compaction import Compacted, OtherSizesError
 from lomt.compaction.agreement import relative_error
-from lomt.compaction.inplace import remove_dead_code
-from lomt.compaction.shrink import as_graph
+from lomt.compaction.aliasing import remove_dead_code
+from lomt.compaction.graph import as_graph
 from lomt.export.facts import Normalization
 from lomt.export.fitting import must_fit
 from lomt.export.outputs import tensors, tolerance
@@ -110,7 +110,7 @@ def graph_of(module: nn.Module, example: Example, normalization: Normalization |
     inner = plain(plain_copy(module).eval())
     if normalization is not None:
         inner = _Normalized(inner, normalization).eval()
-    return inner if isinstance(inner, Compacted) else as_graph(inner, example)
+    return inner if isinstance(inner, Compacted) else as_graph(inner, example, owning=False)
 
 
 def without_checks(graph: Compacted) -> fx.GraphModule:
@@ -125,7 +125,8 @@ def without_checks(graph: Compacted) -> fx.GraphModule:
 
 def _free(graph: Compacted, arguments: tuple[Any, ...], dims: tuple[int, ...]) -> bool:
     """Whether larger inputs, of even and odd sizes, take the same way through the network's code."""
-    for more in (32, 33):
+    decides = 2 in dims and any(node.target is expect for node in graph.graph.nodes)
+    for more in (32, 33) if decides else (32,):
         try:
             with torch.no_grad():
                 graph(*resized(arguments, dims, more))

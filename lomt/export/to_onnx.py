@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lomt.compaction import Compacted, OtherSizesError
+from lomt.compaction.norms import folded
 from lomt.evaluation import cost
 from lomt.export.checking import OnnxExport, check
 from lomt.export.facts import VERSION, Facts, Normalization
@@ -72,7 +73,7 @@ def onnx(
     said = _metadata(module, graph, arguments, normalization, delta_m)
     with beside(path) as folder:
         written = folder / path.name
-        for dims, exported in programs(graph, arguments, fixed_dilations=True):
+        for dims, exported in programs(folded(graph), arguments, fixed_dilations=True):
             try:
                 _write(exported, written, inputs, names, said)
                 made = check(written, graph, arguments, names, list(images))

@@ -1,6 +1,5 @@
 """The stage that writes the compacted network as files, checked and timed in ONNX Runtime."""
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,7 +10,7 @@ import torch
 from lomt.compaction import Compacted
 from lomt.evaluation.backends import Contender
 from lomt.evaluation.bench import bench
-from lomt.methods.compact import AFTER, BEFORE, compacted, noted
+from lomt.methods.compact import AFTER, compacted, noted
 from lomt.methods.stage import Preview, Result, Stage
 from lomt.methods.workshop import Workshop
 from lomt.training import Progress
@@ -60,18 +59,16 @@ class Export(Stage):
         self, small: Compacted, delta_m: float | None, workshop: Workshop, folder: Path, progress: Progress
     ) -> Result:
         """Write the last network as ONNX and time it."""
-        from lomt.export import contenders, onnx
+        from lomt.export import onnx
 
         progress(0.2, "writing the ONNX file")
-        network = workshop.trained(self.networks[-1]["stage"], self.networks[-1]["taps"])
         normalization = workshop.source.normalization
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in normalization)
         real = next(iter(workshop.source.test_dataloader()))["image"][:4] * std + mean
         exported = onnx(small, folder / ONNX, workshop.example, normalization, [real], delta_m)
         progress(0.6, "timing")
-        with tempfile.TemporaryDirectory() as place:
-            both = contenders({BEFORE: network}, place, workshop.example) | {AFTER: Contender(small, folder / ONNX)}
-            timed = bench(both, workshop.example, backends=["onnxruntime"], batches=(1,), threads=(1,), repeats=30)
+        made = {AFTER: Contender(small, folder / ONNX)}
+        timed = bench(made, workshop.example, backends=["onnxruntime"], batches=(1,), threads=(1,), repeats=30)
         return {
             "onnx": {
                 "file": f"{self.name}/{ONNX}",

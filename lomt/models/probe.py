@@ -1,17 +1,15 @@
 """Runs a backbone as it was given, to know what any cut of it must give."""
 
-import copy
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lomt.models.taps import watched
-
-M = TypeVar("M", bound=nn.Module)
+from lomt.tracing.copying import shadow
 
 
 @dataclass(frozen=True)
@@ -33,14 +31,6 @@ class Observation:
     calls: Counter[str]
     overwritten: frozenset[str]
     buffers: dict[str, Tensor]
-
-
-def shadow(module: M) -> M:
-    """A copy that shares the parameters: runs leave the original's buffers and attributes alone."""
-    copies: dict[int, Any] = {id(parameter): parameter for parameter in module.parameters()}
-    for part in module.modules():  # a dozen empty dicts of hooks each, most of what a copy would take
-        copies |= {id(one): type(one)() for one in vars(part).values() if type(one) in (dict, OrderedDict) and not one}
-    return copy.deepcopy(module, copies)
 
 
 def noise(image: Tensor, count: int, height: int, width: int) -> Tensor:

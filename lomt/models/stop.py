@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
-from lomt.models.probe import attempt, shadow
+from lomt.models.probe import attempt
 from lomt.models.truncated import Truncated, prune
+from lomt.tracing.copying import shadow
 
 
 class _Enough(BaseException):

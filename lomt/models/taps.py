@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lomt.models.near import near
+from lomt.modes import evaluating
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _outputs(module: nn.Module, arguments: tuple[Any, ...]) -> dict[str, torch.S
         if isinstance(output, Tensor) and output.dim() == 4:
             found[name] = output.shape
 
-    with mode(module, training=False), watched(module, note):
+    with evaluating(module), watched(module, note):
         dry_run(module, *arguments)
     return found
 
@@ -164,18 +165,6 @@ def dry_run(module: nn.Module, *arguments: Any) -> None:
         raise ValueError(
             f"the backbone can't run an example of shape {shapes}: {error}; pass a fitting example"
         ) from error
-
-
-@contextmanager
-def mode(module: nn.Module, *, training: bool) -> Iterator[None]:
-    """Set a module's mode, and give every submodule its own back afterwards."""
-    before = {part: part.training for part in module.modules()}
-    module.train(training)
-    try:
-        yield
-    finally:
-        for part, was in before.items():
-            part.training = was
 
 
 @contextmanager

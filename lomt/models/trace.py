@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from lomt.models.probe import shadow
 from lomt.models.truncated import Truncated, prune
 from lomt.tracing.contexts import ContextTracer, code_of, contexts_of
-from lomt.tracing.copying import unchanged
+from lomt.tracing.copying import shadow, unchanged
 
 
 class Traced(Truncated):

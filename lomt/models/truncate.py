@@ -1,6 +1,5 @@
 """Cuts a backbone behind its deepest tap, one way or another, and checks the cut."""
 
-import copy
 import logging
 import warnings
 from collections.abc import Sequence
@@ -8,12 +7,13 @@ from functools import cache
 
 from torch import Tensor, nn
 
-from lomt.models.probe import Observation, agrees, more_probes, observe, observe_all, probes, shadow, small_probes
+from lomt.models.probe import Observation, agrees, more_probes, observe, observe_all, probes, small_probes
 from lomt.models.stop import Stopped
 from lomt.models.taps import example_for
 from lomt.models.trace import trace
 from lomt.models.truncated import Truncated
 from lomt.tracing import UntraceableError, operations
+from lomt.tracing.copying import shadow
 
 _LOG = logging.getLogger("lomt")
 
@@ -47,7 +47,7 @@ def truncate(backbone: nn.Module, taps: Sequence[str], example: Tensor | None = 
     seen = observe_all(backbone, taps, images)
     cut = _stopped(backbone, taps, seen, images)
     try:
-        operations(copy.deepcopy(cut).eval(), (image,), (), inlines=False)
+        operations(shadow(cut).eval(), (image,), (), inlines=False)
     except UntraceableError as error:
         _say(
             f"{type(backbone).__name__} runs as it is, stopped behind {taps[-1]}; it can be trained, but "

@@ -1,15 +1,18 @@
 """A private copy of a module with plain parameters for computed weights, and what is put back after its trace."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
+
+M = TypeVar("M", bound=nn.Module)
 
 _OWN = vars(nn.Module()).keys()
 _CONSTANT = "_tensor_constant"
@@ -22,10 +25,24 @@ _HOOKS: dict[type, Callable[..., Any]] = {
 """How to make a weight that such a hook computes a parameter."""
 
 
-def plain_copy(module: nn.Module) -> nn.Module:
-    """A deep copy of a module, not compiled, in eval mode.
+def shadow(module: M, copies: Mapping[int, Any] | None = None) -> M:
+    """A copy that shares the parameters: runs leave the original's buffers and attributes alone.
 
-    Weights that hooks compute (``torch.nn.utils.prune``, ``weight_norm``, ``spectral_norm``) are plain parameters.
+    Args:
+        module: what is copied.
+        copies: by id, what stands for further objects, or for parameters after all.
+    """
+    made: dict[int, Any] = {id(parameter): parameter for parameter in module.parameters()} | dict(copies or {})
+    for part in module.modules():  # a dozen empty dicts of hooks each, most of what a copy would take
+        made |= {id(one): type(one)() for one in vars(part).values() if type(one) in (dict, OrderedDict) and not one}
+    return copy.deepcopy(module, made)
+
+
+def plain_copy(module: nn.Module) -> nn.Module:
+    """A copy of a module, not compiled, in eval mode, that shares its parameters: they are to be replaced, not changed.
+
+    Weights that hooks compute (``torch.nn.utils.prune``, ``weight_norm``, ``spectral_norm``) are plain parameters, and
+    all parameters are the copy's own then.
 
     Raises:
         TypeError: it is scripted.
@@ -41,6 +58,8 @@ def plain_copy(module: nn.Module) -> nn.Module:
         if isinstance(tensor, Tensor) and not tensor.is_leaf
     }
     with torch.no_grad():
+        if hooked(module) is None:
+            return _eager(shadow(module, computed)).eval()
         root = _eager(copy.deepcopy(module, dict(computed)))
         part: Any
         for part in root.eval().modules():

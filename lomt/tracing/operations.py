@@ -1,12 +1,12 @@
 """The operations of a module's forward, as a graph for inputs of any size, in eval mode and in training."""
 
-import copy
 import operator
 from collections.abc import Sequence
 from typing import Any
 
 from torch import fx, nn
 
+from lomt.tracing.copying import shadow
 from lomt.tracing.tracer import LoopError, Tracer
 
 
@@ -67,7 +67,7 @@ def follow_training_flag(
     Where a forward does other operations in training, that can't be, and the module is returned by its name.
     """
     try:
-        training = _graph(copy.deepcopy(root).train(), Tracer(arguments, opaque), inlines)
+        training = _graph(shadow(root).train(), Tracer(arguments, opaque), inlines)
     except UntraceableError as error:
         return error.culprit
     pairs = list(zip(graph.nodes, training.nodes, strict=False))

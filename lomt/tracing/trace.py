@@ -16,7 +16,7 @@ Example = Tensor | Sequence[Any]
 
 
 class Traced(NamedTuple):
-    """What :func:`trace` gives: a private copy of the module in eval mode, and its graph.
+    """What :func:`trace` gives: a copy of the module in eval mode that shares its parameters, and its graph.
 
     Every node carries ``meta["value"]``: its value for the example on the ``meta`` device where that is a tensor,
     else the Python value. ``output`` is what the module itself gives. ``only_eval`` names the module whose forward does
@@ -122,7 +122,7 @@ class _Recorder(fx.Interpreter):
         versions = {source: tensor._version for source, tensor in inputs.items()}
         with within(n.meta.get("contexts", ())):
             value = super().run_node(n)
-        memory = {tensor.untyped_storage().data_ptr() for tensor in _tensors(value)} - {0}
+        memory = {tensor.untyped_storage().data_ptr() for tensor in tensors_in(value)} - {0}
         n.meta["value"] = _without_storage(value)
         n.meta["shares"] = [s for s, tensor in inputs.items() if tensor.untyped_storage().data_ptr() in memory]
         n.meta["overwrites"] = [s for s, tensor in inputs.items() if tensor._version != versions[s]]
@@ -146,11 +146,12 @@ def _containers(value: Any) -> list[Any]:
     return ([] if isinstance(value, tuple) else [value]) + [one for part in parts for one in _containers(part)]
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def tensors_in(value: Any) -> list[Tensor]:
+    """All tensors within a value, depth first."""
     if isinstance(value, Tensor):
         return [value]
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return [tensor for item in items for tensor in _tensors(item)]
+    return [tensor for item in items for tensor in tensors_in(item)]
 
 
 def _without_storage(value: Any) -> Any:

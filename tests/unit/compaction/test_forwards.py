@@ -9,7 +9,8 @@ from odd_layers import Do
 from torch import nn
 
 from lomt.compaction import OtherSizesError, UntraceableError, compact
-from lomt.compaction.shrink import as_graph, verify
+from lomt.compaction.agreement import verify
+from lomt.compaction.graph import as_graph
 
 IMAGE = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 OTHER = torch.randn(3, 3, 20, 14, generator=torch.Generator().manual_seed(1))

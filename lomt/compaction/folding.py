@@ -1,4 +1,4 @@
-"""Dead branches: an operand that is constant in every channel that matters becomes a bias, or nothing."""
+"""Constant folding: what is constant becomes part of a bias, or a parameter, or nothing."""
 
 import operator
 from typing import Any
@@ -6,19 +6,20 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from lomt.channels.functions import function_name
 from lomt.channels.wire import Kind, Wiring
-from lomt.compaction.constants import Constants
-from lomt.compaction.demand import Demand
-from lomt.compaction.inplace import remove_dead_code
+from lomt.compaction.aliasing import remove_dead_code
+from lomt.compaction.constants import Constants, emitted
+from lomt.compaction.liveness import Live, read_channels
 from lomt.tracing.trace import shape_of
 
 _OUT_OF_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul}
 _SUMS = {"add", "iadd", "sub", "isub"}
 
 
-def cut_dead_branch(wiring: Wiring, known: Constants, wanted: Demand) -> bool:
+def cut_dead_branch(wiring: Wiring, known: Constants, wanted: Live) -> bool:
     """Replace one constant operand of a pointwise operation; whether there was one.
 
     The other operand must have the result's shape by itself. Zeros that are added vanish together with the sum; other
@@ -55,24 +56,13 @@ def _cut(wiring: Wiring, node: fx.Node, branch: fx.Node, stream: fx.Node, values
     like = next(wiring.root.parameters())
     constant = nn.Parameter(values.to(like).view(shape), requires_grad=like.requires_grad)
     with wiring.graph.inserting_before(node):
-        tensor = wiring.graph.get_attr(_hang(wiring.root, branch.name, constant))
+        tensor = wiring.graph.get_attr(wiring.hang("constants", branch.name, constant))
     tensor.meta["value"] = torch.empty(shape, dtype=constant.dtype, device="meta")
     node.replace_input_with(branch, tensor)
     if node.target in _OUT_OF_PLACE:
         node.target = _OUT_OF_PLACE[node.target]
     elif node.op == "call_method":
         node.target = str(node.target).removesuffix("_")
-
-
-def _hang(root: nn.Module, name: str, value: nn.Parameter) -> str:
-    """Register a parameter under a new name below ``constants``."""
-    if "constants" not in root._modules:
-        root.add_module("constants", nn.Module())
-    holder = root.get_submodule("constants")
-    while hasattr(holder, name):
-        name += "_"
-    holder.register_parameter(name, value)
-    return f"constants.{name}"
 
 
 def _into_bias(wiring: Wiring, stream: fx.Node, shift: Tensor) -> bool:
@@ -91,10 +81,39 @@ def _into_bias(wiring: Wiring, stream: fx.Node, shift: Tensor) -> bool:
 
 
 def add_to_bias(layer: Any, shift: Tensor) -> None:
-    """Add ``shift``, ``(out,)``, to a layer's bias, which it gets if it has none."""
-    if layer.bias is None:
-        like = layer.weight
-        layer.bias = nn.Parameter(shift.to(like), requires_grad=like.requires_grad)
+    """Give a layer another bias, by ``shift``, ``(out,)``, more than it has, if any."""
+    like = layer.weight if layer.bias is None else layer.bias
+    before = 0 if layer.bias is None else layer.bias.detach()
+    layer.bias = nn.Parameter(before + shift.to(like), requires_grad=like.requires_grad)
+
+
+def fold_constants(wiring: Wiring, known: Constants, wanted: Live) -> None:
+    """Take constants that need not be read into the readers' biases, and zero their weights, which become others."""
+    for node, _ in wiring.readers():
+        source, layer = node.all_input_nodes[0], wiring.module(node)
+        if source not in known or not wiring.alone(node):
+            continue
+        reads = wiring.reads(node)
+        groups = reads.shape[0]
+        needed = read_channels(wiring, node, wanted[node], known).view(groups, -1)
+        fold = reads.any(1) & known[source].known.view(groups, -1) & ~needed
+        if not fold.any():
+            continue
+        value = known[source].value.view(groups, -1).where(fold, 0)
+        shift = emitted(layer, value).where(wanted[node], 0)
+        if shift.any():
+            add_to_bias(layer, shift)
+        _zero_inputs(layer, fold)
+
+
+def _zero_inputs(layer: Any, inputs: Tensor) -> None:
+    """Zero what a reader makes of some input channels, ``(groups, in / groups)``."""
+    weight, inputs = layer.weight.detach().clone(), inputs.to(layer.weight.device)
+    if isinstance(layer, _ConvTransposeNd):
+        weight[inputs.flatten()] = 0
+    elif isinstance(layer, nn.Linear):
+        weight[:, inputs[0]] = 0
     else:
-        with torch.no_grad():
-            layer.bias += shift.to(layer.bias)
+        mask = inputs.repeat_interleave(len(weight) // len(inputs), 0)
+        weight[mask] = 0
+    layer.weight = nn.Parameter(weight, requires_grad=layer.weight.requires_grad)

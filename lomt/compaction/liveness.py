@@ -1,15 +1,15 @@
-"""Which channels somebody reads."""
+"""Liveness: which channels somebody reads, from the outputs back."""
 
 from torch import Tensor, fx
 
 from lomt.channels.layers import pads_with_zeros
 from lomt.channels.wire import Kind, Wiring
-from lomt.compaction.constants import Constants, weight_by_group
+from lomt.compaction.constants import Constants
 
-Demand = dict[fx.Node, Tensor]
+Live = dict[fx.Node, Tensor]
 
 
-def demand(wiring: Wiring, known: Constants | None) -> Demand:
+def liveness(wiring: Wiring, known: Constants | None) -> Live:
     """For each node, the channels whose values matter to the outputs; ``(channels,)`` bool.
 
     A reader's input channel matters if a weight from it to an output channel that matters is not 0. Everything
@@ -35,7 +35,7 @@ def demand(wiring: Wiring, known: Constants | None) -> Demand:
 def read_channels(wiring: Wiring, node: fx.Node, wanted: Tensor, known: Constants | None) -> Tensor:
     """The input channels that a reader needs in order to give its ``wanted`` output channels; ``(in,)`` bool."""
     layer = wiring.module(node)
-    reads = weight_by_group(layer).ne(0).any(3)
+    reads = wiring.reads(node)
     groups = reads.shape[0]
     needed = (reads & wanted.view(groups, -1, 1)).any(1).flatten()
     source = node.all_input_nodes[0]

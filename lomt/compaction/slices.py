@@ -1,4 +1,4 @@
-"""Cutting layers and the graph down to what stays."""
+"""Slices: layers and graph cut down to what stays, and readers of few channels of a wide stream given those alone."""
 
 from typing import Any
 
@@ -7,47 +7,64 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from lomt.channels.wire import Kind, Wire, Wiring
-from lomt.compaction.branches import add_to_bias
-from lomt.compaction.constants import Constants, weight_by_group
-from lomt.compaction.cuts import Cut, grouped
-from lomt.compaction.demand import Demand, read_channels
-from lomt.compaction.gather import positions
-from lomt.compaction.inplace import remove_dead_code
-from lomt.compaction.keep import Keep
+from lomt.compaction.aliasing import remove_dead_code
+from lomt.compaction.constants import Constants
+from lomt.compaction.liveness import Live, read_channels
+from lomt.compaction.record import Cut
+
+PAYS_BELOW = 0.75
+"""Share of channels up to which picking them out first was faster in every case of ``benchmarks/gather.py``."""
 
 
-def fold_constants(wiring: Wiring, known: Constants, wanted: Demand) -> None:
-    """Take constants that need not be read into the readers' biases, and zero their weights, in place."""
+def gathers(wiring: Wiring, known: Constants | None, wanted: Live, kept: Live, round_to: int) -> Live:
+    """For each reader that should gather, the channels of its source that it then reads; ``(channels,)`` bool.
+
+    Args:
+        wiring: the graph's wires.
+        known: constants, which were folded.
+        wanted: what is read of each node.
+        kept: what stays of each node.
+        round_to: counts are multiples of it, by reading zeros too.
+    """
+    chosen: Live = {}
     for node, _ in wiring.readers():
         source, layer = node.all_input_nodes[0], wiring.module(node)
-        if source not in known or not wiring.alone(node):
+        grouped = not isinstance(layer, nn.Linear) and layer.groups > 1
+        if source not in wiring or grouped or not wiring.alone(node) or not kept[node].any():
             continue
-        weight = weight_by_group(layer)
-        groups = weight.shape[0]
-        needed = read_channels(wiring, node, wanted[node], known).view(groups, -1)
-        fold = weight.ne(0).any(3).any(1) & known[source].known.view(groups, -1) & ~needed
-        if not fold.any():
-            continue
-        value = known[source].value.view(groups, -1).where(fold, 0)
-        shift = torch.einsum("goi,gi->go", weight.sum(3).double(), value).flatten().where(wanted[node], 0)
-        if shift.any():
-            add_to_bias(layer, shift)
-        _zero_inputs(layer, fold)
+        reads = read_channels(wiring, node, wanted[node], known) & kept[source]
+        count, total = int(reads.sum()), int(kept[source].sum())
+        count = max(1, -(-count // round_to) * round_to)
+        if count <= PAYS_BELOW * total:
+            spare = (kept[source] & ~reads).nonzero().flatten()
+            reads[spare[: count - int(reads.sum())]] = True
+            chosen[node] = reads
+    return chosen
 
 
-def _zero_inputs(layer: Any, inputs: Tensor) -> None:
-    """Zero what a reader makes of some input channels, ``(groups, in / groups)``."""
-    weight, inputs = layer.weight.data, inputs.to(layer.weight.device)
-    if isinstance(layer, _ConvTransposeNd):
-        weight[inputs.flatten()] = 0
-    elif isinstance(layer, nn.Linear):
-        weight[:, inputs[0]] = 0
-    else:
-        mask = inputs.repeat_interleave(len(weight) // len(inputs), 0)
-        weight[mask] = 0
+def insert_gathers(wiring: Wiring, kept: Live, chosen: Live) -> None:
+    """Put the picking before the readers, in place; readers of the same channels share it."""
+    made: dict[tuple[fx.Node, tuple[int, ...]], fx.Node] = {}
+    for node, reads in chosen.items():
+        source = node.all_input_nodes[0]
+        index = positions(kept[source])[reads]
+        key = (source, tuple(index.tolist()))
+        if key not in made:
+            with wiring.graph.inserting_after(source):
+                tensor = wiring.graph.get_attr(
+                    wiring.hang("gathered", node.name, index.to(wiring.module(node).weight.device))
+                )
+            with wiring.graph.inserting_after(tensor):
+                made[key] = wiring.graph.call_function(torch.index_select, (source, wiring[source].axis, tensor))
+        node.replace_input_with(source, made[key])
 
 
-def cut_layers(wiring: Wiring, kept: Keep, gathered: Keep) -> dict[str, Cut]:
+def positions(kept: Tensor) -> Tensor:
+    """Where each kept channel is among the kept ones."""
+    return kept.long().cumsum(0) - 1
+
+
+def cut_layers(wiring: Wiring, kept: Live, gathered: Live) -> dict[str, Cut]:
     """Cut every layer and tensor, in place; the cut of each parameter by name."""
     cuts: dict[str, Cut] = {}
     done: set[str] = set()
@@ -103,7 +120,22 @@ def _convolution(layer: Any, ins: Tensor, outs: Tensor) -> Cut:
     if groups == 1:
         return _plain(rows, columns)
     layer.groups = int(outs.view(groups, -1).any(1).sum())
-    return grouped(rows, columns, groups)
+    return _grouped(rows, columns, groups)
+
+
+def _grouped(rows: Tensor, columns: Tensor, groups: int) -> Cut:
+    """The cut of a grouped convolution's weight ``(rows, columns / groups, …)``.
+
+    Args:
+        rows: rows that stay; ``(rows,)`` bool.
+        columns: columns of all groups, one after the other, that stay; ``(columns,)`` bool. Groups of which something
+            stays have equally many of them.
+        groups: how many groups there were.
+    """
+    row_group = torch.arange(len(rows)) // (len(rows) // groups)
+    by_group = columns.view(groups, -1)
+    index = torch.stack([by_group[g].nonzero().flatten() for g in row_group[rows]])
+    return Cut({0: rows.nonzero().flatten()}, index)
 
 
 def _apply(root: nn.Module, cuts: dict[str, Cut]) -> None:
@@ -119,7 +151,7 @@ def _apply(root: nn.Module, cuts: dict[str, Cut]) -> None:
             setattr(holder, name, cut(tensor))
 
 
-def cut_graph(wiring: Wiring, kept: Keep) -> None:
+def cut_graph(wiring: Wiring, kept: Live) -> None:
     """Bring slices and concatenations in line with what stays, in place."""
     for node, wire in wiring.wires.items():
         if wire.kind is Kind.GATHERED and kept[node].any():
@@ -140,7 +172,7 @@ def _is_part(wiring: Wiring, wire: Wire) -> bool:
     return wire.channels < wiring[wire.links[0][0]].channels
 
 
-def _cut_index(wiring: Wiring, node: fx.Node, kept: Keep) -> None:
+def _cut_index(wiring: Wiring, node: fx.Node, kept: Live) -> None:
     source, index = wiring[node].links[0]
     path, _, name = str(node.all_input_nodes[1].target).rpartition(".")
     holder = wiring.root.get_submodule(path)
@@ -148,7 +180,7 @@ def _cut_index(wiring: Wiring, node: fx.Node, kept: Keep) -> None:
     setattr(holder, name, chosen.to(getattr(holder, name).device))
 
 
-def _cut_concatenation(node: fx.Node, kept: Keep) -> None:
+def _cut_concatenation(node: fx.Node, kept: Live) -> None:
     tensors = [t for t in node.args[0] if isinstance(t, fx.Node)]  # type: ignore[union-attr]
     left = [t for t in tensors if t not in kept or kept[t].any()]
     if len(left) == 1 and len(tensors) > 1:

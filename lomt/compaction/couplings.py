@@ -1,4 +1,4 @@
-"""From what is read to what stays: channels that live and die together, and counts that layers can have."""
+"""Couplings: channels that live and die together, and counts that layers can have."""
 
 from itertools import pairwise
 
@@ -6,29 +6,26 @@ import torch
 from torch import Tensor, fx, nn
 
 from lomt.channels.wire import Kind, Wiring
-from lomt.compaction.constants import weight_by_group
-from lomt.compaction.demand import Demand
-
-Keep = dict[fx.Node, Tensor]
+from lomt.compaction.liveness import Live
 
 
-def keep(wiring: Wiring, wanted: Demand, round_to: int = 1) -> Keep:
+def keep(wiring: Wiring, wanted: Live, round_to: int = 1) -> Live:
     """For each node, the channels that stay physically; ``(channels,)`` bool.
 
     Channels that one element-wise operation joins stay or go together. On top of those that are read, dead ones stay
     where a layer needs them: one at least to read; equally many in each group of a grouped convolution; a
     multiple of ``round_to``, as far as there are that many.
     """
-    classes = _Classes(wiring, wanted)
-    while _grow_once(classes, round_to):
+    coupled = _Coupled(wiring, wanted)
+    while _grow_once(coupled, round_to):
         pass
-    return {node: classes.kept(node) for node in wiring.wires}
+    return {node: coupled.kept(node) for node in wiring.wires}
 
 
-class _Classes:
+class _Coupled:
     """Channels of all nodes, numbered, and which of them are coupled."""
 
-    def __init__(self, wiring: Wiring, wanted: Demand) -> None:
+    def __init__(self, wiring: Wiring, wanted: Live) -> None:
         self.wiring = wiring
         self.start: dict[fx.Node, int] = {}
         total = 0
@@ -92,48 +89,48 @@ def _components(count: int, pairs: Tensor) -> Tensor:
             return label
 
 
-def _grow_once(classes: _Classes, round_to: int) -> bool:
-    before = classes.alive.clone()
-    for node in classes.wiring.present:
-        classes.fill(node, 1)
-    for node, wire in classes.wiring.wires.items():
+def _grow_once(coupled: _Coupled, round_to: int) -> bool:
+    before = coupled.alive.clone()
+    for node in coupled.wiring.present:
+        coupled.fill(node, 1)
+    for node, wire in coupled.wiring.wires.items():
         if wire.kind is Kind.GATHERED:
             source, index = wire.links[0]
-            classes.add(source, index[classes.kept(node)])
-    for node, _ in classes.wiring.readers():
+            coupled.add(source, index[coupled.kept(node)])
+    for node, _ in coupled.wiring.readers():
         source = node.all_input_nodes[0]
-        if not classes.kept(node).any():
+        if not coupled.kept(node).any():
             continue
-        tracked = source in classes.wiring
+        tracked = source in coupled.wiring
         if tracked:
-            classes.fill(source, 1)
-        layer = classes.wiring.module(node)
+            coupled.fill(source, 1)
+        layer = coupled.wiring.module(node)
         groups = 1 if isinstance(layer, nn.Linear) else layer.groups
         if groups > 1:
-            _balance(classes, node, source, weight_by_group(layer).shape[:3])
+            _balance(coupled, node, source, coupled.wiring.reads(node).shape)
         elif round_to > 1:
-            _round(classes, node, round_to)
+            _round(coupled, node, round_to)
             if tracked:
-                _round(classes, source, round_to)
-    return not torch.equal(before, classes.alive)
+                _round(coupled, source, round_to)
+    return not torch.equal(before, coupled.alive)
 
 
-def _round(classes: _Classes, node: fx.Node, round_to: int) -> None:
-    labels = classes.labels(node)
+def _round(coupled: _Coupled, node: fx.Node, round_to: int) -> None:
+    labels = coupled.labels(node)
     if len(torch.unique(labels)) < len(labels):
         return  # flattened maps: a channel is many inputs, and none of them stands alone
-    count = int(classes.kept(node).sum())
+    count = int(coupled.kept(node).sum())
     rounded = -(-count // round_to) * round_to
-    classes.fill(node, min(rounded, classes.wiring[node].channels))
+    coupled.fill(node, min(rounded, coupled.wiring[node].channels))
 
 
-def _balance(classes: _Classes, node: fx.Node, source: fx.Node, shape: torch.Size) -> None:
+def _balance(coupled: _Coupled, node: fx.Node, source: fx.Node, shape: torch.Size) -> None:
     """Give each group that stays as many channels as the largest."""
     groups, out, width = shape
-    tracked = source in classes.wiring
-    ins = classes.kept(source).view(groups, width).sum(1) if tracked else torch.full((groups,), width)
-    outs = classes.kept(node).view(groups, out).sum(1)
+    tracked = source in coupled.wiring
+    ins = coupled.kept(source).view(groups, width).sum(1) if tracked else torch.full((groups,), width)
+    outs = coupled.kept(node).view(groups, out).sum(1)
     for group in torch.nonzero(ins + outs).flatten().tolist():
-        classes.fill(node, int(outs.max().clamp(min=1)), slice(group * out, (group + 1) * out))
+        coupled.fill(node, int(outs.max().clamp(min=1)), slice(group * out, (group + 1) * out))
         if tracked:
-            classes.fill(source, int(ins.max().clamp(min=1)), slice(group * width, (group + 1) * width))
+            coupled.fill(source, int(ins.max().clamp(min=1)), slice(group * width, (group + 1) * width))
