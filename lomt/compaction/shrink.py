@@ -99,8 +99,7 @@ def compact(
     small.record = record
     dress(small, module)
     verify(small, traced.output, example)
-    quiet = for_training or not record.nothing
-    _LOG.log(logging.INFO if quiet else logging.WARNING, "%s: %s", type(module).__name__, record)
+    _LOG.info("%s: %s", type(module).__name__, record)
     return small
 
 

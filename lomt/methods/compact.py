@@ -103,21 +103,8 @@ def noted(what: str) -> Iterator[list[str]]:
 
 
 def compacted(network: nn.Module, workshop: Workshop, round_to: int) -> Compacted:
-    """The network without what is dead, in evaluation mode.
-
-    In a dense network nothing is dead, and of a run's networks most are dense: no warning says so.
-    """
-    _LOG.addFilter(_is_news)
-    try:
-        small = compact(network, workshop.example, round_to)
-    finally:
-        _LOG.removeFilter(_is_news)
-    small.eval()
-    return small
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    return "nothing is dead" not in record.getMessage()
+    """The network without what is dead, in evaluation mode."""
+    return compact(network, workshop.example, round_to).eval()
 
 
 def difference(network: nn.Module, other: nn.Module, images: Tensor) -> dict[str, float]:

@@ -53,7 +53,7 @@ class Refit(Stage):
             place = folder / f"step-{number}"
             if not (place / "refit.json").exists():
                 strength = sparse["strengths"][-1]
-                report = part_of(progress, number, len(self.candidates), f"what λ {strength:.1e} has left")
+                report = part_of(progress, number, len(self.candidates), f"without a penalty, after λ {strength:.1e}")
                 self._refit(sparse, workshop, place, report)
             refits.append(read_record(place / "refit.json", AGAIN))
             if refits[-1]["excess"] <= self.search.tolerance:

@@ -100,8 +100,9 @@ def _another(arguments: tuple[Any, ...], count: int, size: Callable[[int, int], 
 
 
 def _smaller(height: int, width: int) -> tuple[int, int]:
-    """About half as high and three quarters as wide, for speed; what is too small for that grows."""
-    return (height + 31) // 64 * 32 or height + 64, width * 3 // 64 * 16 or width + 32
+    """About half as high and three quarters as wide, for speed; what is too small for that grows; never a square."""
+    rows, columns = (height + 31) // 64 * 32 or height + 64, width * 3 // 64 * 16 or width + 32
+    return rows, columns + 32 * (rows == columns)
 
 
 def _larger(height: int, width: int) -> tuple[int, int]:

@@ -180,6 +180,7 @@ def test_several_decoders_on_one_tap():
 
 
 def test_nothing_dead_is_said(caplog):
+    caplog.set_level("INFO", "lomt")
     net = residual()
     small = shrunk(net)
     assert small.record.nothing

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lomt.compaction import compact
-from lomt.models import Network, Tap, taps
+from lomt.models import Network, Tap, backbone, taps
 from lomt.models.taps import find
 from lomt.tasks import Depth
 
@@ -129,3 +129,10 @@ def test_several_inputs_are_given_as_a_tuple():
         taps(TwoEyes(), (1, 2))
     with pytest.raises(TypeError, match="the example is a tuple: a network maps one batch of images"):
         Network(TwoEyes(), [Depth("a")], {"a": "left"}, example=example)
+
+
+@pytest.mark.parametrize("side", range(16, 161, 16))
+def test_taps_are_the_same_at_any_size(side):
+    net = backbone("resnetd18", 8, 16)
+    names = [tap.name for tap in taps(net)]
+    assert [tap.name for tap in taps(net, torch.zeros(1, 3, side, side))] == names
