@@ -35,7 +35,7 @@ def network(images: torch.Tensor, dead: float, block: int = 1) -> nn.Module:
     torch.manual_seed(0)
     net = Network(backbone("resnetd50"), TASKS, {task.name: "layer4" for task in TASKS}, example=images)
     for layer in net.modules():
-        if type(layer).__name__ == "AtrousConv":  # a convolution of its own kind, which convert leaves alone
+        if type(layer).__name__ == "AtrousConv":  # plain ones, as other people have them
             layer.__class__ = nn.Conv2d
             layer.dilation = layer.padding = (max(1, round(layer.rate * images.shape[-1] / 8 / 32)),) * 2
     for layer in net.modules():
