@@ -169,7 +169,7 @@ def epochs(workshop: Workshop, trainings: list[Path]) -> list[dict[str, Any]]:
                     "epoch": epoch + 1,
                     "frozen": frozen,
                     "live": round(float(shares.double().mean()), 4),
-                    "seconds": float(now["seconds"]),
+                    "seconds": float(now.get("processor") or now["seconds"]),
                     "computed": round(float(now["computed"]), 4),
                     "step": timed(workshop, taps_of(workshop, folder), live, frozen),
                 }

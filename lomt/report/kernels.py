@@ -112,8 +112,9 @@ def _lane(run: Run, name: str, colour: str, histories: Sequence[History], dense:
 
 
 def _timed(history: History) -> list[tuple[float, float]]:
-    """(seconds, computed) of the epochs that have both."""
-    rows = zip(history.get("seconds", ()), history.get("computed", ()), strict=False)
+    """(seconds, computed) of the epochs that have both; a processor's seconds, where it computed, not the clock's."""
+    seconds = history.get("processor") or history.get("seconds", [])
+    rows = zip(seconds, history.get("computed", []), strict=False)
     return [row for row in rows if all(map(math.isfinite, row)) and row[0] > 0]
 
 

@@ -68,7 +68,7 @@ class TrainingModule(pl.LightningModule):
         self.epoch: dict[str, float] = {}
         """What the present epoch gave so far: losses by split and task, validation metrics by task."""
         self._totals: dict[str, tuple[Tensor, int]] = {}
-        self._begin, self._seconds = 0.0, 0.0
+        self._begin, self._spent = _clocks(), (0.0, 0.0)
         if recipe.freeze_after == 0:
             self._freeze(None)
 
@@ -80,7 +80,7 @@ class TrainingModule(pl.LightningModule):
         """
         self.epoch = {}
         self._totals = {}
-        self._begin, self._seconds = time.monotonic(), 0.0
+        self._begin, self._spent = _clocks(), (0.0, 0.0)
         epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         return Seeded(self.source.train_dataloader(self.tasks), self.seed, epoch)
 
@@ -101,7 +101,7 @@ class TrainingModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start the metrics of the whole split anew; an epoch's training has ended."""
-        self._seconds = time.monotonic() - self._begin
+        self._spent = self._since_begin()
         for metric in self.validation.values():
             metric.reset()
 
@@ -126,7 +126,10 @@ class TrainingModule(pl.LightningModule):
             self.epoch[name] = float(total) / count
         self.epoch |= {f"weight/{name}": weight for name, weight in self.balancing.weights().items()}
         self.balancing.end_epoch()
-        self.epoch["seconds"] = round(self._seconds or time.monotonic() - self._begin, 3)
+        seconds, processor = self._spent if any(self._spent) else self._since_begin()
+        self.epoch["seconds"] = round(seconds, 3)
+        if self.device.type == "cpu":
+            self.epoch["processor"] = round(processor, 3)
         return self.epoch
 
     def computed(self) -> float:
@@ -203,10 +206,19 @@ class TrainingModule(pl.LightningModule):
             if split == "train" and not math.isfinite(total):
                 raise TrainingDivergedError(task, float(total), self.current_epoch, batch, self.recipe.lr)
 
+    def _since_begin(self) -> tuple[float, float]:
+        """Seconds of the epoch so far: by the clock, and of the processor, whom neighbours don't slow down."""
+        (begin, at), (now, used) = self._begin, _clocks()
+        return now - begin, used - at
+
     def _freeze(self, optimizer: Optimizer | None) -> None:
         like = next(self.network.parameters())
         self.skipping.freeze(like.new_zeros(1, 3, *self.source.size), optimizer)
         self.network = self.skipping.network
+
+
+def _clocks() -> tuple[float, float]:
+    return time.monotonic(), time.process_time()
 
 
 def _balancing(name: str, tasks: list[Task]) -> Balancing:

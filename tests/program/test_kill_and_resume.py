@@ -16,7 +16,7 @@ COMMAND = [
     *("--data.test=8", "--data.batch_size=8", "--tasks=[edges,room]", "--network.width=4", "--network.decoder_width=8"),
     *("--study.trials=1", "--recipe.epochs=2", "--study.path.start=0.01", "--study.export=false", "--threads=1"),
 ]
-VOLATILE = ("seconds", "latency", "environment", "table", "figures", "methods", "sha256")
+VOLATILE = ("seconds", "processor", "latency", "environment", "table", "figures", "methods", "sha256")
 """What a clock says differs from run to run; everything else may not."""
 
 

@@ -95,7 +95,7 @@ def figures(out):
 
 
 def timeless(value):
-    volatile = ("seconds", "latency", "environment", "table", "sha256")
+    volatile = ("seconds", "processor", "latency", "environment", "table", "sha256")
     if isinstance(value, dict):
         return {key: timeless(one) for key, one in value.items() if key not in volatile}
     return [timeless(one) for one in value] if isinstance(value, list) else value

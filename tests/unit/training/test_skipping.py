@@ -58,7 +58,7 @@ def recipe(**changes):
 
 def numbers(row):
     """A row of the history without what depends on how it was computed."""
-    return {name: value for name, value in row.items() if name not in ("seconds", "computed")}
+    return {name: value for name, value in row.items() if name not in ("seconds", "processor", "computed")}
 
 
 def sparse(source):
