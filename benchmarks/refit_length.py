@@ -8,7 +8,6 @@ multiply-accumulates once it is compacted, and Δm after the refit. The path is 
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from dataclasses import replace
@@ -20,8 +19,10 @@ from nyuv2_table import single, validation_delta
 
 from lomt.compaction import compact
 from lomt.evaluation import cost
+from lomt.files import read_record
 from lomt.methods import Refit, Study
 from lomt.methods.path import networks_of
+from lomt.methods.stage import AGAIN
 from lomt.runs import RunFolder
 
 
@@ -43,7 +44,7 @@ def main() -> None:
     for pair in asked.pairs:
         step, epochs = map(int, pair.split(","))
         sparse = candidates[f"path/lomt/step-{step}"]
-        point = json.loads((workshop.stages / sparse["stage"] / "point.json").read_text())
+        point = read_record(workshop.stages / sparse["stage"] / "point.json", AGAIN)
         small = compact(workshop.trained(sparse["stage"], sparse["taps"]), workshop.example)
         before = validation_delta(point["validation"], alone, workshop.tasks)
         search = replace(Study().path, refit=epochs / given.epochs)

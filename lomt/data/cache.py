@@ -14,6 +14,8 @@ from typing import BinaryIO
 import numpy as np
 from tqdm import tqdm
 
+from lomt.files import read_record, write_record
+
 if sys.platform != "win32":
     import fcntl
 
@@ -73,7 +75,7 @@ def _opened(entry: Path) -> dict[str, np.ndarray] | None:
     """The arrays of a sound entry; ``None`` for one that is not there or is damaged."""
     arrays: dict[str, np.ndarray] = {}
     try:
-        for key, (size, checksum) in json.loads((entry / "entry.json").read_text())["files"].items():
+        for key, (size, checksum) in read_record(entry / "entry.json", "it is built again")["files"].items():
             path = entry / f"{key}.npy"
             if path.stat().st_size != size or _checksum(path) != checksum:
                 return None
@@ -108,7 +110,7 @@ def _build(entry: Path, identity: str, count: int, build: Callable[[], Iterable[
     try:
         _write(partial, count, build())
         files = {path.stem: (path.stat().st_size, _checksum(path)) for path in sorted(partial.glob("*.npy"))}
-        (partial / "entry.json").write_text(json.dumps({"identity": json.loads(identity), "files": files}))
+        write_record(partial / "entry.json", {"identity": json.loads(identity), "files": files})
         if entry.exists():  # a damaged one; whoever has it open keeps its pages
             shutil.rmtree(entry)
         partial.rename(entry)
