@@ -105,7 +105,7 @@ class Wiring:
         layer = self.module(node)
         if layer.weight not in self.seen:
             weight = weight_by_group(layer).bool()
-            self.seen[layer.weight] = weight.any(3) if weight.shape[3] > 1 else weight[..., 0]
+            self.seen[layer.weight] = any_along(weight, 3) if weight.shape[3] > 1 else weight[..., 0]
         found: Tensor = self.seen[layer.weight]
         return found
 
@@ -143,3 +143,8 @@ def weight_by_group(layer: Any) -> Tensor:
     if isinstance(layer, _ConvTransposeNd):
         weight = weight.transpose(1, 2)
     return weight.flatten(3)
+
+
+def any_along(mask: Tensor, dim: int) -> Tensor:
+    """``mask.any(dim)``, for which torch takes twenty times as long."""
+    return mask.view(torch.uint8).amax(dim).bool() if mask.shape[dim] else mask.any(dim)

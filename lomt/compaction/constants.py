@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lomt.channels.functions import function_name
 from lomt.channels.layers import pads_with_zeros
-from lomt.channels.wire import Kind, Wire, Wiring, weight_by_group
+from lomt.channels.wire import Kind, Wire, Wiring, any_along, weight_by_group
 from lomt.tracing.trace import shape_of
 
 
@@ -83,7 +83,9 @@ def _read(wiring: Wiring, node: fx.Node, found: Constants) -> Constant:
     if source in found:
         known, value = found[source].known, found[source].value.to(layer.weight.dtype)
     usable = known & (value.eq(0) | (not pads_with_zeros(layer)))
-    varying = (reads & ~usable.view(groups, 1, width)).any(2).flatten()
+    if usable.any():
+        reads = reads[:, :, ~usable] if groups == 1 else reads & ~usable.view(groups, 1, width)
+    varying = any_along(reads, 2).flatten()
     constant = emitted(layer, value.view(groups, width))
     if layer.bias is not None:
         constant = constant + layer.bias.detach().cpu().double()

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from lomt.channels.functions import function_name
-from lomt.channels.wire import Kind, Wiring
+from lomt.channels.wire import Kind, Wiring, any_along
 from lomt.compaction.aliasing import remove_dead_code
 from lomt.compaction.constants import Constants, emitted
 from lomt.compaction.liveness import Live, read_channels
@@ -96,7 +96,7 @@ def fold_constants(wiring: Wiring, known: Constants, wanted: Live) -> None:
         reads = wiring.reads(node)
         groups = reads.shape[0]
         needed = read_channels(wiring, node, wanted[node], known).view(groups, -1)
-        fold = reads.any(1) & known[source].known.view(groups, -1) & ~needed
+        fold = any_along(reads, 1) & known[source].known.view(groups, -1) & ~needed
         if not fold.any():
             continue
         value = known[source].value.view(groups, -1).where(fold, 0)

@@ -3,7 +3,7 @@
 from torch import Tensor, fx
 
 from lomt.channels.layers import pads_with_zeros
-from lomt.channels.wire import Kind, Wiring
+from lomt.channels.wire import Kind, Wiring, any_along
 from lomt.compaction.constants import Constants
 
 Live = dict[fx.Node, Tensor]
@@ -37,7 +37,9 @@ def read_channels(wiring: Wiring, node: fx.Node, wanted: Tensor, known: Constant
     layer = wiring.module(node)
     reads = wiring.reads(node)
     groups = reads.shape[0]
-    needed = (reads & wanted.view(groups, -1, 1)).any(1).flatten()
+    if not wanted.all():
+        reads = reads[:, wanted] if groups == 1 else reads & wanted.view(groups, -1, 1)
+    needed = any_along(reads, 1).flatten()
     source = node.all_input_nodes[0]
     if known is not None:
         emitted = known[source]

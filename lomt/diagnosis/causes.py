@@ -5,11 +5,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lomt.diagnosis.comparison import Standing
+from lomt.diagnosis.conflicts import against_others, cosines, relative_share, shares
 from lomt.diagnosis.gradients import Gradients
-from lomt.diagnosis.interplay import against_others, cosines, relative_share, shares
 from lomt.diagnosis.probe import ProbeCurve
 from lomt.diagnosis.rules import BETTER_TAP, CONFLICT, DROWNED, RESIDUAL, SLOPE, UNDERFIT
-from lomt.diagnosis.standing import Standing
 from lomt.evaluation import Spread
 from lomt.evaluation.formatting import number
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from lomt.diagnosis.causes import Evidence, causes
+from lomt.diagnosis.comparison import Standing
+from lomt.diagnosis.conflicts import cosines, norms, relative_share, shares
 from lomt.diagnosis.gradients import Gradients
-from lomt.diagnosis.interplay import cosines, norms, relative_share, shares
 from lomt.diagnosis.probe import ProbeCurve
 from lomt.diagnosis.remedies import Setting, command, remedies
-from lomt.diagnosis.standing import Standing
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Found:
             "taps": first["taps"],
             "weights": dict(self.weights),
             "standings": [asdict(one) | {"loses": one.loses} for one in self.standings],
-            "gradients": self._interplay(),
+            "gradients": self._conflicts(),
             "probes": [
                 {"task": task, "tap": first["taps"][task], "shared": asdict(curve), "alone": asdict(self.alone[task])}
                 for task, curve in self.shared.items()
@@ -61,7 +61,7 @@ class Found:
             ],
         }
 
-    def _interplay(self) -> dict[str, Any]:
+    def _conflicts(self) -> dict[str, Any]:
         return {
             "batches": self.gradients.batches,
             "images": self.gradients.images,

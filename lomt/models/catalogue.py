@@ -9,8 +9,8 @@ from lomt.models.decoder import Decoder
 from lomt.models.deeplab import DeepLab
 from lomt.models.head import Head
 from lomt.models.light import Light
-from lomt.models.near import near
 from lomt.models.resnet import resnetd18, resnetd26, resnetd50, resnetd101
+from lomt.models.spelling import did_you_mean
 from lomt.tasks.base import Task
 
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
@@ -74,5 +74,7 @@ def decoder(name: str | None = None, **options: Any) -> MakeDecoder:
 
 def _look_up(kind: str, name: str, catalogue: Mapping[str, Any]) -> Any:
     if name not in catalogue:
-        raise ValueError(f"unknown {kind} {name!r}: choose one of {', '.join(catalogue)}{near(name, catalogue)}")
+        raise ValueError(
+            f"unknown {kind} {name!r}: choose one of {', '.join(catalogue)}{did_you_mean(name, catalogue)}"
+        )
     return catalogue[name]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lomt.models.catalogue import DECODERS, MakeDecoder, decoder
-from lomt.models.near import near
 from lomt.models.resize import resize
+from lomt.models.spelling import did_you_mean
 from lomt.models.taps import Tap, example_for, find
 from lomt.models.taps import taps as list_taps
 from lomt.models.truncate import truncate
@@ -117,7 +117,7 @@ class Network(nn.Module):
         for name in asked:
             if name not in self.taps:
                 raise ValueError(
-                    f"unknown task {name!r}: the network has {', '.join(self.taps)}{near(name, self.taps)}"
+                    f"unknown task {name!r}: the network has {', '.join(self.taps)}{did_you_mean(name, self.taps)}"
                 )
         return [task for task in self.tasks if task.name in asked]
 
@@ -155,7 +155,7 @@ def _check_keys(what: str, given: object, names: Sequence[str], *, complete: boo
     for key in given:
         if key not in names:
             raise ValueError(
-                f"{what} names an unknown task {key!r}: the tasks are {', '.join(names)}{near(key, names)}"
+                f"{what} names an unknown task {key!r}: the tasks are {', '.join(names)}{did_you_mean(key, names)}"
             )
     missing = [name for name in names if complete and name not in given]
     if missing:

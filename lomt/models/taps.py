@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lomt.models.near import near
+from lomt.models.spelling import did_you_mean
 from lomt.modes import evaluating
 
 
@@ -194,7 +194,7 @@ def find(module: nn.Module, name: str, candidates: Mapping[str, Tap]) -> Tap:
         children = [child for child, _ in module.named_children()]
         known = f"{children[0]} … {children[-1]}" if len(children) > 2 else " and ".join(children) or "no parts"
         known = f"the backbone has {known}; see lomt.taps(backbone, example)"
-        raise ValueError(f"unknown tap {name!r} – {known}{near(name, parts)}")
+        raise ValueError(f"unknown tap {name!r} – {known}{did_you_mean(name, parts)}")
     first = next(canonical for canonical, part in module.named_modules() if part is parts[name])
     if first not in candidates:
         raise ValueError(

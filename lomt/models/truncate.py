@@ -8,9 +8,9 @@ from functools import cache
 from torch import Tensor, nn
 
 from lomt.models.probe import Observation, agrees, more_probes, observe, observe_all, probes, small_probes
-from lomt.models.stop import Stopped
+from lomt.models.stopped import Stopped
 from lomt.models.taps import example_for
-from lomt.models.trace import trace
+from lomt.models.traced import traced_cut
 from lomt.models.truncated import Truncated
 from lomt.tracing import UntraceableError, operations
 from lomt.tracing.copying import shadow
@@ -40,7 +40,7 @@ def truncate(backbone: nn.Module, taps: Sequence[str], example: Tensor | None = 
     """
     image = example_for(backbone, example)
     seen = _sample(backbone, taps, image)
-    traced = trace(backbone, taps, _overwritten(seen))
+    traced = traced_cut(backbone, taps, _overwritten(seen))
     if traced is not None and agrees(traced, seen):
         return traced.train(backbone.training)
     images = [*probes(image), *more_probes(image)]

@@ -8,6 +8,7 @@ from torch import fx, nn
 
 from lomt.tracing.copying import shadow
 from lomt.tracing.tracer import LoopError, Tracer
+from lomt.tracing.values import Values
 
 
 class UntraceableError(ValueError):
@@ -24,8 +25,8 @@ class UntraceableError(ValueError):
 
 def operations(
     root: nn.Module, arguments: Sequence[Any], opaque: Sequence[str], *, inlines: bool
-) -> tuple[fx.Graph, tuple[str, ...]]:
-    """The graph, and the modules in it that were left whole because they loop over a size of their input.
+) -> tuple[fx.Graph, tuple[str, ...], Values]:
+    """The graph, the modules in it that were left whole because they loop over a size of their input, and its values.
 
     Where the whole module loops, the loop is unrolled, and the graph checks its length.
 
@@ -36,12 +37,13 @@ def operations(
     while True:
         tracer = Tracer(arguments, (*opaque, *whole), loops=False)
         try:
-            return _graph(root, tracer, inlines), whole
+            return _graph(root, tracer, inlines), whole, tracer.values
         except UntraceableError as error:
             if not isinstance(error.__cause__, LoopError):
                 raise
             if not tracer.culprit:
-                return _graph(root, Tracer(arguments, (*opaque, *whole)), inlines), whole
+                tracer = Tracer(arguments, (*opaque, *whole))
+                return _graph(root, tracer, inlines), whole, tracer.values
             whole += (tracer.culprit,)
 
 
@@ -60,14 +62,14 @@ def _graph(root: nn.Module, tracer: Tracer, inlines: bool) -> fx.Graph:
 
 
 def follow_training_flag(
-    graph: fx.Graph, root: nn.Module, arguments: Sequence[Any], opaque: Sequence[str], *, inlines: bool
+    graph: fx.Graph, root: nn.Module, values: Values, arguments: Sequence[Any], opaque: Sequence[str], *, inlines: bool
 ) -> str | None:
     """Let arguments that were ``self.training`` (functional dropout's) follow the flag again, not its value in eval.
 
     Where a forward does other operations in training, that can't be, and the module is returned by its name.
     """
     try:
-        training = _graph(shadow(root).train(), Tracer(arguments, opaque), inlines)
+        training = _graph(shadow(root).train(), Tracer(arguments, opaque, like=values), inlines)
     except UntraceableError as error:
         return error.culprit
     pairs = list(zip(graph.nodes, training.nodes, strict=False))

@@ -57,8 +57,8 @@ def trace(module: nn.Module, example: Example, opaque: Sequence[str] = (), *, in
     """
     arguments = example_arguments(example)
     root = plain_copy(module).eval()
-    graph, whole = operations(root, arguments, opaque, inlines=inlines)
-    only_eval = follow_training_flag(graph, root, arguments, (*opaque, *whole), inlines=inlines)
+    graph, whole, values = operations(root, arguments, opaque, inlines=inlines)
+    only_eval = follow_training_flag(graph, root, values, arguments, (*opaque, *whole), inlines=inlines)
     _by_position(graph, root)
     run = _Recorder(root, graph)
     with torch.no_grad():

@@ -29,6 +29,7 @@ class Tracer(ContextTracer):
         arguments: the example.
         opaque: names of submodules that are not looked into.
         loops: whether a loop over a size of the input is unrolled, and its length checked; else it is an error.
+        like: values of the module's trace in another mode, to compute less.
 
     Attributes:
         failed: the innermost module in which tracing failed.
@@ -37,18 +38,21 @@ class Tracer(ContextTracer):
 
     proxy_buffer_attributes = True
 
-    def __init__(self, arguments: Sequence[Any], opaque: Sequence[str] = (), *, loops: bool = True) -> None:
+    def __init__(
+        self, arguments: Sequence[Any], opaque: Sequence[str] = (), *, loops: bool = True, like: Values | None = None
+    ) -> None:
         super().__init__()
         self.arguments = arguments
         self.opaque = opaque
         self.loops = loops
+        self.like = like
         self.failed: str | None = None
         self.culprit = ""
         self.values = Values(nn.Module())
 
     def trace(self, root: Any, concrete_args: Any = None) -> fx.Graph:
         """The graph of a module."""
-        self.values = Values(root)
+        self.values = Values(root, self.like)
         with factories(), builtins(root), unchanged(root):
             return super().trace(root, concrete_args)
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from lomt.compaction import UntraceableError, compact
 from lomt.models import Network
-from lomt.models.stop import Stopped
+from lomt.models.stopped import Stopped
 from lomt.tasks import Depth
 
 IMAGE = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -1,6 +1,7 @@
 """ONNX files give what the network gives, at other sizes too."""
 
 import numpy as np
+import onnx as onnx_package
 import pytest
 import torch
 from torch import nn
@@ -37,6 +38,9 @@ def test_file_agrees_at_other_sizes(network, tmp_path):
     assert "relative error" in str(made)
     assert made.inputs["image"] == ("batch", 3, "height", "width")
     assert [path.name for path in made.path.parent.iterdir()] == ["net.onnx"]
+    kinds = [node.op_type for node in onnx_package.load(made.path).graph.node]
+    assert kinds.count("Resize") == 2  # though the network itself multiplies matrices
+    assert kinds.count("BatchNormalization") == 1  # the others are part of the convolution before; this one is tapped
     session = onnxruntime.InferenceSession(made.path, providers=["CPUExecutionProvider"])
     image = torch.rand(3, 3, 64, 96)
     found = session.run(None, {"image": image.numpy()})

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lomt.models import Network, truncate
-from lomt.models.trace import Traced
+from lomt.models.traced import Traced
 from lomt.tasks import Depth
 
 

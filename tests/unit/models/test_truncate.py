@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lomt.models import taps, truncate
-from lomt.models.stop import Stopped
-from lomt.models.trace import Traced
+from lomt.models.stopped import Stopped
+from lomt.models.traced import Traced
 
 # backbone, taps, how it has to be cut, what must be gone
 CASES = {

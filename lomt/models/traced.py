@@ -86,7 +86,7 @@ class _Call(nn.Module):
         self.inner(image)
 
 
-def trace(backbone: nn.Module, names: Sequence[str], overwritten: Collection[str]) -> Traced | None:
+def traced_cut(backbone: nn.Module, names: Sequence[str], overwritten: Collection[str]) -> Traced | None:
     """Cut a backbone by tracing.
 
     Args:

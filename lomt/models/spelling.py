@@ -4,11 +4,11 @@ import difflib
 from collections.abc import Iterable
 
 
-def near(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """End of a message about an unknown name: the closest known ones, or nothing where none is close.
 
     Example:
-        >>> near("layer3.1.conv", ["layer1", "layer3.1.conv1"])
+        >>> did_you_mean("layer3.1.conv", ["layer1", "layer3.1.conv1"])
         " – did you mean 'layer3.1.conv1'?"
     """
     found = difflib.get_close_matches(name, list(names), n=3, cutoff=0.8)
