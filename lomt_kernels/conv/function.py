@@ -196,7 +196,7 @@ def masked_conv2d_readers(
             chosen == "native"
             and all(tensor is None for tensor in (*live, *scales))
             and not registry.watched(x)
-            and native.leaves_to_torch(x, weights[0], groups)
+            and native.leaves_to_torch(x, weights, groups)
         ):
             found = [
                 torch.conv2d(x, weight, bias, *window, groups) for weight, bias in zip(weights, biases, strict=True)
