@@ -63,6 +63,7 @@ def compact(
         ValueError: the module does not run on the example, or ``round_to`` is not positive.
         RuntimeError: the result does not agree with the module on the example.
 
+    >>> import torch
     >>> conv = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3))
     >>> _ = conv[2].weight.data[:, 3:].zero_()
     >>> compact(conv, torch.zeros(1, 3, 8, 8)).get_submodule("0")

@@ -41,7 +41,7 @@ def noise(image: Tensor, count: int, height: int, width: int) -> Tensor:
 
 def small_probes(image: Tensor) -> tuple[Tensor, Tensor]:
     """Small images of two sizes, batch sizes and aspects."""
-    return noise(image, 1, 32, 32), noise(image, 2, 32, 48)
+    return noise(image, 2, 32, 32), noise(image, 1, 32, 48)
 
 
 def probes(image: Tensor) -> list[Tensor]:
