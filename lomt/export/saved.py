@@ -1,8 +1,11 @@
 """The saved networks of a run, wherever a saved network can be named."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+
+from lomt.files import DamagedFileError, read_record
+
+AGAIN = "remove it and run again to repeat that stage"
 
 
 def saved(paths: Sequence[str | Path]) -> list[Path]:
@@ -27,10 +30,10 @@ def _exported(path: Path) -> list[Path]:
             "pip install 'lomt-kernels[export]'"
         )
     try:
-        result = json.loads(file.read_text(encoding="utf-8"))
+        result = read_record(file, AGAIN)
         places = [path / "stages" / place for place in result["models"].values()]
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is damaged ({error!r}): remove it and run again to repeat that stage") from error
+    except (LookupError, TypeError, AttributeError) as error:
+        raise DamagedFileError(file, repr(error), AGAIN) from error
     if not places:
         raise ValueError(f"{path} is a run whose networks could not be exported: {'; '.join(result['notes'])}")
     return places

@@ -65,8 +65,8 @@ def _small(run: Run, method: str, found: Mapping[str, Any]) -> Small:
         lines.append(_line("latency, PyTorch [ms]", medians, number))
     exported = run.export if run.export and run.export.get("network") == found["network"] else {}
     timings = exported.get("bench", {}).get("timings", [])
-    if len(timings) == 2:
-        lines.append(_line("latency, ONNX Runtime [ms]", [one["median"] for one in timings], number))
+    if timings:
+        lines.append(("latency, ONNX Runtime [ms]", "–", number(timings[-1]["median"]), None))
     return Small(
         network=method_name(method),
         colour=colour_class(method, compared.methods if compared else [method]),
