@@ -119,6 +119,7 @@ def step(way: str, network: nn.Module, image: Tensor, tasks: Any, batch: dict[st
         trained = compact(network, image[:1], for_training=True)
         carry_over(optimizer, network, trained)
         hold(trained, dead_groups(trained), optimizer)
+        freeze(convert(trained))
     dead = [(view.parameter, view.tensor, ~view.alive) for view in channel_groups(trained)]
 
     def taken() -> float:

@@ -8,6 +8,7 @@ from torch import Tensor, fx, nn
 from torch.overrides import is_tensor_like
 
 from lomt_kernels import LiveList, group_alive, masked_conv2d, registry
+from lomt_kernels.conv.function import left_to_torch
 
 _LOG = logging.getLogger("lomt")
 # Where torch can't tell an export from a compilation, both are taken for an export.
@@ -19,6 +20,11 @@ class _Frozen(NamedTuple):
 
     masks: tuple[Tensor, Tensor]
     lists: tuple[LiveList | None, LiveList | None]
+
+    @property
+    def some(self) -> bool:
+        """Whether anything was dead."""
+        return self.lists != (None, None)
 
     @classmethod
     def of(cls, *masks: Tensor) -> "_Frozen":
@@ -61,7 +67,7 @@ class MaskedConv2d(nn.Conv2d):
             return self._conv_forward(x, weight, self.bias)
         trained = torch.is_grad_enabled() and weight.requires_grad
         frozen = self._fitting()
-        if frozen is not None and self.training and trained and not torch.compiler.is_compiling():
+        if frozen is not None and self.training and trained and frozen.some and not torch.compiler.is_compiling():
             self._hold(frozen)
         masks = self._alive() if frozen is None else frozen.masks
         revive = trained and frozen is None and self._revives()
@@ -71,6 +77,8 @@ class MaskedConv2d(nn.Conv2d):
         needed = self.__dict__.get("_needed")  # set for the time of a network's forward: outputs that somebody reads
         if needed is not None:
             live_out = _some(masks[1] & needed)
+        if live_in is None and live_out is None and left_to_torch(x, weight, self.groups):
+            return self._conv_forward(x, weight, self.bias)
         kernel, stride, padding, dilation = self._window(x)
         found: Tensor = masked_conv2d(
             *(x, kernel, self.bias, stride, padding, dilation, self.groups),

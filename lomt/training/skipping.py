@@ -134,8 +134,8 @@ class Skipping:
             self.small = compact(self.full, example, for_training=True)
         except (ValueError, TypeError, RuntimeError) as error:  # backbones of others may fail in any way
             _say(f"what is dead is skipped, but not taken out while training: {str(error).splitlines()[0]}")
-            skip_dead(self.full)
-            freeze_layers(self.full)
+        if skip_dead(self.network)[0]:  # also what was narrowed: its gradients are the faster
+            freeze_layers(self.network)
 
     def _hold(self, optimizer: Optimizer | None) -> None:
         """Let what is dead and still there stay 0."""

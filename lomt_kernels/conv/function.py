@@ -192,12 +192,8 @@ def masked_conv2d_readers(
             live += [*_listed(some_in, x.shape[1], x.device), *_listed(some_out, weight.shape[0], x.device)]
         chosen = registry.choose("masked_conv2d", x.device, x.dtype, backend)
         how = _How(*window, groups, dead_out == "zero", revive, chosen)
-        if (
-            chosen == "native"
-            and all(tensor is None for tensor in (*live, *scales))
-            and not registry.watched(x)
-            and native.leaves_to_torch(x, weights, groups)
-        ):
+        alive = chosen == "native" and all(tensor is None for tensor in (*live, *scales))
+        if alive and all(left_to_torch(x, weight, groups) for weight in weights):
             found = [
                 torch.conv2d(x, weight, bias, *window, groups) for weight, bias in zip(weights, biases, strict=True)
             ]
@@ -212,6 +208,11 @@ def masked_conv2d_readers(
     if dims == 1:
         found = [y.squeeze(2) for y in found]
     return [y.squeeze(0) for y in found] if alone else found
+
+
+def left_to_torch(x: Tensor, weight: Tensor, groups: int) -> bool:
+    """Whether a convolution in which nothing is dead is torch's own, here and now, because that is the faster."""
+    return x.device.type == "cpu" and not registry.watched(x) and native.leaves_to_torch(x, weight, groups)
 
 
 class _How(NamedTuple):

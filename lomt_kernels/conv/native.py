@@ -115,15 +115,13 @@ def masked_conv2d_backward(
     return to_x, to_weights, to_biases, to_scales
 
 
-def leaves_to_torch(x: Tensor, weights: Sequence[Tensor], groups: int) -> bool:
+def leaves_to_torch(x: Tensor, weight: Tensor, groups: int) -> bool:
     """Whether torch's convolution is the faster with its gradients, where nothing is dead.
 
     Ours has the faster gradient of weights of several taps; in small convolutions calls cost more than that gains.
     """
-    taps = weights[0].shape[2] * weights[0].shape[3]
-    work = x.shape[0] * x.shape[2] * x.shape[3] * max(weight.numel() for weight in weights)
-    theirs = groups > 1 or taps == 1 or work < SMALL
-    return theirs and _fast_in_torch(x.dtype) and all(weight.shape[0] for weight in weights)
+    small = weight.shape[2] * weight.shape[3] == 1 or x.shape[0] * x.shape[2] * x.shape[3] * weight.numel() < SMALL
+    return bool((groups > 1 or small) and weight.shape[0] and _fast_in_torch(x.dtype))
 
 
 def gather_channels(x: Tensor, indices: Tensor, scale: Tensor | None, shift: Tensor | None, rectify: bool) -> Tensor:
