@@ -20,7 +20,7 @@ KINDS = (
 def table(records: dict[str, dict[str, Any]]) -> str:
     """A line for each path: its time, dense and in each way."""
     lines = [
-        "| | epochs of dense training | of its path | dead in the end | dense | masks | taken out | ours |",
+        "| | dense epochs before | epochs timed | dead at last | dense | masks | taken out | both, as it is |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, record in records.items():

@@ -20,7 +20,7 @@ class Bar:
     Args:
         works: the cost of every stage by its name, in order, in any unit that is proportional to time.
         ended: the stages that had ended before; the time left is judged by the others.
-        shown: False keeps silent.
+        shown: False keeps silent. The bar itself is for terminals; a log gets the lines alone.
     """
 
     def __init__(self, works: Mapping[str, float], ended: Collection[str], shown: bool = True) -> None:
@@ -37,7 +37,7 @@ class Bar:
             dynamic_ncols=True,
             smoothing=0,
             mininterval=0.5,
-            disable=not shown,
+            disable=None if shown else True,
         )
         self._done = done
         self._name = ""
