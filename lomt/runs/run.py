@@ -17,7 +17,7 @@ from lomt.models import Architecture, MakeDecoder, Network
 from lomt.runs.execute import execute
 from lomt.runs.folder import RunFolder
 from lomt.runs.plan import describe, plan
-from lomt.runs.workers import check as check_workers
+from lomt.runs.workers import possible
 from lomt.sparsity import Penalty
 from lomt.tasks import Task
 from lomt.training import Recipe
@@ -124,7 +124,7 @@ def run(
     )
     with _threads(folder, threads) as count:
         identity |= {"threads": count, "accelerator": _device(accelerator)}
-        check_workers(workers, _device(accelerator), count)
+        workers = possible(workers, _device(accelerator), count)
         networks = execute(folder, identity, lambda: experiment(workshop, study), workshop, show_progress, workers)
         return replace(summary(folder), network=_network(networks, workshop))
 

@@ -1,6 +1,7 @@
 """Methods that run at the same time, each in a process of its own."""
 
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
@@ -12,26 +13,25 @@ from typing import Any
 
 from lomt.methods import Method
 
+_LOG = logging.getLogger("lomt")
+
 PAUSE = 0.5
 """Seconds between two looks at how far they are."""
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
-def check(workers: int, device: str, threads: int) -> None:
-    """See that so many processes can work here.
-
-    Raises:
-        ValueError: there are several, and this is not Linux, not a processor, or not one thread each.
-    """
-    if workers == 1:
-        return
-    if sys.platform != "linux":
-        raise ValueError(f"workers is {workers}: several processes are for Linux; use 1")
-    if device != "cpu":
-        raise ValueError(f"workers is {workers}: several processes can't share a {device}; use 1, or --accelerator cpu")
-    if threads > 1:
-        raise ValueError(f"workers is {workers}, and threads {threads}: several workers have one thread each")
+def possible(workers: int, device: str, threads: int) -> int:
+    """How many processes can work here; figures don't depend on it, so that fewer than asked for are no error."""
+    reasons = {
+        "several processes are for Linux": sys.platform != "linux",
+        f"several processes can't share a {device}": device != "cpu",
+        f"several processes have one thread each, and threads is {threads}": threads > 1,
+    }
+    why = next((reason for reason, holds in reasons.items() if holds), "") if workers > 1 else ""
+    if why:
+        _LOG.warning("workers is %d, but %s: one works", workers, why)
+    return 1 if why else workers
 
 
 def ahead(

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from lomt.methods import Study
-from lomt.runs.workers import ahead, check
+from lomt.runs.workers import ahead, possible
 from lomt.sparsity import GroupLasso
 from tests.unit.runs.test_run import run
 
@@ -69,12 +69,16 @@ def test_an_error_of_a_worker_is_told_as_if_there_were_none(shapes, tmp_path, mo
 
 @pytest.mark.parametrize(
     ("workers", "device", "threads", "said"),
-    [(2, "gpu", 1, "several processes can't share a gpu"), (3, "cpu", 2, "several workers have one thread each")],
+    [
+        (2, "gpu", 1, "several processes can't share a gpu"),
+        (3, "cpu", 2, "several processes have one thread each, and threads is 2"),
+    ],
 )
-def test_what_can_not_work_is_said(workers, device, threads, said):
-    with pytest.raises(ValueError, match=said):
-        check(workers, device, threads)
-    check(1, device, threads)
+def test_where_several_can_not_work_one_does(workers, device, threads, said, caplog):
+    assert possible(workers, device, threads) == 1
+    assert said in caplog.text
+    assert possible(1, device, threads) == 1
+    assert possible(workers, "cpu", 1) == workers
 
 
 class Counted:
