@@ -1,7 +1,6 @@
 """The one bar that a person watches during a run, and a line for all that has ended."""
 
 import copy
-import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -69,7 +68,8 @@ class Bar:
         """A line that stays."""
         if self.shown:
             clear = _CLEAR if sys.stderr.isatty() else ""
-            os.write(sys.stderr.fileno(), f"{clear}{line}\n".encode())  # at once, since several processes may write
+            sys.stderr.write(f"{clear}{line}\n")  # at once, since several processes may write
+            sys.stderr.flush()
 
     @contextmanager
     def together(self) -> Iterator[Callable[[float], None]]:
