@@ -98,33 +98,32 @@ def run(
         study = replace(study, trials=trials)
     if penalty is not None:
         study = replace(study, penalty=penalty)
-    folder = RunFolder(out)
-    if workers > 1 and not threads:
-        threads = 1
-    data.setup()
-    workshop = Workshop(
-        source=data,
-        tasks=tasks,
-        backbone=network.make_backbone if backbone is None or isinstance(backbone, str) else _maker(backbone),
-        decoder=decoder or network.make_decoder(),
-        recipe=recipe,
-        stages=folder.stages,
-        accelerator=accelerator,
-    )
-    identity = (
-        dict(config)
-        if config
-        else {
-            "data": data.describe(),
-            "tasks": [repr(task) for task in tasks],
-            "network": asdict(network) | ({} if isinstance(backbone, str | None) else {"backbone": _name(backbone)}),
-            "study": asdict(study) | {"rule": repr(study.rule), "penalty": repr(study.penalty)},
-            "recipe": asdict(recipe),
-        }
-    )
-    with _threads(folder, threads) as count:
-        identity |= {"threads": count, "accelerator": _device(accelerator)}
-        workers = possible(workers, _device(accelerator), count)
+    folder, device = RunFolder(out), _device(accelerator)
+    with _threads(folder, threads, workers if device == "cpu" else 1) as count:
+        data.setup()
+        workshop = Workshop(
+            source=data,
+            tasks=tasks,
+            backbone=network.make_backbone if backbone is None or isinstance(backbone, str) else _maker(backbone),
+            decoder=decoder or network.make_decoder(),
+            recipe=recipe,
+            stages=folder.stages,
+            accelerator=accelerator,
+        )
+        identity = (
+            dict(config)
+            if config
+            else {
+                "data": data.describe(),
+                "tasks": [repr(task) for task in tasks],
+                "network": asdict(network)
+                | ({} if isinstance(backbone, str | None) else {"backbone": _name(backbone)}),
+                "study": asdict(study) | {"rule": repr(study.rule), "penalty": repr(study.penalty)},
+                "recipe": asdict(recipe),
+            }
+        )
+        identity |= {"threads": count, "accelerator": device}
+        workers = possible(workers, device, count)
         networks = execute(folder, identity, lambda: experiment(workshop, study), workshop, show_progress, workers)
         return replace(summary(folder), network=_network(networks, workshop))
 
@@ -168,11 +167,11 @@ def _network(results: Sequence[Result], workshop: Workshop) -> Network | None:
 
 
 @contextmanager
-def _threads(folder: RunFolder, asked: int) -> Iterator[int]:
-    """Compute with a number of threads: the one that is asked for, else the run's own, else torch's."""
+def _threads(folder: RunFolder, asked: int, workers: int) -> Iterator[int]:
+    """Compute with so many threads: as asked for, else as the run began, else one a worker, or torch's number."""
     before = torch.get_num_threads()
     begun = folder.config().get("threads", 0) if not asked and folder.begun() else 0
-    torch.set_num_threads(asked or begun or before)
+    torch.set_num_threads(asked or begun or (before if workers == 1 else 1))
     try:
         yield torch.get_num_threads()
     finally:
