@@ -172,11 +172,26 @@ def epochs(workshop: Workshop, trainings: list[Path]) -> list[dict[str, Any]]:
                     "live": round(float(shares.double().mean()), 4),
                     "seconds": float(now.get("processor") or now["seconds"]),
                     "computed": round(float(now["computed"]), 4),
+                    "ours": ours(live, frozen),
                     "step": timed(workshop, taps_of(workshop, folder), live, frozen),
                 }
             )
             print(rows[-1], flush=True)
     return rows
+
+
+def ours(live: dict[str, Tensor], frozen: bool) -> str:
+    """The way in which ``lomt`` trains a network in this state; one in which nothing is dead is left as it is."""
+    if all(bool(kernels.all()) for kernels in live.values()):
+        return "dense"
+    return "taken out" if frozen else "masks"
+
+
+def totals(rows: list[dict[str, Any]], steps: int) -> dict[str, float]:
+    """Seconds of all epochs, of so many steps each, by way; ``lomt``'s own among them."""
+    found = {way: sum(row["step"][way] for row in rows) for way in rows[0]["step"]}
+    found["ours"] = sum(row["step"][row["ours"]] for row in rows)
+    return {way: round(steps * seconds, 1) for way, seconds in found.items()}
 
 
 def taps_of(workshop: Workshop, folder: Path) -> dict[str, str]:
@@ -205,9 +220,7 @@ def main() -> None:
     trainings = [folder for result in results[1:] for folder in sorted((place / result["stage"]).glob("step-*"))]
     rows = epochs(workshop, trainings)
     steps = len(data.train_dataloader())
-    total = {way: round(steps * sum(row["step"][way] for row in rows), 1) for way in rows[0]["step"]}
-    ours = [row["step"]["taken out" if row["frozen"] else "masks"] for row in rows]
-    total["ours"] = round(steps * sum(ours), 1)
+    total = totals(rows, steps)
     record = {
         "environment": environment(),
         "epochs": given.epochs,
