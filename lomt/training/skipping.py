@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lomt.compaction import Compacted, carry_over, compact, dead_groups, expand, freeze
 from lomt.compaction.training import GROUPED
+from lomt.modes import evaluating
 from lomt.nn import freeze as freeze_layers
 from lomt.nn import plain
 from lomt.nn.converting import skip_dead
@@ -49,6 +50,7 @@ class Skipping:
         self._live: dict[str, Tensor] = {}
         self._shape: tuple[int, ...] = ()
         self._holds: list[RemovableHandle] = []
+        self._dense: int | None = None
 
     @property
     def network(self) -> nn.Module:
@@ -93,8 +95,9 @@ class Skipping:
         """
         if self.small is None and all(bool(view.alive.all()) for view in channel_groups(self.full)):
             return 1.0
-        now = _flops(copy.deepcopy(self.network), image)
-        return now / _flops(plain(copy.deepcopy(self.full)), image)
+        if self._dense is None:
+            self._dense = _flops(plain(copy.deepcopy(self.full)), image)
+        return _flops(self.network, image) / self._dense
 
     def whole(self) -> nn.Module:
         """The full network with what was learned so far."""
@@ -159,8 +162,8 @@ def live_kernels(module: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _flops(network: nn.Module, image: Tensor) -> int:
-    with FlopCounterMode(display=False) as counter:
-        network.eval()(image)
+    with evaluating(network), FlopCounterMode(display=False) as counter:
+        network(image)
     return counter.get_total_flops()
 
 

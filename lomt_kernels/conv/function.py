@@ -212,7 +212,8 @@ def masked_conv2d_readers(
 
 def left_to_torch(x: Tensor, weight: Tensor, groups: int) -> bool:
     """Whether a convolution in which nothing is dead is torch's own, here and now, because that is the faster."""
-    return x.device.type == "cpu" and not registry.watched(x) and native.leaves_to_torch(x, weight, groups)
+    batch = x.device.type == "cpu" and x.ndim == weight.ndim == 4
+    return batch and not registry.watched(x) and native.leaves_to_torch(x, weight, groups)
 
 
 class _How(NamedTuple):

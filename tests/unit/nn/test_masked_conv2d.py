@@ -354,3 +354,12 @@ def test_bad_input():
     layer.weight = nn.Parameter(torch.zeros(4, 3, 1, 1))
     with pytest.raises(RuntimeError, match=r"frozen with 4 outputs and 4 inputs.*thaw"):
         layer(torch.randn(1, 3, 2, 2))
+
+
+@pytest.mark.parametrize("dead", [[], [1]])
+def test_one_image_without_a_batch(dead):
+    layer = convert(nn.Sequential(nn.Conv2d(3, 4, 3)))[0]
+    with torch.no_grad():
+        layer.weight[:, dead] = 0
+    image = torch.randn(3, 8, 8)
+    torch.testing.assert_close(layer(image), nn.functional.conv2d(image, layer.weight, layer.bias))
