@@ -65,7 +65,7 @@ def run(options: Namespace) -> None:
             torch.set_num_threads(config.threads)
         print(runs.dry_run(tasks, config.data, **arguments))
         return
-    begin = time.monotonic()
+    started = time.monotonic()
     done = runs.run(
         tasks,
         config.data,
@@ -77,7 +77,7 @@ def run(options: Namespace) -> None:
     )
     for task, tap in done.taps.items():
         print(f"{task}: {tap}")
-    print(f"\n{done.table}\nreport: {done.report}\n{_spent(time.monotonic() - begin)}")
+    print(f"\n{done.table}\nreport: {done.report}\n{_spent(time.monotonic() - started)}")
 
 
 def _spent(seconds: float) -> str:

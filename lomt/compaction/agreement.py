@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from lomt.modes import evaluating
-from lomt.tracing.trace import Example, example_arguments, tensors_in
+from lomt.nested import tensors_in
+from lomt.tracing.trace import Example, example_arguments
 
 
 def relative_error(wanted: Tensor, found: Tensor, floor: float = 1e-30) -> float:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
+from lomt.nested import tensors_in
 from lomt.tracing.contexts import within
 from lomt.tracing.copying import plain_copy
 from lomt.tracing.operations import UntraceableError, follow_training_flag, operations
@@ -144,14 +145,6 @@ def _containers(value: Any) -> list[Any]:
         return []
     parts = value.values() if isinstance(value, dict) else value
     return ([] if isinstance(value, tuple) else [value]) + [one for part in parts for one in _containers(part)]
-
-
-def tensors_in(value: Any) -> list[Tensor]:
-    """All tensors within a value, depth first."""
-    if isinstance(value, Tensor):
-        return [value]
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return [tensor for item in items for tensor in tensors_in(item)]
 
 
 def _without_storage(value: Any) -> Any:
