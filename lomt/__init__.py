@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         training,
     )
     from lomt.compaction import compact
+    from lomt.methods import add_task
     from lomt.models import Network, taps
     from lomt.runs import run
 
@@ -37,10 +38,17 @@ _ROOMS = (
     *("balancing", "compaction", "data", "diagnosis", "evaluation", "export", "linear", "methods", "models"),
     *("nn", "optim", "prediction", "report", "runs", "selection", "sparsity", "tasks", "training"),
 )
-_NAMES = {"Network": "models", "compact": "compaction", "run": "runs", "taps": "models"}
+_NAMES = {
+    "Network": "models",
+    "add_task": "methods",
+    "compact": "compaction",
+    "run": "runs",
+    "taps": "models",
+}
 
 __all__ = [
     "Network",
+    "add_task",
     "balancing",
     "compact",
     "compaction",

@@ -1,5 +1,6 @@
 """The recipes that papers describe, as generators of resumable stages."""
 
+from lomt.methods.add_task import add_task
 from lomt.methods.experiment import METHODS, experiment
 from lomt.methods.path import Path
 from lomt.methods.refit import Refit
@@ -24,6 +25,7 @@ __all__ = [
     "Study",
     "Train",
     "Workshop",
+    "add_task",
     "choose",
     "experiment",
     "follow",

@@ -7,6 +7,7 @@ from lomt.methods.compare import BASELINE, Compare
 from lomt.methods.export import Export, exporting
 from lomt.methods.lomt import lomt
 from lomt.methods.multi_task import conventional_trainings, multi_task
+from lomt.methods.selector import selector
 from lomt.methods.single_task import single_task, single_trainings
 from lomt.methods.sparse_shared import SHARED, sparse_lomt, sparse_multi_task
 from lomt.methods.stage import Method, Parallel, Result, alone
@@ -18,6 +19,7 @@ METHODS: dict[str, Callable[[Workshop, Study], Method]] = {
     "single_task": single_task,
     "multi_task": multi_task,
     "lomt": lomt,
+    "selector": selector,
     "sparse_multi_task": sparse_multi_task,
     "sparse_lomt": sparse_lomt,
 }

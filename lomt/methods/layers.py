@@ -1,6 +1,7 @@
-"""Which layer each task needs: sparse single-task trainings and the rule that reads them."""
+"""Which layer each task needs: what the study's rule asks for, and the rule that reads it."""
 
 from lomt.methods.path import Path
+from lomt.methods.probing import Probing
 from lomt.methods.select import Select
 from lomt.methods.single_task import dense
 from lomt.methods.sparsify import Sparsify, group_lassos
@@ -8,12 +9,13 @@ from lomt.methods.stage import Method, Parallel, alone
 from lomt.methods.study import Study
 from lomt.methods.train import Train
 from lomt.methods.workshop import Workshop
+from lomt.sparsity import pattern
 
 SPARSE = "sparse"
 
 
 def layers(workshop: Workshop, study: Study) -> Method:
-    """Train every task alone with group sparsity, several times; returns the tap that each task needs.
+    """Train every task alone as the rule asks, with group sparsity and several times; returns the tap that each needs.
 
     Raises:
         ValueError: a fixed tap of a task that is not learned.
@@ -24,9 +26,23 @@ def layers(workshop: Workshop, study: Study) -> Method:
     searched = [task for task in workshop.task_names if task not in study.taps]
     if not searched:
         return study.taps
-    trials = yield Parallel(tuple(sparse(workshop, study, task) for task in searched))
+    trials = yield Parallel(tuple(evidence(workshop, study, task) for task in searched))
     selected = yield Select("select", study.rule, dict(zip(searched, trials, strict=True)))
     return {task: {**study.taps, **selected["taps"]}[task] for task in workshop.task_names}
+
+
+def evidence(workshop: Workshop, study: Study, task: str) -> Method:
+    """What the study's rule needs to know of a task: results with patterns, or with losses of probes."""
+    if study.rule.needs == "sparse trials":
+        return (yield from sparse(workshop, study, task))
+    if study.rule.needs == "nothing":
+        return [{"pattern": pattern(workshop.backbone(), workshop.example).to_dict()}]
+
+    def probed(seed: int) -> Method:
+        result = yield dense(workshop, task, seed)
+        return (yield Probing(f"probe/{task}/seed-{seed}", result))
+
+    return (yield Parallel(tuple(probed(seed) for seed in study.trial_seeds)))
 
 
 def sparse(workshop: Workshop, study: Study, task: str) -> Method:

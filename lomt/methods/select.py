@@ -18,7 +18,7 @@ class Select(Stage):
 
     Attributes:
         rule: patterns → tap.
-        trials: for each task, the results of its sparse trainings.
+        trials: for each task, the results of what its rule needs.
     """
 
     rule: SelectionRule
@@ -50,16 +50,19 @@ def choose(rule: SelectionRule, trials: Mapping[str, Sequence[Mapping[str, Any]]
 
     Args:
         rule: patterns → tap.
-        trials: for each task, the results of its sparse trainings.
+        trials: for each task, results with what the rule needs: the pattern of a network, or the losses of probes.
 
     Returns:
         ``taps`` (task → name, none where no layer is left) and ``selections`` (task → everything that the rule says).
     """
     selections = {
-        task: rule.select([Pattern.from_dict(result["pattern"]) for result in results])
-        for task, results in trials.items()
+        task: rule.select([_evidence(rule, result) for result in results]) for task, results in trials.items()
     }
     return {
         "taps": {task: selection.tap for task, selection in selections.items()},
         "selections": {task: selection.to_dict() for task, selection in selections.items()},
     }
+
+
+def _evidence(rule: SelectionRule, result: Mapping[str, Any]) -> Any:
+    return result["losses"] if rule.needs == "probes" else Pattern.from_dict(result["pattern"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lomt.checks import check_whole
-from lomt.selection import DeepestActive, SelectionRule
+from lomt.selection import DeepestActive, SelectionRule, TapSearch
 from lomt.sparsity import GroupLasso, Penalty, StrengthPath
 
 
@@ -24,6 +24,7 @@ class Study:
         strength: λ of single tasks that is not the penalty's own, or not to be searched for; under the name of a
             multi-task method ("multi_task", "lomt") that of its shared backbone, where a sparse form of it is trained.
         path: how λ is found where it is not given.
+        selector: how the method "selector" looks for taps in one training.
         taps: fixed taps, task → module, in place of those that the rule would choose.
         no_task_worse_than: the most that a task may lose in the tailored network, as a share of its dense
             single-task network's metrics on the validation split, 0.01 or 1%; taps and weights of tasks that lose
@@ -39,6 +40,7 @@ class Study:
     penalty: Penalty | Literal["auto"] = "auto"
     strength: Mapping[str, float] = field(default_factory=dict)
     path: StrengthPath = field(default_factory=StrengthPath)
+    selector: TapSearch = field(default_factory=TapSearch)
     taps: Mapping[str, str] = field(default_factory=dict)
     no_task_worse_than: float | str | None = None
     round_to: int = 1

@@ -13,12 +13,19 @@ from torch import Tensor, nn
 from lomt.compaction import compact
 from lomt.data import Source
 from lomt.evaluation import Cost, cost, device_of
-from lomt.models import Network, Tap, taps
+from lomt.files import read_record, write_record
+from lomt.models import Network, SelectingNetwork, Tap, taps, truncate
+from lomt.models.selecting import Reading
+from lomt.selection import TapSearch
+from lomt.selection.tap_search import spread
+from lomt.sparsity import pattern
 from lomt.tasks import Task
 from lomt.training import Recipe, seed_everything
 from lomt.training.stored import load, save
 
 WEIGHTS = "weights.pt"
+READINGS = "readings.json"
+"""What is behind a hardened network's taps, beside its weights."""
 
 _LOG = logging.getLogger("lomt")
 
@@ -119,6 +126,30 @@ class Workshop:
             example=self.example,
         )
 
+    def selecting(self, search: TapSearch, seed: int) -> SelectingNetwork:
+        """A fresh network in which every task reads all candidates of a search."""
+        seed_everything("network", seed)
+        backbone = self.backbone()
+        candidates = search.candidates or spread(self.blocks)
+        size_of = None if search.stride == "finest" else candidates[-1]
+        return SelectingNetwork(backbone, self.tasks, candidates, self.decoder, search.width, self.example, size_of)
+
+    @cached_property
+    def blocks(self) -> list[str]:
+        """The outputs of the backbone's residual blocks, from shallow to deep; of layers where it has none."""
+        ranked = pattern(self.backbone(), self.example).ranked
+        return list(dict.fromkeys(layer.block for layer in ranked if layer.block_end))
+
+    def depth(self, tap: str) -> float:
+        """Multiply-accumulates of the backbone as deep as a tap."""
+        return float(cost(truncate(self.backbone(), [tap], self.example), self.example).macs)
+
+    def probed(self, network: Network, candidates: Sequence[str]) -> nn.Module:
+        """The backbone of a trained network whose decoder is at the end, as it gives the maps of all candidates."""
+        backbone = self.backbone()
+        backbone.load_state_dict(network.backbone.state_dict(), strict=False)  # a classifier behind the end has no part
+        return truncate(backbone.eval(), candidates, self.example)
+
     @staticmethod
     def _weighted(task: Task, factor: float) -> Task:
         weighted = copy.copy(task)
@@ -142,6 +173,12 @@ class Workshop:
     def keep(self, network: Network, folder: Path) -> None:
         """Write a trained network's weights, for :meth:`trained`; it is on the CPU and in evaluation mode then."""
         network.cpu().eval()
+        found = {name: one for name, one in network.decoders.items() if isinstance(one, Reading)}
+        if found:
+            width = next(iter(found.values())).project.out_channels
+            write_record(
+                folder / READINGS, {"width": width, "scales": {name: one.scale for name, one in found.items()}}
+            )
         save(network.state_dict(), folder / WEIGHTS)
 
     def trained(self, stage: str, attach: Mapping[str, str]) -> Network:
@@ -151,6 +188,17 @@ class Workshop:
             FileNotFoundError: its weights are not there.
             DamagedFileError: they are not what was written.
         """
-        network, file = self._like(attach), self.stages / stage / WEIGHTS
-        network.load_state_dict(load(file, f"remove {file.parent} and run again to repeat that stage"))
+        file, again = self.stages / stage / WEIGHTS, f"remove {self.stages / stage} and run again to repeat that stage"
+        readings = file.with_name(READINGS)
+        network = self._reading(attach, **read_record(readings, again)) if readings.exists() else self._like(attach)
+        network.load_state_dict(load(file, again))
         return network.eval()
+
+    def _reading(self, attach: Mapping[str, str], width: int, scales: Mapping[str, float]) -> Network:
+        """A network whose decoders stand behind the projections that a search has left."""
+
+        def make(channels: int, task: Task) -> nn.Module:
+            return Reading(channels, width, self.decoder(width, task), scales[task.name])
+
+        tasks = [self._task_by_name[name] for name in attach]
+        return Network(self.backbone(), tasks, dict(attach), decoders=make, example=self.example)

@@ -8,6 +8,7 @@ from lomt.models.head import Head
 from lomt.models.light import Light
 from lomt.models.network import Network
 from lomt.models.resnet import ResNetD
+from lomt.models.selecting import SelectingNetwork
 from lomt.models.taps import Tap, taps
 from lomt.models.truncate import truncate
 
@@ -22,6 +23,7 @@ __all__ = [
     "MakeDecoder",
     "Network",
     "ResNetD",
+    "SelectingNetwork",
     "Tap",
     "backbone",
     "decoder",

@@ -12,6 +12,7 @@ from lomt.models.resize import resize
 from lomt.models.spelling import did_you_mean
 from lomt.models.taps import Tap, example_for, find
 from lomt.models.taps import taps as list_taps
+from lomt.models.traced import Traced
 from lomt.models.truncate import truncate
 from lomt.tasks.base import Task
 
@@ -65,7 +66,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.tasks = list(tasks)
-        names = _task_names(self.tasks)
+        names = checked_names(self.tasks)
         _check_keys("taps", taps, names, complete=True)
         if isinstance(decoders, Mapping):
             _check_keys("decoders", decoders, names, complete=False)
@@ -98,28 +99,57 @@ class Network(nn.Module):
         Raises:
             ValueError: if a task is unknown.
         """
-        wanted = self._wanted(tasks)
+        wanted = wanted_tasks(self.tasks, tasks)
         features = self.backbone(image, [tap for task in wanted for tap in self.taps[task.name]])
         outputs = {}
         for task in wanted:
             output = self.decoders[task.name](_joined([features[tap] for tap in self.taps[task.name]]))
-            if torch.is_autocast_enabled(image.device.type):
-                output = output.float()  # metres and probabilities need more than the 8 bits of bfloat16
-            if task.dense and output.shape[-2:] != image.shape[-2:]:
-                output = resize(output, image.shape[-2:])
-            outputs[task.name] = output
+            outputs[task.name] = brought(output, task, image)
         return outputs
 
-    def _wanted(self, tasks: Iterable[str] | None) -> list[Task]:
-        if tasks is None:
-            return self.tasks
-        asked = [tasks] if isinstance(tasks, str) else list(tasks)
-        for name in asked:
-            if name not in self.taps:
-                raise ValueError(
-                    f"unknown task {name!r}: the network has {', '.join(self.taps)}{did_you_mean(name, self.taps)}"
-                )
-        return [task for task in self.tasks if task.name in asked]
+    def with_task(self, task: Task, tap: str, decoder: nn.Module) -> "Network":
+        """This network with one task more; what it had is shared with it, and computes what it did.
+
+        Args:
+            task: with a name of its own.
+            tap: name of a module that the cut backbone calls, as ``lomt.taps(network.backbone)`` lists them.
+            decoder: reads that tap.
+
+        Raises:
+            ValueError: the name is taken, the tap is none, or the backbone can't be traced.
+        """
+        checked_names([*self.tasks, task])
+        more = copy.copy(self)
+        more.__dict__ = {**self.__dict__, "_modules": dict(self._modules)}
+        if tap not in self.backbone._taps:
+            if not isinstance(self.backbone, Traced):
+                raise ValueError(f"{type(self.backbone).__name__} gives its own taps alone, since it can't be traced")
+            more.backbone = self.backbone.also([tap])
+        more.decoders = nn.ModuleDict({**self.decoders, task.name: decoder})
+        more.tasks, more.taps = [*self.tasks, task], {**self.taps, task.name: (tap,)}
+        return more
+
+
+def brought(output: Tensor, task: Task, image: Tensor) -> Tensor:
+    """A decoder's output at the image's resolution, if the task is dense, and in float32 under autocast."""
+    if torch.is_autocast_enabled(image.device.type):
+        output = output.float()  # metres and probabilities need more than the 8 bits of bfloat16
+    return resize(output, image.shape[-2:]) if task.dense and output.shape[-2:] != image.shape[-2:] else output
+
+
+def wanted_tasks(tasks: list[Task], names: Iterable[str] | None) -> list[Task]:
+    """The tasks of these names; all if none is given.
+
+    Raises:
+        ValueError: a name is unknown.
+    """
+    if names is None:
+        return tasks
+    asked, known = [names] if isinstance(names, str) else list(names), [task.name for task in tasks]
+    for name in asked:
+        if name not in known:
+            raise ValueError(f"unknown task {name!r}: the network has {', '.join(known)}{did_you_mean(name, known)}")
+    return [task for task in tasks if task.name in asked]
 
 
 def _check_weights(backbone: nn.Module) -> None:
@@ -139,7 +169,12 @@ def _joined(features: list[Tensor]) -> Tensor:
     return torch.cat([map_ if map_.shape[-2:] == finest else resize(map_, finest) for map_ in features], 1)
 
 
-def _task_names(tasks: Sequence[Task]) -> list[str]:
+def checked_names(tasks: Sequence[Task]) -> list[str]:
+    """The names of a network's tasks.
+
+    Raises:
+        ValueError: there are none, or two have the same name.
+    """
     names = [task.name for task in tasks]
     if not names:
         raise ValueError("a network needs at least one task")

@@ -1,5 +1,6 @@
 """Cutting a backbone by tracing it: the taps' graph without its dead ends."""
 
+import copy
 import random
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -33,6 +34,25 @@ class Traced(Truncated):
         if names not in self._programs:
             self._programs[names] = self._compile(names)
         return dict(zip(names, self._programs[names](self, image), strict=True))
+
+    def also(self, names: Sequence[str]) -> "Traced":
+        """The same backbone, its parts shared, that gives the outputs of more of the modules that it calls.
+
+        Raises:
+            ValueError: one of them is no module that it calls, or its output is changed in place later on.
+        """
+        graph = fx.Graph()
+        copied: dict[fx.Node, fx.Node] = {}
+        values: Any = graph.graph_copy(self._graph, copied)
+        calls = {str(node.target): copied[node] for node in self._graph.nodes if node.op == "call_module"}
+        for name in names:
+            if name not in calls:
+                raise ValueError(f"the cut backbone calls no module {name!r}: it calls {', '.join(list(calls)[-5:])} …")
+        graph.output((*values, *(calls[name] for name in names)))
+        more = copy.copy(self)
+        more.__dict__ = {**self.__dict__, "_modules": dict(self._modules), "_graph": graph, "_programs": {}}
+        more._taps = (*self._taps, *names)
+        return more
 
     def _compile(self, names: tuple[str, ...]) -> Callable[..., tuple[Tensor, ...]]:
         graph = fx.Graph()

@@ -2,5 +2,6 @@
 
 from lomt.nn.converting import convert, freeze, plain, thaw
 from lomt.nn.masked_conv2d import MaskedConv2d
+from lomt.nn.tap_selector import TapSelector
 
-__all__ = ["MaskedConv2d", "convert", "freeze", "plain", "thaw"]
+__all__ = ["MaskedConv2d", "TapSelector", "convert", "freeze", "plain", "thaw"]

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations, takewhile
 from math import comb
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from lomt.sparsity import Pattern
+from lomt.sparsity import LayerPattern, Pattern
 
 MANY = 256
 """Choices from some of the trials that are tried, at the most: all of them up to ten trials."""
@@ -30,6 +30,7 @@ class Selection:
             where no trial leaves a layer. Where trials disagree, this is what is known of the task, not the tap.
         agreement: the share of the choices from any 1, 2, … all trials that are this tap, so that the last one is 1.
             Where there are more than :data:`MANY` ways to take n of them, it is of so many drawn ones.
+        ranking: every candidate with its score, the best first; each rule says what its scores are.
     """
 
     tap: str | None
@@ -39,11 +40,13 @@ class Selection:
     reason: str
     interval: tuple[str, str] | None = None
     agreement: tuple[float, ...] = ()
+    ranking: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "per_trial", tuple(self.per_trial))
         object.__setattr__(self, "interval", tuple(self.interval) if self.interval else None)
         object.__setattr__(self, "agreement", tuple(self.agreement))
+        object.__setattr__(self, "ranking", tuple((name, float(score)) for name, score in self.ranking))
 
     @property
     def votes(self) -> dict[str, int]:
@@ -68,6 +71,7 @@ class Selection:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         lists = {"per_trial": list(self.per_trial), "agreement": list(self.agreement)}
+        lists["ranking"] = [list(one) for one in self.ranking]
         return {**asdict(self), **lists, "interval": list(self.interval or ()) or None}
 
     @classmethod
@@ -83,13 +87,22 @@ class Selection:
             raise ValueError(f"this is no selection ({error}): give what Selection.to_dict() returned") from error
 
 
+Place = Literal["conv", "block"]
+Needs = Literal["sparse trials", "probes", "nothing"]
+
+
 class SelectionRule(ABC):
     """Chooses one layer from what several trials of one task left alive.
 
     A rule of your own needs a name and :meth:`choose`.
+
+    Attributes:
+        needs: what has to be trained for it: sparse single-task networks, whose patterns it reads; probes of a dense
+            one, whose losses :class:`lomt.selection.Probe` reads; or nothing, and it reads a fresh backbone's pattern.
     """
 
     name: ClassVar[str]
+    needs: ClassVar[Needs] = "sparse trials"
 
     def select(self, patterns: Sequence[Pattern]) -> Selection:
         """The tap for a task.
@@ -130,6 +143,22 @@ class SelectionRule(ABC):
     @abstractmethod
     def choose(self, patterns: Sequence[Pattern]) -> Selection:
         """As :meth:`select`, with patterns that are checked."""
+
+
+def ends(pattern: Pattern) -> list[LayerPattern]:
+    """The candidates of a pattern: the ranked layers that end a branch, in execution order."""
+    return [layer for layer in pattern.ranked if layer.block_end]
+
+
+def place(layer: LayerPattern, at: Place) -> str:
+    """The module to tap: the layer itself, or the block that it ends."""
+    return layer.block if at == "block" else layer.name
+
+
+def check_place(at: str) -> None:
+    """Raise if it is neither the layer nor its block."""
+    if at not in ("conv", "block"):
+        raise ValueError(f"at={at!r}: use 'conv' or 'block'")
 
 
 def _parts(trials: int, count: int) -> Sequence[Sequence[int]]:

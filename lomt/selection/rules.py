@@ -3,9 +3,12 @@
 from typing import Any
 
 from lomt.selection.deepest_active import DeepestActive
+from lomt.selection.fixed import Fixed
+from lomt.selection.mass import Mass
+from lomt.selection.probe import Probe
 from lomt.selection.rule import SelectionRule
 
-RULES: dict[str, type[SelectionRule]] = {kind.name: kind for kind in (DeepestActive,)}
+RULES: dict[str, type[SelectionRule]] = {kind.name: kind for kind in (DeepestActive, Fixed, Mass, Probe)}
 
 
 def rule(name: str | SelectionRule, **options: Any) -> SelectionRule:

@@ -6,6 +6,7 @@ from lomt.sparsity.groups import Axis, GroupView, channel_groups
 from lomt.sparsity.pattern import LayerPattern, Pattern, pattern
 from lomt.sparsity.penalties import PENALTIES
 from lomt.sparsity.penalty import Penalty
+from lomt.sparsity.sparse_group_lasso import SparseGroupLasso
 from lomt.sparsity.stabilized import Stabilized
 from lomt.sparsity.strength import Choice, Point, Step, StrengthPath, excess
 
@@ -20,6 +21,7 @@ __all__ = [
     "Pattern",
     "Penalty",
     "Point",
+    "SparseGroupLasso",
     "Stabilized",
     "Step",
     "StrengthPath",

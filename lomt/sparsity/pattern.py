@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lomt.sparsity.dataflow import Dataflow, trace
+from lomt.sparsity.group_lasso import GroupLasso
 from lomt.sparsity.groups import Axis, GroupView, channel_groups
 from lomt.sparsity.sideways import sideways
 
@@ -25,6 +26,7 @@ class LayerPattern:
             none.
         end: the layer that ends the block's branch which this layer is part of. Layers with the same end stand in
             series: where one is dead, nothing comes of the others, however alive they look.
+        mass: Σ sqrt(|g|) ‖W_g‖₂ over its groups, what a group lasso of λ = 1 costs; None where it was not noted.
     """
 
     name: str
@@ -32,6 +34,7 @@ class LayerPattern:
     ranked: bool = True
     block: str = ""
     end: str = ""
+    mass: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alive", tuple(bool(one) for one in self.alive))
@@ -160,7 +163,14 @@ def _layers(
         if branch and flow.bypassed(chain):
             place |= dict.fromkeys(branch, (_holder(branch), branch[-1]))
     return tuple(
-        LayerPattern(name, tuple(views[name].alive.tolist()), name in main, *place.get(name, ())) for name in flow.order
+        LayerPattern(
+            name,
+            tuple(views[name].alive.tolist()),
+            name in main,
+            *place.get(name, ("", "")),
+            mass=round(float(GroupLasso(1.0).value(views[name].tensor.detach())), 6),
+        )
+        for name in flow.order
     )
 
 

@@ -17,7 +17,8 @@ from lomt.data import Source
 from lomt.extras import need
 from lomt.files import ready
 from lomt.interrupts import Terminated, terminating
-from lomt.models import Network
+from lomt.models import Network, SelectingNetwork
+from lomt.selection import TapPath
 from lomt.sparsity import Penalty
 from lomt.training.checkpoints import CHECKPOINT, newest
 from lomt.training.history import METRICS
@@ -44,7 +45,7 @@ class Fitted:
 
 
 def fit(
-    network: Network,
+    network: Network | SelectingNetwork,
     source: Source,
     recipe: Recipe,
     *,
@@ -55,6 +56,7 @@ def fit(
     progress: Progress | None = None,
     accelerator: str = "auto",
     callbacks: Sequence["pl.Callback"] = (),
+    path: TapPath | None = None,
 ) -> Fitted:
     """Train ``network`` in place; the weights of the last epoch stay.
 
@@ -71,6 +73,7 @@ def fit(
         progress: hears of every batch.
         accelerator: Lightning's name of the device: "auto", "cpu", "gpu".
         callbacks: of yours, beside those that keep the history and the checkpoint.
+        path: drives the selector of a network whose tasks still choose their taps.
 
     Raises:
         MissingExtraError: Lightning or torchmetrics is not installed.
@@ -89,7 +92,7 @@ def fit(
 
     if recipe.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module = TrainingModule(network, source, recipe, penalty, seed, decoders)
+    module = TrainingModule(network, source, recipe, penalty, seed, decoders, path)
     history = History(folder / METRICS if folder else None)
     stopping = Stopping(recipe, history)
     hooks: list[pl.Callback] = [*callbacks, history, stopping]

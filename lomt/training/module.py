@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
@@ -15,8 +15,9 @@ from torchmetrics import MetricCollection
 
 from lomt.balancing import BALANCING, Balancing
 from lomt.data import Source
-from lomt.models import Network
+from lomt.models import Network, SelectingNetwork
 from lomt.optim import ProxAdamW, parameter_groups
+from lomt.selection import TapPath
 from lomt.sparsity import Penalty
 from lomt.tasks import Task
 from lomt.training.diverged import TrainingDivergedError
@@ -41,16 +42,18 @@ class TrainingModule(pl.LightningModule):
         penalty: what makes groups of the backbone's weights die; none trains densely.
         seed: start of all random numbers of this training.
         decoders: whether groups of the decoders' weights may die as well.
+        path: drives the network's selector, if it has one.
     """
 
     def __init__(
         self,
-        network: Network,
+        network: Network | SelectingNetwork,
         source: Source,
         recipe: Recipe,
         penalty: Penalty | None = None,
         seed: int = 0,
         decoders: bool = False,
+        path: TapPath | None = None,
     ) -> None:
         super().__init__()
         self.network: nn.Module = network
@@ -60,6 +63,7 @@ class TrainingModule(pl.LightningModule):
         self.penalty = penalty
         self.seed = seed
         self.decoders = decoders
+        self.path = path
         self.balancing = _balancing(recipe.balancing, network.tasks)
         self.tasks = {task.name: task for task in network.tasks}
         self.validation: Mapping[str, MetricCollection] = nn.ModuleDict(  # type: ignore[assignment]
@@ -98,6 +102,11 @@ class TrainingModule(pl.LightningModule):
         if batch["image"].device.type == "cpu" or batch_idx % LOOK == 0:
             self._check_finite(batch_idx)
         return self.balancing(losses, {name: self.tasks[name].weight for name in losses})
+
+    def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: object, batch_idx: int) -> None:  # noqa: ARG002
+        """The path goes on with every step of the optimizer."""
+        if self.path is not None and (batch_idx + 1) % self.recipe.accumulate == 0:
+            self.path.step(min(1.0, self.trainer.global_step / int(self.trainer.estimated_stepping_batches)))
 
     def on_validation_epoch_start(self) -> None:
         """Start the metrics of the whole split anew; an epoch's training has ended."""
@@ -154,16 +163,22 @@ class TrainingModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The weights are those of the network's present shape."""
         checkpoint["skipping"] = self.skipping.state_dict()
+        if self.path is not None:
+            checkpoint["path"] = self.path.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take that shape; the weights are loaded after this, then optimizers are made, then their state loaded."""
         self.network = self.skipping.load_state_dict(checkpoint["skipping"])
+        if self.path is not None:
+            self.path.load_state_dict(checkpoint["path"])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """ProxAdamW (AdamW where nothing is penalized) and the schedule, one step an update."""
         recipe = self.recipe
         full = self.skipping.full
         groups = parameter_groups(full, self.penalty, where=full if self.decoders else None)
+        if self.path is not None:
+            groups = [*_without(groups, self.path.groups()), *self.path.groups()]
         learned = list(self.balancing.parameters())
         if learned:
             groups.append({"params": learned, "weight_decay": 0.0})
@@ -224,3 +239,15 @@ def _clocks() -> tuple[float, float]:
 def _balancing(name: str, tasks: list[Task]) -> Balancing:
     # A single loss needs no balance; learning its weight would only rescale the learning rate.
     return BALANCING[name if len(tasks) > 1 else "equal"]([task.name for task in tasks])
+
+
+def _without(groups: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Parameter groups without the parameters that are in others."""
+    taken = {id(parameter) for group in others for parameter in group["params"]}
+    left = []
+    for group in groups:
+        kept = [place for place, parameter in enumerate(group["params"]) if id(parameter) not in taken]
+        parts = {key: [group[key][place] for place in kept] for key in ("params", "places")}
+        if kept:
+            left.append({**group, **parts})
+    return left

@@ -1,0 +1,88 @@
+"""Taps by the structured-sparsity-inducing layer: in one training each task reads all taps, until one is left."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lomt.evaluation import cost
+from lomt.methods.stage import Method, Parallel, Preview, Result, Stage, alone
+from lomt.methods.study import Study
+from lomt.methods.train import BACKWARD, Train
+from lomt.methods.workshop import Workshop
+from lomt.selection import TapSearch
+from lomt.sparsity import pattern
+from lomt.training import Progress, fit
+
+SEARCH = "selector/search"
+
+
+def selector(_: Workshop, study: Study) -> Method:
+    """Learn which tap each task needs in one training of all tasks; train a network at these taps, or keep that one."""
+    search = study.selector
+    if search.finish == "harden":
+        searches = [Search(f"selector/seed-{seed}", seed, search) for seed in study.seeds]
+        return (yield Parallel(tuple(map(alone, searches))))
+    found = yield Search(SEARCH, study.seeds[0], search)
+    trainings = [Train(f"selector/seed-{seed}", "selector", found["taps"], seed) for seed in study.seeds]
+    return (yield Parallel(tuple(map(alone, trainings))))
+
+
+@dataclass(frozen=True)
+class Search(Stage):
+    """Train all tasks together while each loses its taps one by one; the hardened network is kept.
+
+    Attributes:
+        seed: of the initial weights, the order of the images and the augmentation.
+        search: how.
+    """
+
+    seed: int
+    search: TapSearch
+
+    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+        """Train; the result has each task's tap, the ranking, and the path by which it was found."""
+        network = workshop.selecting(self.search, self.seed)
+        macs = {tap: workshop.depth(tap) for tap in network.selector.taps}
+        path = self.search.path(network.selector, macs)
+        fitted = fit(
+            network,
+            workshop.source,
+            workshop.recipe,
+            seed=self.seed,
+            folder=folder,
+            progress=progress,
+            accelerator=workshop.accelerator,
+            path=path,
+        )
+        selections = {task: path.selection(task) for task in workshop.task_names}
+        hardened = network.cpu().harden(workshop.backbone(), workshop.example)
+        workshop.keep(hardened, folder)
+        spent = cost(hardened, workshop.example)
+        return {
+            "stage": self.name,
+            "method": "selector" if self.search.finish == "harden" else SEARCH,
+            "taps": {task: selection.tap for task, selection in selections.items()},
+            "selections": {task: selection.to_dict() for task, selection in selections.items()},
+            "candidates": list(network.selector.taps),
+            "path": path.notes,
+            "seed": self.seed,
+            "epochs": len(fitted.history),
+            "stopped": fitted.stopped,
+            "validation": fitted.history[-1],
+            "parameters": spent.parameters,
+            "macs": spent.macs,
+            "pattern": pattern(hardened.backbone, workshop.example).to_dict(),
+            "seconds": round(fitted.seconds, 1),
+        }
+
+    def preview(self, workshop: Workshop) -> Preview:
+        """About the cost of the conventional network's training."""
+        taps = dict.fromkeys(workshop.task_names, workshop.end)
+        spent = workshop.cost(taps)
+        images = len(workshop.source.train_dataloader().dataset)  # type: ignore[arg-type]
+        return Preview(
+            result={"stage": self.name, "method": "selector", "taps": taps, "seed": self.seed},
+            work=float(BACKWARD * spent.macs * images * workshop.recipe.epochs),
+            what="all tasks read all taps, until each has one (shown: the end, at most)",
+            parameters=spent.parameters,
+            macs=spent.macs,
+        )
