@@ -101,7 +101,8 @@ class TapSelector(nn.Module):
             for name, maps in zip(readers, found, strict=True):
                 maps = grown(maps, size)
                 sums[name] = sums[name] + maps if name in sums else maps
-        nothing = features[self.size_of].new_zeros(())
+        like = features[self.size_of]
+        nothing = like.new_zeros(len(like), self.width, *size)
         return {name: sums.get(name, nothing) + self.biases[name][:, None, None] for name in wanted}
 
     def live(self, tap: int) -> Tensor:

@@ -26,9 +26,9 @@ class TapPath:
 
     Each task has a λ of its own. Until ``begin`` of the training it is 0. From there on it grows as long as the task
     reads more taps than a straight line from all of them, at ``begin``, to ``keep``, at ``end``, allows, and falls
-    where it does not; so that it is as weak as may be. Where a step would leave fewer, the strongest of those that it
-    has killed come back. A task that is down to ``keep`` taps is decided: its λ is 0 again, and what lives is free. Where
-    the path ends before that, those of the largest norm stay. A tap's price does not depend on its width.
+    where it does not, so that it is as weak as may be. Where a step would leave fewer, the strongest of those that it
+    has killed come back, and λ falls. A task that is down to ``keep`` taps is decided: its λ is 0 again, and what lives is free.
+    Where the path ends before that, those of the largest norm stay. A tap's price does not depend on its width.
 
     Give :meth:`groups` to the optimizer, :class:`lomt.optim.ProxAdamW`, and call :meth:`step` after each of its steps.
 
@@ -79,6 +79,7 @@ class TapPath:
         ]
         self._penalties = {name: [SparseGroupLasso(0.0, mix) for _ in selector.taps] for name in selector.tasks}
         self._last: dict[str, list[Tensor]] = {}
+        self._remember()
         self._decided = {name: len(selector.surviving(name)) <= keep for name in selector.tasks}
         self._done = 0.0
 
@@ -89,6 +90,7 @@ class TapPath:
 
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups for the optimizer: one a task and tap, with its penalty, and one for the biases."""
+        self._remember()
         pairs = [
             {"params": [weight], "penalty": penalty, "axis": "in", "conv_groups": 1, "weight_decay": 0.0}
             for name, penalties in self._penalties.items()
@@ -103,19 +105,18 @@ class TapPath:
         Args:
             done: share of the training, from 0 to 1, that is done.
         """
-        for name, norms in self._norms().items():
-            if not self._decided[name]:
-                self._spare(name, norms, math.ceil(self._allowed(done)))
+        open_tasks = [name for name in self.selector.tasks if not self._decided[name]]
+        norms, allowed = self._norms(), self._allowed(done)
+        spared = {name: self._spare(name, norms[name], math.ceil(allowed)) for name in open_tasks}
         self.selector.settle()
         if not self.notes or int(done * NOTES) > int(self._done * NOTES):
             self._note(done)
-        for name in self.selector.tasks:
-            if not self._decided[name]:
-                self._grow(name, done)
+        for name in open_tasks:
+            self._grow(name, done, enough=spared[name])
         self._done = done
 
-    def _grow(self, name: str, done: float) -> None:
-        """λ of a task for the next step."""
+    def _grow(self, name: str, done: float, *, enough: bool) -> None:
+        """λ of a task for the next step; it is enough where it would have killed more than it should."""
         alive = len(self.selector.surviving(name))
         if alive > self.goal and done >= self.end:
             self.selector.keep(name, self._strongest(self._norms()[name]))
@@ -125,12 +126,11 @@ class TapPath:
             self._decided[name] = True
             self.strengths[name] = 0.0
         elif done >= self.begin:
-            allowed = self._allowed(done)
             rate = GROWTH ** ((done - self._done) / (self.end - self.begin))
             if not self.strengths[name]:
                 self.strengths[name] = START
             else:
-                self.strengths[name] *= rate if alive > allowed else 1 / rate
+                self.strengths[name] *= rate if alive > self._allowed(done) and not enough else 1 / rate
         for penalty, price in zip(self._penalties[name], self._prices, strict=True):
             penalty.weight = self.strengths[name] * price
 
@@ -139,16 +139,23 @@ class TapPath:
         share = min(1.0, max(0.0, (done - self.begin) / (self.end - self.begin)))
         return self.goal + (len(self.selector.taps) - self.goal) * (1 - share)
 
-    def _spare(self, name: str, norms: list[float], allowed: int) -> None:
+    def _spare(self, name: str, norms: list[float], allowed: int) -> bool:
         """Where a step has killed more taps than it should have, those that were strongest before it come back."""
-        weights, last = self.selector.weights[name], self._last.get(name)
-        alive = [number for number, norm in enumerate(norms) if norm]
-        if last is not None and len(alive) < allowed:
+        weights, last = self.selector.weights[name], self._last[name]
+        missing = allowed - sum(norm > 0 for norm in norms)
+        if missing > 0:
             before = [0.0 if norm else float(old.norm()) for norm, old in zip(norms, last, strict=True)]
-            for number in sorted(range(len(before)), key=lambda tap: -before[tap])[: allowed - len(alive)]:
+            for number in sorted(range(len(before)), key=lambda tap: -before[tap])[:missing]:
                 with torch.no_grad():
                     weights[number].copy_(last[number])
         self._last[name] = [weight.detach().clone() for weight in weights]
+        return missing > 0
+
+    def _remember(self) -> None:
+        """The weights before the first step, or the first one after a pause."""
+        self._last = {
+            name: [weight.detach().clone() for weight in weights] for name, weights in self.selector.weights.items()
+        }
 
     def _strongest(self, norms: list[float]) -> list[str]:
         order = sorted(range(len(norms)), key=lambda tap: -norms[tap])
@@ -197,7 +204,8 @@ class TapPath:
         return {"decided": self._decided, "strengths": self.strengths, "notes": self.notes, "done": self._done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take what :meth:`state_dict` gave; the selector gets its weights by itself."""
+        """Take what :meth:`state_dict` gave; the selector has its weights already, or gets them before :meth:`groups`."""
+        self._remember()
         self._decided, self.strengths = dict(state["decided"]), dict(state["strengths"])
         self.notes, self._done = list(state["notes"]), state["done"]
         for name, penalties in self._penalties.items():
