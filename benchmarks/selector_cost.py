@@ -1,9 +1,9 @@
 """What the selecting layer costs a training step: python -m benchmarks.selector_cost.
 
-A ResNet-D-18 of width 32 with DeepLab decoders of width 64, as in the NYU-v2 protocol, on images of 96×128: the network
-in which every task reads all taps, against the conventional one with all decoders at the end, both by ProxAdamW, with the
-selector's proximal step. Dense, and with a share of each task's taps dead. Processor time of one thread, in turn, medians
-and the spread between quartiles; and the bytes that a forward pass keeps for the backward one. Writes
+A ResNet-D-18 of width 32 with DeepLab decoders of width 64, as in the NYU-v2 protocol, on images of 96×128: the
+network in which every task reads all taps, against the conventional one with all decoders at the end, both by
+ProxAdamW, with the selector's proximal step. Dense, and with a share of each task's taps dead. Processor time of one
+thread, in turn, medians and quartiles; and the bytes that a forward pass keeps for the backward one. Writes
 benchmarks/results/selection/cost.json.
 """
 

@@ -57,6 +57,7 @@ class Run:
         trainings: training stages that have begun, by name.
         steps: histories of the steps of stages that have some, in their order, by the stage's name.
         paths: results of the stages that searched λ and have ended, by task or method.
+        searches: results of the stages that searched taps in one training, by name.
         selection: the result of the stage ``select``, if it has ended.
         comparison: the result of the stage ``compare``, if it has ended.
         compaction: what the stage ``compact`` found, by method; none where it has not ended.
@@ -71,6 +72,7 @@ class Run:
     trainings: list[Training] = field(default_factory=list)
     steps: dict[str, list[History]] = field(default_factory=dict)
     paths: dict[str, dict[str, Any]] = field(default_factory=dict)
+    searches: dict[str, dict[str, Any]] = field(default_factory=dict)
     selection: dict[str, Any] | None = None
     comparison: Comparison | None = None
     compaction: dict[str, Any] | None = None
@@ -136,6 +138,7 @@ def read(folder: Path) -> Run:
         trainings=trainings,
         steps=steps,
         paths={name.removeprefix(PATHS): result for name, result in results.items() if name.startswith(PATHS)},
+        searches={name: result for name, result in results.items() if "candidates" in result and "path" in result},
         selection=results.get("select"),
         comparison=Comparison.from_dict(compared) if compared else None,
         compaction=(compaction or {}).get("networks"),

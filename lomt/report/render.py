@@ -22,6 +22,7 @@ from lomt.report.paths import paths
 from lomt.report.patterns import needs
 from lomt.report.read import Run, read
 from lomt.report.scatter import scatter
+from lomt.report.searches import searches
 from lomt.report.stages import stages
 from lomt.report.table import groups, headings
 from lomt.report.verdict import verdict
@@ -74,6 +75,7 @@ def _contents(run: Run) -> dict[str, Any]:
         "taps": tap_table(run),
         "paths": paths(run),
         "needs": needs(run),
+        "searches": searches(run),
         "small": small(run),
         "unchanged": unchanged(run),
         "lanes": lanes(run),

@@ -150,7 +150,9 @@ def summary(folder: RunFolder) -> RunResult:
 
     report = folder.path / "report.html"
     write_atomically(report, render(folder.path))
-    selected, compared = folder.result("select"), folder.result("compare")
+    compared = folder.result("compare")
+    chose = (result for result in folder.results().values() if "selections" in result)
+    selected = folder.result("select") or next(chose, None)
     return RunResult(
         folder=folder.path,
         taps=selected["taps"] if selected else {},

@@ -27,8 +27,9 @@ class TapPath:
     Each task has a λ of its own. Until ``begin`` of the training it is 0. From there on it grows as long as the task
     reads more taps than a straight line from all of them, at ``begin``, to ``keep``, at ``end``, allows, and falls
     where it does not, so that it is as weak as may be. Where a step would leave fewer, the strongest of those that it
-    has killed come back, and λ falls. A task that is down to ``keep`` taps is decided: its λ is 0 again, and what lives is free.
-    Where the path ends before that, those of the largest norm stay. A tap's price does not depend on its width.
+    has killed come back, and λ falls. A task that is down to ``keep`` taps is decided: its λ is 0 again, and what
+    lives is free. Where the path ends before that, those of the largest norm stay. A tap's price does not depend on
+    its width.
 
     Give :meth:`groups` to the optimizer, :class:`lomt.optim.ProxAdamW`, and call :meth:`step` after each of its steps.
 
@@ -109,10 +110,10 @@ class TapPath:
         norms, allowed = self._norms(), self._allowed(done)
         spared = {name: self._spare(name, norms[name], math.ceil(allowed)) for name in open_tasks}
         self.selector.settle()
-        if not self.notes or int(done * NOTES) > int(self._done * NOTES):
-            self._note(done)
         for name in open_tasks:
             self._grow(name, done, enough=spared[name])
+        if not self.notes or int(done * NOTES) > int(self._done * NOTES):
+            self._note(done)
         self._done = done
 
     def _grow(self, name: str, done: float, *, enough: bool) -> None:
@@ -204,7 +205,7 @@ class TapPath:
         return {"decided": self._decided, "strengths": self.strengths, "notes": self.notes, "done": self._done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take what :meth:`state_dict` gave; the selector has its weights already, or gets them before :meth:`groups`."""
+        """Take what :meth:`state_dict` gave; the selector has its weights, or gets them before :meth:`groups`."""
         self._remember()
         self._decided, self.strengths = dict(state["decided"]), dict(state["strengths"])
         self.notes, self._done = list(state["notes"]), state["done"]

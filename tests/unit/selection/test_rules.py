@@ -58,7 +58,7 @@ def test_fixed_is_a_share_of_the_depth_for_every_task():
     taps = {depth: Fixed(depth).select([pattern]).tap for depth in (0.01, 0.2, 0.5, 1.0)}
     assert taps == {0.01: "layer0", 0.2: "layer0", 0.5: "layer2", 1.0: "layer4"}
     assert Fixed(1.0, at="conv").select([pattern]).tap == "layer4.conv2"
-    assert [name for name, _ in Fixed(0.5).select([pattern]).ranking][0] == "layer2"
+    assert Fixed(0.5).select([pattern]).ranking[0] == ("layer2", 1.0)
 
 
 def test_probe_is_the_shallowest_near_the_best():

@@ -23,7 +23,9 @@ def test_prox_is_what_a_convex_solver_finds(mix, strength):
     problem = cvxpy.Problem(cvxpy.Minimize(0.5 * cvxpy.sum_squares(U - W.flatten().numpy()) + penalty))
     problem.solve(solver="CLARABEL")
     ours = SparseGroupLasso(strength, mix).prox(W, 1.0)
-    assert torch.allclose(ours.flatten(), torch.from_numpy(U.value), atol=1e-6)
+    cost = 0.5 * (ours - W).square().sum() + SparseGroupLasso(strength, mix).value(ours)
+    assert float(cost) <= problem.value + 1e-12, "a point is better than what is called the minimizer"
+    assert torch.allclose(ours.flatten(), torch.from_numpy(U.value), atol=1e-3)
 
 
 @pytest.mark.parametrize("mix", [0.0, 0.3, 1.0])
