@@ -1,6 +1,7 @@
 """Taps by the structured-sparsity-inducing layer: in one training each task reads all taps, until one is left."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lomt.evaluation import cost
@@ -8,11 +9,13 @@ from lomt.methods.stage import Method, Parallel, Preview, Result, Stage, alone
 from lomt.methods.study import Study
 from lomt.methods.train import BACKWARD, Train
 from lomt.methods.workshop import Workshop
-from lomt.selection import TapSearch
+from lomt.selection import Selection, TapPath, TapSearch
 from lomt.sparsity import pattern
-from lomt.training import Progress, fit
+from lomt.training import Fitted, Progress, fit
 
 SEARCH = "selector/search"
+
+_LOG = logging.getLogger("lomt")
 
 
 def selector(_: Workshop, study: Study) -> Method:
@@ -53,7 +56,7 @@ class Search(Stage):
             accelerator=workshop.accelerator,
             path=path,
         )
-        selections = {task: path.selection(task) for task in workshop.task_names}
+        selections = {task: self._selection(task, path, fitted) for task in workshop.task_names}
         hardened = network.cpu().harden(workshop.backbone(), workshop.example)
         workshop.keep(hardened, folder)
         spent = cost(hardened, workshop.example)
@@ -73,6 +76,15 @@ class Search(Stage):
             "pattern": pattern(hardened.backbone, workshop.example).to_dict(),
             "seconds": round(fitted.seconds, 1),
         }
+
+    @staticmethod
+    def _selection(task: str, path: TapPath, fitted: Fitted) -> Selection:
+        """What the path says; where no label was seen it says nothing, and is told so."""
+        found = path.selection(task)
+        if any(row[f"train_loss/{task}"] for row in fitted.history if f"train_loss/{task}" in row):
+            return found
+        _LOG.warning("no label of task %r was seen in training: its tap, %s, says nothing", task, found.tap)
+        return replace(found, reason=f"no label of {task} was seen in training, so that any tap would have done")
 
     def preview(self, workshop: Workshop) -> Preview:
         """About the cost of the conventional network's training."""

@@ -86,6 +86,18 @@ def test_a_broken_off_search_ends_with_the_same_numbers(shapes, tmp_path, epochs
         assert torch.equal(one, other)
 
 
+@pytest.mark.filterwarnings("ignore:All samples:UserWarning")
+def test_a_task_without_labels_gets_a_tap_that_is_said_to_say_nothing(shapes, tmp_path, caplog):
+    for split in ("train", "validation"):
+        shapes.split(split).samples.arrays["depth"][:] = float("nan")
+    with caplog.at_level("WARNING", logger="lomt"):
+        found = Search("search", 0, SEARCH).run(workshop(shapes, tmp_path), tmp_path / "search", lambda *_: None)
+    assert "no label of task 'depth' was seen" in caplog.text
+    assert "any tap would have done" in found["selections"]["depth"]["reason"]
+    assert found["taps"]["depth"] in TAPS
+    assert "any tap" not in found["selections"]["seg"]["reason"]
+
+
 @pytest.mark.parametrize("finish", ["restart", "harden"])
 def test_a_run_has_its_network_compacted_compared_and_reported(shapes, tmp_path, finish):
     search = TapSearch(TAPS, width=4, begin=0.2, end=0.9, finish=finish)
