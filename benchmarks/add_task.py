@@ -1,9 +1,9 @@
 """A task from a few shots, added to a trained network, against that task alone: python -m benchmarks.add_task.
 
 Embedded rooms, the demo's networks. For each of two tasks, a conventional network learns the others; then
-:func:`lomt.add_task` gives it the task from 8, 32 or 128 labelled images. Alone, a fresh network learns it from the same
-images, augmented alike, for as many steps of as many images, its decoder at the end of the backbone, or at the tap that
-the judge's oracle has (benchmarks/selection.py). Test split, three seeds of everything. Again = continue; writes
+:func:`lomt.add_task` gives it the task from 8, 32 or 128 labelled images. Alone, a fresh network learns it from the
+same images, augmented alike, for as many steps of as many images, its decoder at the end of the backbone, or at the
+finest of the judge's candidates (benchmarks/selection.py). Test split, three seeds of everything. Again = continue; writes
 benchmarks/results/selection/add_task.json.
 """
 

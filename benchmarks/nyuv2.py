@@ -32,10 +32,11 @@ from lomt.files import write_atomically
 from lomt.methods import METHODS, Method, Parallel, Refit, Result, Stage, Study, Train, Workshop, follow
 from lomt.methods.layers import layers, sparse
 from lomt.methods.select import Select
+from lomt.methods.selector import Search
 from lomt.methods.single_task import dense
 from lomt.models import Architecture
 from lomt.runs import RunFolder, diagnose
-from lomt.selection import DeepestActive
+from lomt.selection import DeepestActive, TapSearch
 from lomt.tasks import Depth, Edges, Normals, Segmentation
 from lomt.training import Progress, Recipe
 
@@ -53,6 +54,8 @@ RIVAL, KEPT = "group_pruner", (0.35, 0.2, 0.1)
 GEOMETRIC = "geometric"
 """What the diagnosis proposes against imbalance: the dense networks, balanced in another way than the recipe has it."""
 SPARSE = ("sparse_multi_task", "sparse_lomt")
+SELECTOR, SEARCH = "selector", TapSearch(finish="harden")
+"""Taps by the selecting layer, in the one training that the network gets; balanced geometrically."""
 CONTROL = "control"
 Line = tuple[str, Callable[[], Method]]
 """A name for ``--only``, and what makes the stages."""
@@ -67,7 +70,7 @@ def options() -> argparse.Namespace:
     add("--root", help="folder of the data set")
     add("--out", default="runs/nyuv2-protocol", help="weights and checkpoints")
     add("--results", default="benchmarks/results/nyuv2/96x128", help="one JSON file a network; to be committed")
-    methods = ", ".join((BASELINE, "sparse", *DENSE, *SPARSE, RIVAL, GEOMETRIC, CONTROL, COMBINATIONS))
+    methods = ", ".join((BASELINE, "sparse", *DENSE, *SPARSE, SELECTOR, RIVAL, GEOMETRIC, CONTROL, COMBINATIONS))
     add("--only", default="", help=f"methods, comma-separated: {methods}; none: judge what is there")
     add("--trials", type=int, default=3, help="sparse trainings a task that decide on its tap")
     add("--table", action="store_true", help="train nothing; write the tables of the results that are there")
@@ -123,6 +126,7 @@ def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[Line]:
         yield "sparse", partial(sparse, workshop, replace(study, trials=1), task)
     yield from dense_lines(workshop, study, SEEDS)
     for seed in SEEDS:
+        yield SELECTOR, partial(alone, BalancedSearch(f"{SELECTOR}/seed-{seed}", seed, SEARCH))
         for task in workshop.task_names:
             yield "single_task", partial(alone, dense(workshop, task, seed))
     for task in workshop.task_names:
@@ -170,6 +174,15 @@ def some_tasks(workshop: Workshop, study: Study, number: int) -> Iterator[Line]:
 def alone(stage: Stage) -> Method:
     """A single stage."""
     return [(yield stage)]
+
+
+class BalancedSearch(Search):
+    """A search in which every loss is weighed by its own inverse."""
+
+    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+        """As any search."""
+        balanced = replace(workshop, recipe=replace(workshop.recipe, balancing=GEOMETRIC))
+        return super().run(balanced, folder, progress) | {"method": f"{SELECTOR}, {GEOMETRIC}"}
 
 
 class Balanced(Train):

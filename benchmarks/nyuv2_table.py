@@ -32,6 +32,7 @@ PAIRS = (
     ("lomt", "lomt, taps at convolutions"),
     *(("sparse_lomt", "sparse_multi_task"), ("sparse_lomt", f"{CONVENTIONAL}, trained on")),
     ("lomt, geometric", f"{CONVENTIONAL}, geometric"),
+    *(("selector, geometric", f"{CONVENTIONAL}, geometric"), ("selector, geometric", "lomt, geometric")),
     *(("lomt, geometric", "lomt"), (f"{CONVENTIONAL}, geometric", CONVENTIONAL)),
 )
 """Methods whose Δm is compared, seed by seed."""

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from benchmarks.kernels.table import convolutions, table
+from benchmarks.selection_table import SHOWN
 from lomt.cli import main
 from lomt.cli.main import COMMANDS, EXAMPLES, WINGS
 
@@ -122,3 +123,24 @@ def test_figures_of_the_kernels_are_those_of_the_results():
         results = json.loads((DOCS.parent / f"benchmarks/results/kernels/{name}.json").read_text())
         for line in said(results).splitlines():
             assert line in text, line
+
+
+def test_the_guide_to_selection_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for kind, block in blocks_of("selection.md"):
+        if kind == "python":
+            exec(block, names)
+    said = capsys.readouterr().out
+    assert "{'depth':" in said
+
+
+def test_figures_of_selections_are_those_of_the_results():
+    text = (DOCS / "selection.md").read_text()
+    shown = [(DOCS.parent / f"benchmarks/results/selection/{name}.json", tables) for name, tables in SHOWN.items()]
+    there = [(file, tables) for file, tables in shown if file.exists()]
+    assert there
+    for file, tables in there:
+        for said in tables:
+            for line in said(json.loads(file.read_text())).splitlines():
+                assert line in text, line
