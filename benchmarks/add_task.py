@@ -3,8 +3,8 @@
 Embedded rooms, the demo's networks. For each of two tasks, a conventional network learns the others; then
 :func:`lomt.add_task` gives it the task from 8, 32 or 128 labelled images. Alone, a fresh network learns it from the
 same images, augmented alike, for as many steps of as many images, its decoder at the end of the backbone, or at the
-finest of the judge's candidates (benchmarks/selection.py). Test split, three seeds of everything. Again = continue; writes
-benchmarks/results/selection/add_task.json.
+finest of the judge's candidates (benchmarks/selection.py). Test split, three seeds of everything. Again = continue;
+writes benchmarks/results/selection/add_task.json.
 """
 
 import argparse
