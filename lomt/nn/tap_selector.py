@@ -87,7 +87,8 @@ class TapSelector(nn.Module):
         """
         wanted = self.tasks if tasks is None else tuple(tasks)
         size = features[self.size_of].shape[-2:]
-        sums: dict[str, Tensor] = {}
+        # Maps of one size are summed before they grow: both are linear, and growing is what costs.
+        sums: dict[str, dict[torch.Size, Tensor]] = {name: {} for name in wanted}
         for number, tap in enumerate(self.taps):
             live = self.live(number)
             readers = [name for name in wanted if self._reads(live[self.tasks.index(name)])]
@@ -99,11 +100,17 @@ class TapSelector(nn.Module):
                 live_in=[live[self.tasks.index(name)] for name in readers],
             )
             for name, maps in zip(readers, found, strict=True):
-                maps = grown(maps, size)
-                sums[name] = sums[name] + maps if name in sums else maps
+                by_size, place = sums[name], maps.shape[-2:]
+                by_size[place] = by_size[place] + maps if place in by_size else maps
+        return {name: self._whole(name, list(by_size.values()), features) for name, by_size in sums.items()}
+
+    def _whole(self, task: str, parts: Sequence[Tensor], features: Mapping[str, Tensor]) -> Tensor:
+        """The sum of a task's projections, each of another size."""
         like = features[self.size_of]
-        nothing = like.new_zeros(len(like), self.width, *size)
-        return {name: sums.get(name, nothing) + self.biases[name][:, None, None] for name in wanted}
+        whole = self.biases[task][:, None, None]
+        for maps in parts:
+            whole = whole + grown(maps, like.shape[-2:])
+        return whole if parts else whole.expand(len(like), -1, *like.shape[-2:])
 
     def live(self, tap: int) -> Tensor:
         """Which channels of a tap, by its number, each task may read, ``(tasks, channels)`` of bool."""
