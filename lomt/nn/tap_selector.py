@@ -14,8 +14,8 @@ class TapSelector(nn.Module):
     """A projection of each tap for each task, summed: what a task's decoder reads while its tap is being chosen.
 
     ``y[task] = bias[task] + Σ_tap weight[task, tap] · norm(tap)``, with 1×1 convolutions to a common width. Each tap's
-    map is brought to a common size and every channel of it to variance 1, and all weights begin with the same
-    spread, so that no tap is ahead by being loud. The groups are a task's (tap, channel) pairs, and its taps;
+    map is brought to a common size and every channel of it to variance 1, and each tap begins with the same share of
+    the sum, so that none is ahead by being loud or wide. The groups are a task's (tap, channel) pairs, and its taps;
     :class:`lomt.selection.TapPath` drives them to 0. What is dead is not computed: the tasks that read a tap do so in
     one call of :func:`lomt_kernels.masked_conv2d_readers`. It stays dead (:meth:`settle`).
 
@@ -61,10 +61,11 @@ class TapSelector(nn.Module):
             check_whole(f"the channels of tap {tap!r}", count, 1)
         self.size_of, self.width = size_of or self.taps[0], width
         self.norms = nn.ModuleList(nn.BatchNorm2d(count, affine=False) for count in channels.values())
-        spread = sum(channels.values()) ** -0.5
         self.weights: Mapping[str, Sequence[Tensor]] = nn.ModuleDict(  # type: ignore[assignment]
             {
-                name: nn.ParameterList(torch.randn(width, count, 1, 1) * spread for count in channels.values())
+                name: nn.ParameterList(
+                    torch.randn(width, count, 1, 1) * (len(channels) * count) ** -0.5 for count in channels.values()
+                )
                 for name in names
             }
         )

@@ -7,6 +7,7 @@ from lomt.evaluation.table import COMPACTED
 
 SINGLE, CONVENTIONAL, TAILORED, SPARSE = "single_task", "multi_task", "lomt", "sparse"
 THIN, SMALL = "sparse_multi_task", "sparse_lomt"
+SELECTED, SEARCH = "selector", "selector/search"
 
 METHODS = {
     SINGLE: "single-task",
@@ -15,6 +16,8 @@ METHODS = {
     TAILORED: "tailored (LOMT)",
     SMALL: "tailored, sparse",
     SPARSE: "sparse single-task",
+    SELECTED: "tailored by selection",
+    SEARCH: "selecting",
 }
 
 NETWORKS = {
@@ -22,6 +25,8 @@ NETWORKS = {
     THIN: "sparse conventional network",
     TAILORED: "tailored network",
     SMALL: "sparse tailored network",
+    SELECTED: "network tailored by selection",
+    SEARCH: "selecting network",
 }
 
 METRICS = {
@@ -87,13 +92,20 @@ def colour_class(method: str, methods: Sequence[str]) -> str:
         ('of-lomt', 'of-other-0')
         >>> colour_class("sparse_lomt, penalized", [])
         'of-sparse-lomt penalized'
+        >>> colour_class("other, compacted", ["lomt", "new", "other"])
+        'of-other-1 compacted'
     """
-    name, _, state = method.partition(", ")
-    name = name if state in STATES else method
+    name, state = _plain(method), method.partition(", ")[2]
     if name in METHODS:
-        return f"of-{name.replace('_', '-')}" + f" {state}" * (name != method)
-    others = [one for one in methods if one.partition(", ")[0] not in METHODS]
-    return f"of-other-{others.index(method) % OTHERS}"
+        return f"of-{name.replace('_', '-').replace('/', '-')}" + f" {state}" * (name != method)
+    others = [_plain(one) for one in methods if one.partition(", ")[0] not in METHODS]
+    return f"of-other-{list(dict.fromkeys(others)).index(name) % OTHERS}" + f" {state}" * (name != method)
+
+
+def _plain(method: str) -> str:
+    """A method without what its network is besides."""
+    name, _, state = method.partition(", ")
+    return name if state in STATES else method
 
 
 def unbroken(sentence: str) -> str:
