@@ -1,4 +1,4 @@
-"""Choose layers anew from the sparse trainings that a run holds."""
+"""Choose layers anew from what a run has trained for it."""
 
 from collections import defaultdict
 from typing import Any
@@ -12,18 +12,19 @@ def select(folder: RunFolder, rule: SelectionRule) -> dict[str, Any]:
     """Each task's selection by ``rule``; the run stays as it is.
 
     Raises:
-        RunFolderError: where this is no run folder, or no sparse training has ended in it.
+        RunFolderError: where this is no run folder, or nothing that the rule needs has ended in it.
         ValueError: where the rule has no answer: says why.
     """
     folder.config()
+    kind = "losses" if rule.needs == "probes" else "pattern"
     trials: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for result in folder.results().values():
-        if result.get("method") == "sparse":
-            (task,) = result["taps"]
+    for name, result in folder.results().items():
+        if result.get("method") == "sparse" if kind == "pattern" else kind in result:
+            task = name.split("/")[1] if kind == "losses" else next(iter(result["taps"]))
             trials[task].append(result)
     if not trials:
-        raise RunFolderError(
-            f"{folder.path} holds no sparse training that has ended: run the method 'lomt' in it first"
-        )
+        what = "probe" if kind == "losses" else "sparse training"
+        how = f", with study.rule {rule.name!r}" if kind == "losses" else ""
+        raise RunFolderError(f"{folder.path} holds no {what} that has ended: run the method 'lomt' in it first{how}")
     selections: dict[str, Any] = choose(rule, trials)["selections"]
     return selections

@@ -11,7 +11,7 @@ from lomt.methods.probing import Probing
 from lomt.methods.selector import Search
 from lomt.methods.train import Train
 from lomt.models import SelectingNetwork, backbone, decoder
-from lomt.runs import RunFolder
+from lomt.runs import RunFolder, RunFolderError, select
 from lomt.selection import Fixed, Mass, Probe, TapSearch
 from lomt.sparsity import GroupLasso
 from lomt.training import Recipe
@@ -134,6 +134,13 @@ def test_a_run_trains_what_its_rule_needs(shapes, tmp_path, rule, needed):
     assert sorted(done.taps) == sorted(task.name for task in shapes.tasks)
     if isinstance(rule, Fixed):
         assert set(done.taps.values()) == {"layer2.1"}
+        with pytest.raises(RunFolderError, match="no sparse training"):
+            select(RunFolder(tmp_path / "run"), rule)
+        with pytest.raises(RunFolderError, match=r"no probe that has ended: .* with study\.rule 'probe'"):
+            select(RunFolder(tmp_path / "run"), Probe())
+    else:
+        again = select(RunFolder(tmp_path / "run"), rule)
+        assert {task: selection["tap"] for task, selection in again.items()} == done.taps
 
 
 def test_a_probing_says_how_each_block_does(shapes, tmp_path):
