@@ -20,9 +20,11 @@ def dense_ffn(
 
     The products read every weight: one that is no finite number reaches rows that do not use it, as NaN.
     """
-    blocks, parts, block, d = gate_up.shape
-    hidden = F.linear(x, gate_up.view(-1, d), None if bias is None else bias.reshape(-1))
-    hidden = gated(hidden.view(-1, blocks, parts, block).movedim(2, 0), activation)
-    hidden = torch.where(active[:, :, None], hidden, 0).view(-1, blocks * block)
-    down = down_t.view(blocks * block, -1)
+    rows, (blocks, parts, block, d) = x.shape[0], gate_up.shape
+    hidden = F.linear(
+        x.contiguous(), gate_up.view(blocks * parts * block, d), None if bias is None else bias.reshape(-1)
+    )
+    hidden = gated(hidden.view(rows, blocks, parts, block).movedim(2, 0), activation)
+    hidden = torch.where(active[:, :, None], hidden, 0).view(rows, blocks * block)
+    down = down_t.view(blocks * block, down_t.shape[2])
     return hidden @ down if down_bias is None else torch.addmm(down_bias, hidden, down)
