@@ -184,7 +184,7 @@ def plot_networks(results: dict[str, Any], file: Path) -> None:
         rows = [row for row in results["rows"] if (row["dtype"], row["threads"], row["rows"]) == (dtype, 1, 1)]
         shares = [row["live"] for row in rows]
         for name, color in (("F.linear", "#c9c9c9"), ("dense, oneDNN", "#e0903a"), ("one pass", "black")):
-            if name in rows[0]["others_us"] and (dtype == "float32" or name == "one pass"):
+            if name in rows[0]["others_us"]:
                 times = [row["others_us"][name] / 1000 for row in rows]
                 axes.plot(shares, times, ":" if name == "one pass" else "-", color=color, label=name)
         axes.plot(shares, [row["median_us"] / 1000 for row in rows], "o-", color="#1b6ca8", label="sparse_ffn")

@@ -109,10 +109,8 @@ def measure(benchmark, layers, rows: int, live: float, threads: int = 1) -> None
     others: dict[str, Callable[[], object]] = {
         "dense, ours": lambda: network.ours(x, all_, "dense"),
         "one pass": lambda: network.read(union),
+        "F.linear": lambda: network.linear(x),
     }
-    # Without instructions for bfloat16, torch takes 0.1 s a row: once will do.
-    if name == "float32" or rows == 1:
-        others["F.linear"] = lambda: network.linear(x)
     if network.prepack(rows):
         others["dense, oneDNN"] = lambda: network.onednn(x)
     before = torch.get_num_threads()
