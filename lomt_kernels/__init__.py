@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lomt_kernels.conv import gather_channels, masked_conv2d, masked_conv2d_readers, shrunk_conv2d
     from lomt_kernels.facts import info
+    from lomt_kernels.ffn import pack_ffn, sparse_ffn, unpack_ffn
     from lomt_kernels.live import LiveList
     from lomt_kernels.prox import prox_adamw_, prox_sgd_
     from lomt_kernels.shrink import group_alive, group_norms, group_shrink
@@ -25,9 +26,12 @@ _NAMES = {
     "info": "facts",
     "masked_conv2d": "conv",
     "masked_conv2d_readers": "conv",
+    "pack_ffn": "ffn",
     "prox_adamw_": "prox",
     "prox_sgd_": "prox",
     "shrunk_conv2d": "conv",
+    "sparse_ffn": "ffn",
+    "unpack_ffn": "ffn",
 }
 
 __all__ = [
@@ -39,9 +43,12 @@ __all__ = [
     "info",
     "masked_conv2d",
     "masked_conv2d_readers",
+    "pack_ffn",
     "prox_adamw_",
     "prox_sgd_",
     "shrunk_conv2d",
+    "sparse_ffn",
+    "unpack_ffn",
 ]
 
 

@@ -57,6 +57,10 @@ SCHEMAS = {
         "(Tensor x, Tensor indices, Tensor? scale, Tensor? shift, bool rectify, str backend) -> Tensor"
     ),
     "scatter_channels": "(Tensor narrow, Tensor indices, Tensor? scale, int channels, str backend) -> Tensor",
+    "sparse_ffn": (
+        "(Tensor x, Tensor gate_up, Tensor down_t, Tensor active, Tensor? bias, Tensor? down_bias, str activation,"
+        " str backend) -> Tensor"
+    ),
 }
 """Operation → schema. ``axis`` is 0 for groups of input channels, 1 for groups of output channels. ``live`` holds four
 tensors a reader: indices and count of its live input channels, and of its live output channels; None: all are alive."""
@@ -79,6 +83,7 @@ class Ops:
     masked_conv2d_backward = torch.ops.lomt_kernels.masked_conv2d_backward.default
     gather_channels = torch.ops.lomt_kernels.gather_channels.default
     scatter_channels = torch.ops.lomt_kernels.scatter_channels.default
+    sparse_ffn = torch.ops.lomt_kernels.sparse_ffn.default
 
 
 OPS = Ops()
@@ -209,6 +214,20 @@ def _(narrow: Tensor, indices: Tensor, scale: Tensor | None, channels: int, back
     return window.new_map(narrow, channels)
 
 
+@torch.library.register_fake("lomt_kernels::sparse_ffn", lib=_LIBRARY)
+def _(
+    x: Tensor,
+    gate_up: Tensor,  # noqa: ARG001
+    down_t: Tensor,
+    active: Tensor,  # noqa: ARG001
+    bias: Tensor | None,  # noqa: ARG001
+    down_bias: Tensor | None,  # noqa: ARG001
+    activation: str,  # noqa: ARG001
+    backend: str,  # noqa: ARG001
+) -> Tensor:
+    return x.new_empty(x.shape[0], down_t.shape[2])
+
+
 @register_flop_formula(torch.ops.lomt_kernels.masked_conv2d, get_raw=True)
 def _(*arguments: Any, out_val: list[Tensor], **_: Any) -> int:
     weights, live, groups = arguments[1], arguments[3], arguments[8]
@@ -230,6 +249,14 @@ def _(*arguments: Any, **_: Any) -> int:
         positions = grad.shape[0] * grad.shape[2] * grad.shape[3]
         total += sum(2 * positions * _live_weights(weight, part, groups) for part in parts)
     return total
+
+
+@register_flop_formula(torch.ops.lomt_kernels.sparse_ffn, get_raw=True)
+def _(*arguments: Any, **_: Any) -> int:
+    gate_up, down_t, active = arguments[1:4]
+    known = type(active) is Tensor and not active.is_meta
+    used = int(active.sum()) if known else active.shape[0] * active.shape[1]
+    return 2 * used * (gate_up[:1].numel() + down_t[:1].numel())
 
 
 def _live_weights(weight: Tensor, live: Sequence[Tensor | None], groups: int) -> int:

@@ -27,10 +27,20 @@ FOLDERS = {
     "masked_conv2d_backward": "conv",
     "gather_channels": "conv",
     "scatter_channels": "conv",
+    "sparse_ffn": "ffn",
 }
 """Operation → the folder where its backends are."""
 
-PUBLIC = ("group_norms", "group_alive", "group_shrink", "prox_adamw_", "prox_sgd_", "masked_conv2d", "gather_channels")
+PUBLIC = (
+    "group_norms",
+    "group_alive",
+    "group_shrink",
+    "prox_adamw_",
+    "prox_sgd_",
+    "masked_conv2d",
+    "gather_channels",
+    "sparse_ffn",
+)
 """What users call."""
 
 PROVEN: dict[tuple[str, str], str] = {
@@ -40,6 +50,8 @@ PROVEN: dict[tuple[str, str], str] = {
     ("prox", "reference"): "the tests of every commit",
     ("conv", "native"): "the tests of every commit",
     ("conv", "reference"): "the tests of every commit",
+    ("ffn", "native"): "the tests of every commit",
+    ("ffn", "reference"): "the tests of every commit",
 }
 """(Folder, backend) → where it passed its tests. GPU backends stand here by device and versions once ``pytest -m gpu``
 has passed there; before that, they are only taken when asked for by name."""
