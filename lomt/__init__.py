@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         evaluation,
         export,
         linear,
+        llm,
         methods,
         models,
         nn,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from lomt.runs import run
 
 _ROOMS = (
-    *("balancing", "compaction", "data", "diagnosis", "evaluation", "export", "linear", "methods", "models"),
+    *("balancing", "compaction", "data", "diagnosis", "evaluation", "export", "linear", "llm", "methods", "models"),
     *("nn", "optim", "prediction", "report", "runs", "selection", "sparsity", "tasks", "training"),
 )
 _NAMES = {"Network": "models", "compact": "compaction", "run": "runs", "taps": "models"}
@@ -49,6 +50,7 @@ __all__ = [
     "evaluation",
     "export",
     "linear",
+    "llm",
     "methods",
     "models",
     "nn",
