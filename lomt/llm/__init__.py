@@ -14,6 +14,7 @@ from lomt.llm.moefy import moefy
 from lomt.llm.router import set_mode
 from lomt.llm.saving import from_pretrained, save_pretrained
 from lomt.llm.sparsify import densify, sparsify
+from lomt.llm.stages import train
 from lomt.llm.thresholds import calibrate, set_sparsity
 from lomt.llm.trainer import LTETrainer
 
@@ -32,4 +33,5 @@ __all__ = [
     "set_mode",
     "set_sparsity",
     "sparsify",
+    "train",
 ]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 Batch = Mapping[str, Any]
@@ -45,15 +43,3 @@ def without_padding(values: Tensor, batch: Batch, where: str) -> Tensor:
             "give the mask [batch, length] of this very pass"
         )
     return values[mask.flatten().bool()]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """No gradients and no dropout in the block; then the model is as it was."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(was_training)

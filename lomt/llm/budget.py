@@ -14,13 +14,12 @@ RATE = 0.1
 
 
 class Budget(TrainerCallback, ExportableState):
-    """η, the weight of the efficiency loss, with the stage; stands in a trainer's checkpoints and comes back from them.
+    """η, the weight of the efficiency loss; stands in a trainer's checkpoints and comes back from them.
 
     With a target, η is the multiplier of the constraint "sparsity ≥ target": after each optimizer step it grows by
     ``rate · (target − sparsity)``, and never below 0 (dual ascent). Without one it is the paper's fixed number.
 
     Args:
-        stage: ``"soft"`` or ``"hard"``.
         eta: η, at first.
         target: share of experts closed, above 0 and below 1; None: η stays.
         rate: of the ascent.
@@ -29,12 +28,11 @@ class Budget(TrainerCallback, ExportableState):
         ValueError: a number out of range.
     """
 
-    def __init__(self, stage: str, eta: float, target: float | None = None, rate: float = RATE) -> None:
+    def __init__(self, eta: float, target: float | None = None, rate: float = RATE) -> None:
         check_number("eta", eta)
         check_number("rate", rate, zero=False)
         if target is not None and not 0 < target < 1:
             raise ValueError(f"target_sparsity is {target}: use a share of experts above 0 and below 1")
-        self.stage = stage
         self.eta = eta
         self.target = target
         self.rate = rate
@@ -47,23 +45,13 @@ class Budget(TrainerCallback, ExportableState):
     def state(self) -> dict[str, Any]:
         """As ``Trainer`` keeps it."""
         return {
-            "args": {"stage": self.stage, "eta": self.eta, "target": self.target, "rate": self.rate},
+            "args": {"eta": self.eta, "target": self.target, "rate": self.rate},
             "attributes": {},
         }
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        """Go on from the checkpoint's η.
-
-        Raises:
-            ValueError: the checkpoint is of another stage.
-        """
-        stored = state.stateful_callbacks[type(self).__name__]["args"]
-        if stored["stage"] != self.stage:
-            raise ValueError(
-                f"the checkpoint in {args.output_dir} is of stage {stored['stage']!r}, and this is {self.stage!r}: "
-                "give each stage an output_dir of its own"
-            )
-        self.eta = stored["eta"]
+        """Go on from the checkpoint's η."""
+        self.eta = state.stateful_callbacks[type(self).__name__]["args"]["eta"]
         return control

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from lomt.llm.batches import NO_TOKENS, Batch, evaluating, on_device, without_padding
+from lomt.llm.batches import NO_TOKENS, Batch, on_device, without_padding
 from lomt.llm.router import routers, settings_of
+from lomt.modes import evaluating
 
 
 class Watched(dict[str, Tensor]):
@@ -51,7 +52,7 @@ def logits_of(model: nn.Module, batches: Iterable[Batch]) -> Iterator[dict[str, 
     """
     for given in batches:
         batch = on_device(given, model)
-        with evaluating(model), watching(model) as watched:
+        with torch.no_grad(), evaluating(model), watching(model) as watched:
             model(**batch)
         yield watched.of_tokens(batch)
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from lomt.checks import check_whole
 from lomt.llm.adapters import FFN, find_ffns, rows
-from lomt.llm.batches import NO_TOKENS, Batch, evaluating, on_device, without_padding
+from lomt.llm.batches import NO_TOKENS, Batch, on_device, without_padding
 from lomt.llm.experts import balanced_kmeans, random_experts
 from lomt.llm.router import Router, Settings
+from lomt.modes import evaluating
 
 Grouping = Literal["kmeans", "coactivation", "random"]
 """What the neurons of an expert are alike in: input weights, activations on given batches, or nothing."""
@@ -112,7 +113,7 @@ def _activations(model: nn.Module, found: list[FFN], batches: Iterable[Batch]) -
         for given in batches:
             batch = on_device(given, model)
             hidden.clear()
-            with evaluating(model):
+            with torch.no_grad(), evaluating(model):
                 model(**batch)
             for name, seen in hidden.items():
                 values = torch.cat(seen, -2).flatten(0, -2).abs().float()

@@ -82,12 +82,13 @@ class Router(nn.Module):
 
     def active(self, x: Tensor) -> Tensor:
         """The experts that a token keeps, bool ``[..., experts]``: the one rule, for training, prompts and decoding."""
-        return self.forward(x) > self.settings.cut
+        active: Tensor = self(x) > self.settings.cut
+        return active
 
     def _read(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if self.settings.mode != "dense" or self.seen is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.settings.mode == "soft"):
-                self._logits = self.forward(inputs[0])
+                self._logits = self(inputs[0])
 
     def _gate(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         logits, self._logits = self._logits, None

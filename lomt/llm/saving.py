@@ -71,21 +71,30 @@ def from_pretrained(folder: str | Path, model_class: type[PreTrainedModel] | Non
         ValueError: the routers do not fit the model.
     """
     folder = Path(folder)
+    settings = load_settings(folder)
+    if model_class is None:
+        model_class = _class_of(folder)
+    model = model_class.from_pretrained(folder, **options)
+    found = find_ffns(model)
+    check_divisible(found, settings.expert_size)
+    attach(model, settings, found)
+    _load_routers(model, load_file(folder / ROUTERS), folder / ROUTERS)
+    return model
+
+
+def load_settings(folder: Path) -> Settings:
+    """The settings in a folder that has routers.
+
+    Raises:
+        FileNotFoundError, DamagedFileError: as :func:`from_pretrained`.
+    """
     if not (folder / SETTINGS).is_file() or not (folder / ROUTERS).is_file():
         raise FileNotFoundError(
             f"{folder} has no {SETTINGS} with {ROUTERS}: name a folder of lomt.llm.save_pretrained, or load the dense "
             "model with transformers and moefy it"
         )
     record = read_record(folder / SETTINGS, "save the model anew")
-    if model_class is None:
-        model_class = _class_of(folder)
-    model = model_class.from_pretrained(folder, **options)
-    settings = Settings(**(record | {"levels": {float(level): cut for level, cut in record["levels"]}}))
-    found = find_ffns(model)
-    check_divisible(found, settings.expert_size)
-    attach(model, settings, found)
-    _load_routers(model, load_file(folder / ROUTERS), folder / ROUTERS)
-    return model
+    return Settings(**(record | {"levels": {float(level): cut for level, cut in record["levels"]}}))
 
 
 def _load_routers(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -77,4 +77,6 @@ def _quantile(model: nn.Module, batches: list[Batch], level: float) -> float:
     pooled = torch.cat(logits) if logits else torch.empty(0)
     if not len(pooled):
         raise ValueError(NO_TOKENS)
-    return float(pooled.kthvalue(max(1, round(level * len(pooled)))).values)
+    closed = min(max(1, round(level * len(pooled))), len(pooled) - 1)
+    # halfway to the next, so that no gate of these tokens is at the threshold, where rounding would decide
+    return float((pooled.kthvalue(closed).values + pooled.kthvalue(closed + 1).values) / 2)

@@ -17,7 +17,7 @@ from lomt.llm.budget import RATE, Budget
 from lomt.llm.gates import watching
 from lomt.llm.losses import EPSILON, efficiency_loss, separability_loss
 from lomt.llm.router import routers, set_mode, settings_of
-from lomt.llm.saving import save_routers
+from lomt.llm.saving import load_settings, save_routers
 
 Stage = Literal["soft", "hard"]
 """Routers learn with the model; or they rest, and the model learns with hard masks."""
@@ -68,7 +68,8 @@ class LTETrainer(Trainer):
         check_number("epsilon", epsilon)
         if router_lr is not None:
             check_number("router_lr", router_lr)
-        self.budget = Budget(stage, eta, target_sparsity, rate)
+        self.stage = stage
+        self.budget = Budget(eta, target_sparsity, rate)
         self.separability = separability
         self.epsilon = epsilon
         self.router_lr = router_lr
@@ -106,7 +107,7 @@ class LTETrainer(Trainer):
             loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         logits = watched.of_tokens(inputs)
         self._tally.add(logits, settings_of(self.model).cut)
-        if self.budget.stage == "soft":
+        if self.stage == "soft":
             loss = loss + self._router_losses(logits, num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
@@ -123,7 +124,7 @@ class LTETrainer(Trainer):
         """The optimizer; with ``router_lr``, routers are a group of their own."""
         fresh = self.optimizer is None
         optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **options)
-        if fresh and self.router_lr is not None and self.budget.stage == "soft":
+        if fresh and self.router_lr is not None and self.stage == "soft":
             ours = [parameter for router in routers(self.model).values() for parameter in router.parameters()]
             known = set(map(id, ours))
             for group in optimizer.param_groups:
@@ -144,6 +145,15 @@ class LTETrainer(Trainer):
         super()._save(output_dir, state_dict)
         if self.args.should_save:
             save_routers(self.model, Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        mode = load_settings(Path(resume_from_checkpoint)).mode
+        if mode != self.stage:
+            raise ValueError(
+                f"{resume_from_checkpoint} is of stage {mode!r}, and this is {self.stage!r}: "
+                "give each stage an output_dir of its own"
+            )
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _router_losses(self, logits: Mapping[str, Tensor], items: Tensor | int | None) -> Tensor:
         """η L_eff + λ L_sep as this micro-batch adds to it, scaled as the task's loss is by ``Trainer``."""
