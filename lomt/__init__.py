@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         evaluation,
         export,
         linear,
+        llm,
         methods,
         models,
         nn,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from lomt.runs import run
 
 _ROOMS = (
-    *("balancing", "compaction", "data", "diagnosis", "evaluation", "export", "linear", "methods", "models"),
+    *("balancing", "compaction", "data", "diagnosis", "evaluation", "export", "linear", "llm", "methods", "models"),
     *("nn", "optim", "prediction", "report", "runs", "selection", "sparsity", "tasks", "training"),
 )
 _NAMES = {
@@ -57,6 +58,7 @@ __all__ = [
     "evaluation",
     "export",
     "linear",
+    "llm",
     "methods",
     "models",
     "nn",

@@ -1,0 +1,76 @@
+"""Both stages of LTE, one after the other; the same call again continues."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from transformers import PreTrainedModel, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from lomt.llm.saving import SETTINGS
+from lomt.llm.thresholds import calibrate, set_sparsity
+from lomt.llm.trainer import LTETrainer
+
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+CALIBRATION = 8
+"""Batches of the training data from which the threshold between the stages is taken."""
+
+
+def train(
+    model: Model,
+    args: TrainingArguments,
+    *,
+    eta: float = 1.0,
+    target_sparsity: float | None = None,
+    soft: Mapping[str, Any] | None = None,
+    hard: Mapping[str, Any] | None = None,
+    trainer: type[LTETrainer] = LTETrainer,
+    **options: Any,
+) -> Model:
+    """Teach a model to be efficient: stage ``"soft"``, then stage ``"hard"``, each as ``args`` say.
+
+    With ``target_sparsity``, η is found by dual ascent, and τ moves between the stages to where exactly that share of
+    gates is closed on the first training batches; without, τ stays at 0.5 and sparsity comes out as it does.
+
+    Each stage has a folder in ``args.output_dir``, with its checkpoints and, when it is done, its model. The same call
+    again, with the same model of :func:`lomt.llm.moefy`, goes on from the last checkpoint.
+
+    Args:
+        model: of :func:`lomt.llm.moefy`.
+        args: of both stages.
+        eta: η, where no target is given.
+        target_sparsity: share of experts to close.
+        soft: what the first stage has otherwise in ``args``: ``{"num_train_epochs": 1}``.
+        hard: what the second has.
+        trainer: a subclass of :class:`lomt.llm.LTETrainer`.
+        **options: for the trainer: ``train_dataset``, ``data_collator``, ``router_lr``, ….
+
+    Returns:
+        The model, in mode ``"hard"``.
+    """
+    out = Path(args.output_dir)
+    ours: dict[str, Any] = {"eta": eta, "target_sparsity": target_sparsity}
+    first = trainer(model, replace(args, output_dir=str(out / "soft"), **(soft or {})), **ours, **options)
+    _run(first)
+    if target_sparsity is not None:
+        batches = islice(first.get_eval_dataloader(first.train_dataset), CALIBRATION)
+        calibrate(model, batches, [target_sparsity])
+        set_sparsity(model, target_sparsity)
+    _run(trainer(model, replace(args, output_dir=str(out / "hard"), **(hard or {})), stage="hard", **options))
+    return model
+
+
+def _run(trainer: LTETrainer) -> None:
+    """Train, or go on, or take what was trained."""
+    folder = Path(trainer.args.output_dir)
+    if (folder / SETTINGS).is_file():
+        trainer._load_from_checkpoint(str(folder))
+        return
+    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    trainer.train(resume_from_checkpoint=last)
+    trainer.save_model()
