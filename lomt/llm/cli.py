@@ -64,8 +64,8 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--grouping", default="kmeans", choices=[name for name in get_args(Grouping) if name != "coactivation"]
     )
-    command.add_argument("--soft-steps", type=int, default=1000, help="of the first stage (default: %(default)s)")
-    command.add_argument("--hard-steps", type=int, default=1000, help="of the second (default: %(default)s)")
+    command.add_argument("--soft-steps", type=int, default=500, help="of the first stage (default: %(default)s)")
+    command.add_argument("--hard-steps", type=int, default=1500, help="of the second (default: %(default)s)")
     command.add_argument("--lr", type=float, default=5e-5, help="learning rate (default: %(default)s)")
     command.add_argument("--router-lr", type=float, default=1e-3, help="the routers' (default: %(default)s)")
     command.add_argument("--batch", type=int, default=8, help="blocks in a micro-batch (default: %(default)s)")
