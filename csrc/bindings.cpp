@@ -9,6 +9,7 @@
 
 #include "common/cuda_calls.h"
 #include "conv/call.h"
+#include "ffn/call.h"
 #include "prox/call.h"
 #include "shrink/call.h"
 
@@ -47,6 +48,7 @@ using ShrinkKernel = void (*)(const lomt::ShrinkCall&);
 using ProxKernel = void (*)(const lomt::ProxCall&);
 using ConvKernel = void (*)(const lomt::ConvCall&);
 using CopyKernel = void (*)(const lomt::CopyCall&);
+using FfnKernel = void (*)(const lomt::FfnCall&);
 
 #ifdef LOMT_X86
 #define LOMT_VARIANTS(name) {lomt::baseline::name, lomt::avx2::name, lomt::avx512::name}
@@ -61,6 +63,7 @@ const ProxKernel kProxKernels[3] = LOMT_VARIANTS(prox_step);
 const ConvKernel kConvKernels[3][3] = {LOMT_VARIANTS(conv_forward), LOMT_VARIANTS(conv_grad_input),
                                        LOMT_VARIANTS(conv_grad_weight)};
 const CopyKernel kCopyKernels[2][3] = {LOMT_VARIANTS(conv_gather), LOMT_VARIANTS(conv_scatter)};
+const FfnKernel kFfnKernels[3] = LOMT_VARIANTS(ffn_forward);
 
 const void* address(uintptr_t number) { return reinterpret_cast<const void*>(number); }
 void* writable(uintptr_t number) { return reinterpret_cast<void*>(number); }
@@ -215,6 +218,30 @@ void copy_channels(int operation, int dtype, std::array<int64_t, 3> size, uintpt
   kCopyKernels[operation][isa](call);
 }
 
+// A block-sparse feed-forward network. `sizes` holds rows, blocks, parts, neurons of a block, inputs and outputs.
+void ffn(int dtype, std::array<int64_t, 6> sizes, int activation, uintptr_t x, uintptr_t gate_up, uintptr_t down,
+         uintptr_t active, uintptr_t bias, uintptr_t down_bias, uintptr_t y) {
+  kFfnKernels[isa]({
+      static_cast<lomt::DType>(dtype),
+      pool,
+      threads(),
+      sizes[0],
+      sizes[1],
+      sizes[2],
+      sizes[3],
+      sizes[4],
+      sizes[5],
+      static_cast<lomt::Activation>(activation),
+      address(x),
+      address(gate_up),
+      address(down),
+      static_cast<const bool*>(address(active)),
+      address(bias),
+      address(down_bias),
+      writable(y),
+  });
+}
+
 py::dict facts() {
   py::dict facts;
   facts["version"] = LOMT_STRING(LOMT_VERSION);
@@ -272,4 +299,7 @@ PYBIND11_MODULE(_C, m) {
         py::arg("operation"), py::arg("dtype"), py::arg("size"), py::arg("wide"), py::arg("wide_stride"),
         py::arg("narrow"), py::arg("narrow_stride"), py::arg("channels"), py::arg("count"), py::arg("all"),
         py::arg("scale"), py::arg("shift"), py::arg("rectify"), py::call_guard<py::gil_scoped_release>());
+  m.def("ffn", &ffn, "A feed-forward network over active blocks of neurons.", py::arg("dtype"), py::arg("sizes"),
+        py::arg("activation"), py::arg("x"), py::arg("gate_up"), py::arg("down"), py::arg("active"), py::arg("bias"),
+        py::arg("down_bias"), py::arg("y"), py::call_guard<py::gil_scoped_release>());
 }

@@ -50,6 +50,7 @@ PROVEN: dict[tuple[str, str], str] = {
     ("prox", "reference"): "the tests of every commit",
     ("conv", "native"): "the tests of every commit",
     ("conv", "reference"): "the tests of every commit",
+    ("ffn", "native"): "the tests of every commit",
     ("ffn", "reference"): "the tests of every commit",
 }
 """(Folder, backend) → where it passed its tests. GPU backends stand here by device and versions once ``pytest -m gpu``

@@ -86,6 +86,7 @@ def triton_kernels() -> Iterator[dict[str, Any]]:
             many, members = prox.blocks(run, constants["CONCAVE"]) if of_a_step else shrink.blocks(run)
             yield from _compiled(kernel, dtype, signature, constants | {"GROUPS": many, "MEMBERS": members})
     yield from conv_kernels()
+    yield from ffn_kernels()
 
 
 def conv_kernels() -> Iterator[dict[str, Any]]:
@@ -151,6 +152,31 @@ def conv_kernels() -> Iterator[dict[str, Any]]:
         rows = {"ALIGNED_FROM": True, "ALIGNED_TO": True, "BM": many, "ROWS": conv.ROW, "COLS": 128}
         yield from compiled(conv._rows_kernel, dtype, {**moved, **rows}, num_warps=8)
     yield from compiled(conv._lists_kernel, "i32", {"BLOCK": 256})
+
+
+def ffn_kernels() -> Iterator[dict[str, Any]]:
+    """The block-sparse feed-forward network's, at LLaMA2-7B's sizes and at odd ones."""
+    from lomt_kernels.ffn import triton as ffn
+
+    for dtype in ("bf16", "fp32"):
+        for block, d, out in ((32, 4096, 4096), (9, 130, 67)):
+            sizes = {"SIZE": block, "ROWS": ffn.ROWS}
+            columns = {"IN": d, "BD": ffn.COLUMN_BYTES // (2 if dtype == "bf16" else 4)}
+            gated = {"ACTIVATION": 0, "PARTS": 2, **columns, **sizes}
+            plain = {"ACTIVATION": 1, "PARTS": 1, **columns, **sizes}
+            tiles = {"OUT": out, "BO": ffn.DOWN["BO"]}
+            cases = [
+                (ffn._hidden_kernel, {**gated, "bias": None}, ffn.HIDDEN),
+                (ffn._hidden_kernel, plain, ffn.HIDDEN),
+                (ffn._down_kernel, {**sizes, "OUT": out, "BN": ffn.neurons(block)}, ffn.DOWN),
+                (ffn._sum_kernel, tiles, {}),
+            ]
+            for kernel, constants, options in cases:
+                types = {"active": "*u8", "partial": "*fp32", "rows": "i32", "blocks": "i32", "splits": "i32"}
+                signature = {name: types.get(name, f"*{dtype}") for name in kernel.arg_names}
+                shape = {name: value for name, value in options.items() if name.isupper()}
+                how = {name: value for name, value in options.items() if not name.isupper()}
+                yield from _compiled(kernel, dtype, signature, constants | shape, **how)
 
 
 def _compiled(

@@ -61,6 +61,13 @@ inline Vector<C> load_vector(const T* p, N lanes) {
   Vector<C> result = {};
   if constexpr (std::is_same_v<T, C> && !std::is_same_v<N, int>) {
     std::memcpy(&result, p, sizeof result);
+#if defined(__AVX512F__)
+  } else if constexpr (std::is_same_v<T, Float16> && std::is_same_v<C, float> && !std::is_same_v<N, int>) {
+    result = (Vector<C>)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif defined(__AVX2__)
+  } else if constexpr (std::is_same_v<T, Float16> && std::is_same_v<C, float> && !std::is_same_v<N, int>) {
+    result = (Vector<C>)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#endif
   } else {
     C numbers[kLanes<C>] = {};
     for (int k = 0; k < lanes; ++k) numbers[k] = read(p + k);

@@ -1,5 +1,6 @@
 """The public function: what it takes, what it checks, and what it hands on."""
 
+import math
 from typing import Literal
 
 import torch
@@ -65,8 +66,9 @@ def sparse_ffn(
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, gate_up, down_t, *given.values())):
         raise RuntimeError("sparse_ffn has no gradient: call it under torch.no_grad(), or train the dense network")
     chosen = registry.choose("sparse_ffn", gate_up.device, gate_up.dtype, backend)
-    rows = x.reshape(-1, x.shape[-1]).to(gate_up.dtype)
-    masks = active.reshape(rows.shape[0], gate_up.shape[0])
+    count = math.prod(x.shape[:-1])
+    rows = x.reshape(count, x.shape[-1]).to(gate_up.dtype)
+    masks = active.reshape(count, active.shape[-1])
     y: Tensor = library.OPS.sparse_ffn(rows, gate_up, down_t, masks, bias, down_bias, activation, chosen)
     return y.to(x.dtype).reshape(*x.shape[:-1], down_t.shape[2])
 
