@@ -2,8 +2,8 @@
 
 Run: OMP_NUM_THREADS=1 python -m benchmarks.llm.quality [--work runs/quality]
 Each point is a file of benchmarks/results/llm/quality; points that are there are not made again, trainings continue.
-All start from one pretrained model. LTE trains it further, stage 1 and stage 2; the dense control for as many steps with
-the same learning rate, and all baselines, which need no training, are rules on top of that control. Held-out text is
+All start from one pretrained model. LTE trains it further, in two stages; the dense control trains for as many steps
+with the same learning rate, and all baselines, which need no training, are rules on top of that control. Held-out text is
 asked for these figures only; settings were chosen on validation files.
 """
 
@@ -26,11 +26,12 @@ from lomt.files import write_record
 from lomt.llm import calibrate, from_pretrained, measure_sparsity, moefy, save_pretrained, set_sparsity
 from lomt.llm.adapters import find_ffns
 from lomt.llm.baselines import MoEfication, Predictor, RandomExperts, ffn_inputs, selecting
-from lomt.llm.corpus import Windows, library_tokens
+from lomt.llm.corpus import library_tokens
 from lomt.llm.perplexity import perplexity
 from lomt.llm.recipe import train_dense, train_efficient, training_arguments
 from lomt.llm.teal import calibrate_inputs, input_sparsity, thresholding
-from lomt.llm.tiny import pretrain
+from lomt.llm.text import Blocks
+from lomt.llm.tiny import LENGTH, pretrain
 
 RESULTS = Path(__file__).parents[1] / "results/llm/quality"
 STEPS = 600
@@ -46,14 +47,14 @@ class Study:
 
     Args:
         work: folder of the trainings.
-        test: held-out windows.
+        test: held-out blocks.
     """
 
     def __init__(self, work: Path, test: int) -> None:
         self.work = work
-        self.train = Windows(library_tokens("train"))
-        self.few = Windows(library_tokens("train"), limit=256).batches()
-        self.test = Windows(library_tokens("test"), limit=test).batches()
+        self.train = Blocks(library_tokens("train"), LENGTH)
+        self.few = list(self.train.thinned(256).batches(32))
+        self.test = list(Blocks(library_tokens("test"), LENGTH).thinned(test).batches(32))
         self._dense: dict[int, PreTrainedModel] = {}
 
     def base(self) -> PreTrainedModel:
@@ -159,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="folder of the trainings")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--test", type=int, default=480, help="held-out windows of 128 bytes")
+    parser.add_argument("--test", type=int, default=480, help="blocks of 128 held-out bytes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     set_verbosity_error()
@@ -174,7 +175,7 @@ def main() -> None:
         print(f"{name:14} {level:4.0%} (measured {measured:6.2%}) seed {seed}: {found:.4f}", flush=True)
         record: dict[str, Any] = {
             "method": name, "sparsity": level, "seed": seed, "measured sparsity": measured, "perplexity": found,
-            "loss": math.log(found), "steps": STEPS, "held-out bytes": 128 * arguments.test,
+            "loss": math.log(found), "steps": STEPS, "held-out bytes": LENGTH * arguments.test,
             "processor seconds": time.process_time() - begin, "python": platform.python_version(),
             "torch": torch.__version__,
         }  # fmt: skip

@@ -29,7 +29,10 @@ COMMANDS = {
 }
 """Every command and what it is for. It is a module of this room with ``parser()`` and ``run(options)``."""
 
-WINGS = {"linear": "features shared by regression, classification and count tasks"}
+WINGS = {
+    "linear": "features shared by regression, classification and count tasks",
+    "llm": "language models that skip the neurons a token does not need",
+}
 """Commands of the wings, which have doors of their own: ``lomt.WING.cli.main``."""
 
 EXAMPLES = """\

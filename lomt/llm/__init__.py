@@ -11,6 +11,7 @@ from lomt.llm.adapters import ADAPTERS, Adapter, register_adapter
 from lomt.llm.gates import measure_sparsity
 from lomt.llm.generation import generate
 from lomt.llm.moefy import moefy
+from lomt.llm.perplexity import perplexity
 from lomt.llm.router import set_mode
 from lomt.llm.saving import from_pretrained, save_pretrained
 from lomt.llm.sparsify import densify, sparsify
@@ -28,6 +29,7 @@ __all__ = [
     "generate",
     "measure_sparsity",
     "moefy",
+    "perplexity",
     "register_adapter",
     "save_pretrained",
     "set_mode",

@@ -10,17 +10,21 @@ from transformers.trainer_callback import ExportableState, TrainerControl, Train
 from lomt.checks import check_number
 
 RATE = 0.1
-"""By how much η grows in an optimizer step for each unit of sparsity that is missing."""
+"""By how much the multiplier grows in an optimizer step for each unit of sparsity that is missing."""
+
+GAIN = 10.0
+"""What a unit of missing sparsity adds to η at once: the augmented Lagrangian's penalty, which damps the ascent."""
 
 
 class Budget(TrainerCallback, ExportableState):
     """η, the weight of the efficiency loss; stands in a trainer's checkpoints and comes back from them.
 
-    With a target, η is the multiplier of the constraint "sparsity ≥ target": after each optimizer step it grows by
-    ``rate · (target − sparsity)``, and never below 0 (dual ascent). Without one it is the paper's fixed number.
+    With a target, η = μ + GAIN · (target − sparsity), where μ, the multiplier of the constraint "sparsity = target",
+    grows by ``rate · (target − sparsity)`` after each optimizer step: dual ascent on the augmented Lagrangian. Both may
+    be negative: gates that have closed too far are opened again. Without a target η is the paper's fixed number.
 
     Args:
-        eta: η, at first.
+        eta: η; where there is a target, μ at first.
         target: share of experts closed, above 0 and below 1; None: η stays.
         rate: of the ascent.
 
@@ -34,24 +38,28 @@ class Budget(TrainerCallback, ExportableState):
         if target is not None and not 0 < target < 1:
             raise ValueError(f"target_sparsity is {target}: use a share of experts above 0 and below 1")
         self.eta = eta
+        self.multiplier = eta
         self.target = target
         self.rate = rate
 
     def step(self, sparsity: float) -> None:
         """Take the sparsity of an optimizer step's tokens into account."""
         if self.target is not None:
-            self.eta = max(0.0, self.eta + self.rate * (self.target - sparsity))
+            missing = self.target - sparsity
+            self.multiplier += self.rate * missing
+            self.eta = self.multiplier + GAIN * missing
 
     def state(self) -> dict[str, Any]:
         """As ``Trainer`` keeps it."""
         return {
-            "args": {"eta": self.eta, "target": self.target, "rate": self.rate},
-            "attributes": {},
+            "args": {"eta": self.multiplier, "target": self.target, "rate": self.rate},
+            "attributes": {"eta": self.eta},
         }
 
     def on_train_begin(
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        """Go on from the checkpoint's η."""
-        self.eta = state.stateful_callbacks[type(self).__name__]["args"]["eta"]
+        """Go on from the checkpoint's η and μ."""
+        stored = state.stateful_callbacks[type(self).__name__]
+        self.multiplier, self.eta = stored["args"]["eta"], stored["attributes"]["eta"]
         return control

@@ -7,8 +7,16 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-EPSILON = 0.01
+EPSILON = 0.1
 """Bounds the separability loss where a gate is at the threshold: by 1 / EPSILON."""
+
+SEPARABILITY = 0.02
+"""The weight of the separability loss.
+
+The paper has 0.5, with an ε of 0. There the loss pushes a gate away from the threshold much harder than efficiency, or
+a task, can push it across, and gates stay on the side where they begin: in a small model whose gates began open, η rose
+to 8 and less than 2 % of them closed. With the two numbers here dual ascent reaches the wanted sparsity to within 1 %.
+"""
 
 
 def efficiency_loss(logits: Iterable[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""How well a language model knows a text."""
+"""How well a model predicts a text."""
 
 from __future__ import annotations
 
@@ -12,32 +12,26 @@ from lomt.llm.batches import NO_TOKENS, Batch, on_device
 from lomt.modes import evaluating
 
 
-@torch.no_grad()
 def perplexity(model: nn.Module, batches: Iterable[Batch]) -> float:
-    """The exponential of the mean negative log-likelihood of each token given those before it in its row.
+    """``exp`` of the mean negative log-likelihood of each token given those before it, in its own row.
 
     Args:
-        model: causal, in whatever mode it is; dropout is off meanwhile.
-        batches: keyword arguments of the model, with ``input_ids`` ``[batch, length]``; tokens that are padding in
-            ``attention_mask`` are neither predicted nor predicted from.
-
-    Returns:
-        At least 1; of tokens, so that numbers of different tokenizers can't be compared.
+        model: causal; dense, gated or sparse.
+        batches: keyword arguments of the model; padding (``attention_mask`` 0) neither counts nor is counted on.
 
     Raises:
-        ValueError: there is nothing to predict.
+        ValueError: no token of the batches has one before it.
     """
     total, count = 0.0, 0
     for given in batches:
-        batch = on_device({key: value for key, value in given.items() if key != "labels"}, model)
+        batch = {name: value for name, value in on_device(given, model).items() if name != "labels"}
+        with torch.no_grad(), evaluating(model):
+            logits = model(**batch).logits[:, :-1].float()
         ids = batch["input_ids"]
         mask = batch.get("attention_mask", torch.ones_like(ids)).bool()
-        there = mask[:, 1:] & mask[:, :-1]
-        with evaluating(model):
-            logits = model(**batch).logits[:, :-1]
-        surprise = nn.functional.cross_entropy(logits[there].float(), ids[:, 1:][there], reduction="none")
-        total += float(surprise.double().sum())
-        count += len(surprise)
+        counted = mask[:, 1:] & mask[:, :-1]
+        total += float(nn.functional.cross_entropy(logits[counted], ids[:, 1:][counted], reduction="sum"))
+        count += int(counted.sum())
     if not count:
         raise ValueError(NO_TOKENS)
     return math.exp(total / count)

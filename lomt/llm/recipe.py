@@ -17,10 +17,10 @@ Model = TypeVar("Model", bound=PreTrainedModel)
 Data = Dataset[dict[str, Tensor]]
 
 BATCH = 8
-"""Windows in a step."""
+"""Blocks in a step."""
 
-ROUTERS: dict[str, Any] = {"eta": 0.0, "separability": 0.02, "epsilon": 0.1, "router_lr": 1e-3}
-"""Options of :class:`lomt.llm.LTETrainer` that were best on the embedded model's validation files."""
+ROUTER_LR = 1e-3
+"""The routers' learning rate, the best of a few on the embedded model's validation files."""
 
 SOFT = 0.5
 """Share of LTE's steps that are of its first stage."""
@@ -85,7 +85,7 @@ def train_efficient(
         data: ``input_ids`` and ``labels``.
         sparsity: share of experts to close.
         expert_size: neurons in an expert.
-        **options: for :class:`lomt.llm.LTETrainer`, in place of :data:`ROUTERS`.
+        **options: for :class:`lomt.llm.LTETrainer`, in place of its defaults, and of :data:`ROUTER_LR`.
 
     Returns:
         The model, in mode ``"hard"`` at that sparsity.
@@ -98,5 +98,5 @@ def train_efficient(
         soft={"max_steps": soft},
         hard={"max_steps": max(1, args.max_steps - soft)},
         train_dataset=data,
-        **(ROUTERS | options),
+        **({"router_lr": ROUTER_LR} | options),
     )

@@ -63,6 +63,8 @@ class Router(nn.Module):
         self.bias = nn.Parameter(torch.full((experts,), self.BIAS, device=centres.device))
         self.settings = settings
         self.name = ffn.name
+        self.sparse = False
+        """Whether the FFN is in its packed form, which does nothing but select."""
         self.seen: list[Tensor] | None = None
         """Logits, while :func:`lomt.llm.gates.watching` looks on."""
         self._logits: Tensor | None = None
@@ -125,8 +127,19 @@ def set_mode(model: nn.Module, mode: Mode) -> None:
     """Choose what the gates of a model do: nothing, scale, or select.
 
     Raises:
-        ValueError: there is no such mode, or the model has no routers.
+        ValueError: there is no such mode, the model has no routers, or it is sparse, which goes with ``"hard"`` alone.
     """
     if mode not in get_args(Mode):
         raise ValueError(f"mode is {mode!r}: there are {', '.join(get_args(Mode))}")
+    if mode != "hard" and is_sparse(model):
+        raise ValueError(f"mode is {mode!r}, and the model is sparse, which selects: densify(model) first")
     settings_of(model).mode = mode
+
+
+def is_sparse(model: nn.Module) -> bool:
+    """Whether a model with routers is in the form that :func:`lomt.llm.sparsify` gives it.
+
+    Raises:
+        ValueError: it has no routers.
+    """
+    return any(router.sparse for router in routers(model).values())

@@ -14,8 +14,8 @@ from transformers import AutoConfig, PreTrainedModel
 from lomt.files import read_record, write_atomically, write_record
 from lomt.llm.adapters import find_ffns
 from lomt.llm.moefy import attach, check_divisible
-from lomt.llm.router import Settings, routers, settings_of
-from lomt.llm.sparsify import SparseFFN, densify, sparsify
+from lomt.llm.router import Settings, is_sparse, routers, settings_of
+from lomt.llm.sparsify import densify, sparsify
 
 SETTINGS = "lte.json"
 ROUTERS = "lte.safetensors"
@@ -32,7 +32,7 @@ def save_pretrained(model: PreTrainedModel, folder: str | Path) -> None:
         NotWrittenError: the folder can't be written to.
     """
     folder = Path(folder)
-    sparse = any(isinstance(module, SparseFFN) for module in model.modules())
+    sparse = is_sparse(model)
     if sparse:
         densify(model)
     try:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from lomt.llm.adapters import FFN, Linear, find_ffns, rows
-from lomt.llm.router import Router, routers, set_mode
+from lomt.llm.router import Router, is_sparse, routers, set_mode
 from lomt_kernels import pack_ffn, sparse_ffn, unpack_ffn
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -41,6 +41,7 @@ class SparseFFN(nn.Module):
         super().__init__()
         size = router.settings.expert_size
         gate_up, down_t = pack_ffn(None if ffn.gate is None else rows(ffn.gate), rows(ffn.up), rows(ffn.down), size)
+        router.sparse = True
         self.router = router
         self.activation: Any = ffn.activation
         self.register_buffer("gate_up", gate_up)
@@ -66,6 +67,7 @@ class SparseFFN(nn.Module):
     def release(self) -> FFN:
         """The FFN that this one was made of, its weights where they were, bit for bit; nothing is left here."""
         (ffn,) = self._ffn
+        self.router.sparse = False
         gate, up, down = unpack_ffn(self.gate_up, self.down_t)
         if ffn.gate is not None and gate is not None:
             _put(ffn.gate, gate)
@@ -92,7 +94,7 @@ def sparsify(model: Model) -> Model:
         ValueError: it has no routers, or is sparse already.
     """
     found = routers(model)
-    if any(isinstance(module, SparseFFN) for module in model.modules()):
+    if is_sparse(model):
         raise ValueError(f"{type(model).__name__} is sparse already: densify(model) gives its dense form back")
     set_mode(model, "hard")
     for ffn in find_ffns(model):
@@ -111,12 +113,11 @@ def densify(model: Model) -> Model:
     """Undo :func:`sparsify`, in place: the same modules and parameters, bit for bit, in mode ``"hard"``.
 
     Raises:
-        ValueError: the model is not sparse.
+        ValueError: the model is not sparse, or has no routers.
     """
-    sparse = [module for module in model.modules() if isinstance(module, SparseFFN)]
-    if not sparse:
+    if not is_sparse(model):
         raise ValueError(f"{type(model).__name__} is not sparse: sparsify(model) makes it so")
-    for module in sparse:
+    for module in [module for module in model.modules() if isinstance(module, SparseFFN)]:
         ffn = module.release()
         if ffn.gate is not None:
             model.set_submodule(ffn.name, ffn.holder)

@@ -7,11 +7,15 @@ from typing import Any
 
 from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
-from lomt.llm.corpus import Windows, library_tokens
+from lomt.llm.corpus import library_tokens
 from lomt.llm.recipe import train_dense, training_arguments
+from lomt.llm.text import Blocks
 
 STEPS = 1500
 """Of pretraining: about three minutes on one idle core."""
+
+LENGTH = 128
+"""Bytes in a block of its text."""
 
 TINY: dict[str, Any] = {
     "vocab_size": 256,
@@ -49,4 +53,4 @@ def pretrain(out: Path, steps: int = STEPS, **changes: Any) -> LlamaForCausalLM:
         **changes: to the arguments of the training: ``seed``, ``disable_tqdm``, ….
     """
     args = training_arguments(out, steps, **({"learning_rate": 3e-3} | changes))
-    return train_dense(tiny_model(args.seed), args, Windows(library_tokens("train")))
+    return train_dense(tiny_model(args.seed), args, Blocks(library_tokens("train"), LENGTH))

@@ -15,7 +15,7 @@ from lomt.checks import check_number
 from lomt.llm.batches import count_tokens
 from lomt.llm.budget import RATE, Budget
 from lomt.llm.gates import watching
-from lomt.llm.losses import EPSILON, efficiency_loss, separability_loss
+from lomt.llm.losses import EPSILON, SEPARABILITY, efficiency_loss, separability_loss
 from lomt.llm.router import routers, set_mode, settings_of
 from lomt.llm.saving import load_settings, save_routers
 
@@ -39,8 +39,8 @@ class LTETrainer(Trainer):
         eta: η, what efficiency is worth; the paper has 0 to 2. Where a target is given: η at first.
         target_sparsity: share of experts to close; η is then found by dual ascent.
         rate: of that ascent, in an optimizer step.
-        separability: weight of L_sep.
-        epsilon: in L_sep.
+        separability: weight of L_sep; the paper has 0.5, see :data:`lomt.llm.losses.SEPARABILITY`.
+        epsilon: in L_sep; 0 in the paper.
         router_lr: the routers' learning rate; by default that of all.
         **options: for ``Trainer``: ``train_dataset``, ``data_collator``, ….
 
@@ -57,7 +57,7 @@ class LTETrainer(Trainer):
         eta: float = 1.0,
         target_sparsity: float | None = None,
         rate: float = RATE,
-        separability: float = 0.5,
+        separability: float = SEPARABILITY,
         epsilon: float = EPSILON,
         router_lr: float | None = None,
         **options: Any,

@@ -98,6 +98,7 @@ print(sum(p.numel() for p in net.parameters()) > sum(p.numel() for p in lomt.com
         ),
         ("import lomt.export", "lomt.export needs onnx, onnxruntime, onnxscript, safetensors: "),
         ("import lomt.linear", "lomt.linear needs joblib, matplotlib, numba, scipy, scikit-learn: "),
+        ("import lomt.llm", "lomt.llm needs accelerate, safetensors, transformers: pip install 'lomt-kernels[llm]'"),
         ("import lomt.report", "lomt.report needs pillow, pyyaml: pip install 'lomt-kernels[report]'"),
         ("import lomt; lomt.run", "lomt.runs needs lightning"),
         (

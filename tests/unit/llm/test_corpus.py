@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from lomt.llm.corpus import Bytes, Windows, byte_tokens, library_files, library_tokens
+from lomt.llm.corpus import library_files, library_tokens
 
 
 @pytest.fixture
@@ -49,32 +49,3 @@ def test_a_library_without_sources_or_a_split_that_is_none_is_named(tmp_path):
         library_files("train", tmp_path)
     with pytest.raises(ValueError, match="split is 'held-out': there are train, validation, test"):
         library_files("held-out", tmp_path)
-
-
-def test_windows_lie_side_by_side():
-    windows = Windows(torch.arange(11), length=3)
-    assert [windows[i]["input_ids"].tolist() for i in range(len(windows))] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
-    assert windows[1]["labels"].tolist() == [3, 4, 5]
-    assert [one["input_ids"].shape for one in windows.batches(2)] == [(2, 3), (1, 3)]
-
-
-def test_a_limit_takes_windows_evenly():
-    windows = Windows(torch.arange(30), length=3, limit=4)
-    assert windows.windows[:, 0].tolist() == [0, 6, 15, 21]
-    assert len(Windows(torch.arange(30), length=3, limit=99)) == 10
-
-
-def test_a_short_text_and_bad_numbers_are_named():
-    with pytest.raises(ValueError, match="the text has 0 tokens, and a window 128"):
-        Windows(byte_tokens([]))
-    with pytest.raises(ValueError, match="length is 1: use a whole number of 2 or more"):
-        Windows(torch.arange(9), length=1)
-    with pytest.raises(ValueError, match="limit is 0"):
-        Windows(torch.arange(9), length=2, limit=0)
-
-
-def test_bytes_come_back_as_the_text_they_were():
-    text = "def λ(x): ½"
-    ids = Bytes().encode(text)
-    assert Bytes().decode(ids) == text
-    assert Bytes().decode(ids[:5]) == "def �"

@@ -124,7 +124,18 @@ def test_gates_that_do_nothing_do_something_once_sparse():
     assert settings_of(sparsify(model)).mode == "hard"
     with pytest.raises(ValueError, match=r"sparse already: densify\(model\)"):
         sparsify(model)
+    with pytest.raises(ValueError, match=r"mode is 'dense', and the model is sparse, which selects: densify\(model\)"):
+        set_mode(model, "dense")
     densify(model)
     with pytest.raises(ValueError, match=r"is not sparse: sparsify\(model\)"):
         densify(model)
     set_mode(model, "dense")
+
+
+@torch.no_grad()
+def test_a_sparse_model_is_one_graph():
+    model = sparsify(gated())
+    expected = model(tokens()).logits
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(tokens()).logits, expected, rtol=1e-4, atol=1e-4)
+    torch.compiler.reset()

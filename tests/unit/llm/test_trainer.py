@@ -5,7 +5,7 @@ import torch
 from transformers import TrainerCallback, TrainingArguments
 
 from lomt.llm import LTETrainer, from_pretrained, measure_sparsity, moefy, set_mode, train
-from lomt.llm.budget import Budget
+from lomt.llm.budget import GAIN, Budget
 from lomt.llm.router import routers, settings_of
 from tests.unit.llm.models import FAMILIES, build, tokens
 
@@ -65,7 +65,7 @@ def assert_alike(first, second, than, **tolerance):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_soft_loss_is_the_tasks_and_the_two_others(family, tmp_path):
     model = moefy(build(family), 8)
-    trainer = LTETrainer(model, arguments(tmp_path), eta=0.7, separability=0.3, train_dataset=rows())
+    trainer = LTETrainer(model, arguments(tmp_path), eta=0.7, separability=0.3, epsilon=0.05, train_dataset=rows())
     batch = {name: torch.stack([row[name] for row in rows()]) for name in rows()[0]}
     trainer.current_gradient_accumulation_steps = 1
     trainer.get_batch_samples(iter([batch]), 1, torch.device("cpu"))
@@ -85,7 +85,7 @@ def test_the_soft_loss_is_the_tasks_and_the_two_others(family, tmp_path):
     assert [len(one) for one in logits] == [sum(LENGTHS)] * 2
     gates = [torch.sigmoid(one) for one in logits]
     efficiency = sum(gate.square().mean() for gate in gates) / 2
-    separability = sum((1 / ((gate - 0.5).square() + 0.01)).mean() for gate in gates) / 2
+    separability = sum((1 / ((gate - 0.5).square() + 0.05)).mean() for gate in gates) / 2
     torch.testing.assert_close(loss.double(), task + 0.7 * efficiency + 0.3 * separability, rtol=1e-4, atol=1e-4)
     set_mode(model, "dense")
     assert not torch.allclose(model(**batch).loss, task)  # it was the loss of the gated model
@@ -176,18 +176,25 @@ def test_logs_have_each_ffns_sparsity(tmp_path):
     assert logged["eta"] == 1.0
 
 
-def test_dual_ascent_raises_the_price_while_too_little_is_closed():
+def test_dual_ascent_raises_the_price_while_too_little_is_closed_and_lowers_it_else():
     budget = Budget(1.0, target=0.5, rate=0.1)
     budget.step(0.3)
-    assert budget.eta == pytest.approx(1.02)
+    assert (budget.multiplier, budget.eta) == pytest.approx((1.02, 1.02 + GAIN * 0.2))
     budget.step(0.9)
-    assert budget.eta == pytest.approx(0.98)
-    for _ in range(100):
-        budget.step(1.0)
-    assert budget.eta == 0.0
+    assert (budget.multiplier, budget.eta) == pytest.approx((0.98, 0.98 - GAIN * 0.4))
+    budget.step(0.5)
+    assert budget.eta == budget.multiplier == pytest.approx(0.98)
     fixed = Budget(1.0)
     fixed.step(0.3)
     assert fixed.eta == 1.0
+
+
+def test_dual_ascent_finds_the_wanted_sparsity(tmp_path):
+    changes = {"max_steps": 150, "optim": "adamw_torch", "learning_rate": 1e-3, "logging_steps": 10}
+    data = rows((9, 9, 9, 9))
+    trainer = trained(tmp_path, data=data, changes=changes, target_sparsity=0.6, router_lr=3e-3)
+    assert trainer.state.log_history[0]["sparsity"] < 0.2
+    assert trainer.state.log_history[-2]["sparsity"] == pytest.approx(0.6, abs=0.1)
 
 
 def test_routers_may_have_a_learning_rate_of_their_own(tmp_path):
