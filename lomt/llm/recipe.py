@@ -52,14 +52,14 @@ def training_arguments(out: Path, steps: int, **changes: Any) -> TrainingArgumen
     return TrainingArguments(str(out), **(shared | changes))
 
 
-def train_dense(model: Model, args: TrainingArguments, data: Data, **options: Any) -> Model:
+def train_dense(model: Model, args: TrainingArguments, data: Data, trainer: type[Trainer] = Trainer) -> Model:
     """Train a model as it is.
 
     Args:
         model: causal.
         args: of the training; its ``output_dir`` gets checkpoints and, at the end, the model.
         data: ``input_ids`` and ``labels``.
-        **options: for ``Trainer``.
+        trainer: a subclass of ``Trainer``.
 
     Returns:
         The model; one that was trained before is loaded.
@@ -67,10 +67,10 @@ def train_dense(model: Model, args: TrainingArguments, data: Data, **options: An
     folder = Path(args.output_dir)
     if (folder / "model.safetensors").is_file():
         return type(model).from_pretrained(folder)
-    trainer = Trainer(model, args, train_dataset=data, **options)
+    made = trainer(model, args, train_dataset=data)
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
-    trainer.save_model()
+    made.train(resume_from_checkpoint=last)
+    made.save_model()
     return model
 
 

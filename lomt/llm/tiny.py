@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import LlamaConfig, LlamaForCausalLM, set_seed
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, set_seed
 
 from lomt.llm.corpus import library_tokens
 from lomt.llm.recipe import train_dense, training_arguments
@@ -44,13 +44,14 @@ def tiny_model(seed: int = 0, **changes: Any) -> LlamaForCausalLM:
     return LlamaForCausalLM(LlamaConfig(**(TINY | changes)))
 
 
-def pretrain(out: Path, steps: int = STEPS, **changes: Any) -> LlamaForCausalLM:
+def pretrain(out: Path, steps: int = STEPS, trainer: type[Trainer] = Trainer, **changes: Any) -> LlamaForCausalLM:
     """The embedded model, trained on the standard library's training files; the same call again continues.
 
     Args:
         out: its folder.
         steps: optimizer steps.
+        trainer: a subclass of ``Trainer``.
         **changes: to the arguments of the training: ``seed``, ``disable_tqdm``, ….
     """
     args = training_arguments(out, steps, **({"learning_rate": 3e-3} | changes))
-    return train_dense(tiny_model(args.seed), args, Blocks(library_tokens("train"), LENGTH))
+    return train_dense(tiny_model(args.seed), args, Blocks(library_tokens("train"), LENGTH), trainer)
