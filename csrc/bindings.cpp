@@ -221,6 +221,7 @@ void copy_channels(int operation, int dtype, std::array<int64_t, 3> size, uintpt
 // A block-sparse feed-forward network. `sizes` holds rows, blocks, parts, neurons of a block, inputs and outputs.
 void ffn(int dtype, std::array<int64_t, 6> sizes, int activation, uintptr_t x, uintptr_t gate_up, uintptr_t down,
          uintptr_t active, uintptr_t bias, uintptr_t down_bias, uintptr_t y) {
+  if (sizes[0] > lomt::kMostFfnRows) throw std::invalid_argument("too many rows for one call");
   kFfnKernels[isa]({
       static_cast<lomt::DType>(dtype),
       pool,

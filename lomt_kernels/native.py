@@ -53,6 +53,14 @@ def place(tensor: Tensor) -> tuple[int, int]:
     return device, torch.cuda.current_stream(device).cuda_stream
 
 
+@cache
+def fast_in_torch(dtype: torch.dtype) -> bool:
+    """Whether torch's products are fast on this processor: in halves, they need one that knows them."""
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype != torch.float16 or bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+
+
 def build() -> dict[str, Any]:
     """What ``setup.py`` wrote of the build: mode, and why something is missing. Empty for sources never built."""
     file = Path(__file__).with_name("_build.json")

@@ -7,7 +7,9 @@
 
 namespace lomt {
 
-// Contiguous tensors of one dtype. `parts` is 2 for gate and up, 1 for a plain network.
+constexpr int64_t kMostFfnRows = 32;
+
+// Contiguous tensors of one dtype, of kMostFfnRows rows at most. `parts` is 2 for gate and up, 1 for a plain network.
 struct FfnCall {
   DType dtype;
   ParallelFor pool;

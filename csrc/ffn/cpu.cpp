@@ -19,8 +19,6 @@ namespace {
 constexpr int64_t kChunks = 64;  // at most
 // Neurons whose weights are read at a time: as many streams from memory.
 constexpr int kNeurons = 8;
-// Of a call.
-constexpr int64_t kMostRows = 16;
 // Weights that are worth a thread.
 constexpr int64_t kGrain = 1 << 15;
 
@@ -62,7 +60,7 @@ struct Network {
     const int64_t many = static_cast<int64_t>(users.size()), size = call.block, each = call.parts * size;
     const T* down = static_cast<const T*>(call.down) + block * size * call.out;
     by_neurons(each, gate_up(block), call.in, down, [&](int64_t first, auto N, const T* weights, const T* then) {
-      Vector<C> sums[kMostRows][N];
+      Vector<C> sums[kMostFfnRows][N];
       std::fill_n(&sums[0][0], many * N, Vector<C>{});
       for_tiles<C, N>(weights, then, call.in, many > 1, [&](auto* w, auto* after, auto stride, auto i, auto n) {
         for_rows(many, after, [&](int64_t r, auto fetch) {

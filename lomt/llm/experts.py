@@ -20,8 +20,8 @@ def balanced_kmeans(points: Tensor, size: int, seed: int = 0) -> Tensor:
 
     Rows are L2-normalized first, as in MoEfication (Zhang et al., 2022); a centre is the normalized mean of its points;
     the first centres are points drawn with the k-means++ rule. The same seed gives the same clusters.
-    An FFN of TinyLlama's size, 5632 neurons of 2048 weights, took 3 s (without structure) and 11 s (with 200 clusters) on
-    one core of a busy machine.
+    An FFN of TinyLlama's size, 5632 neurons of 2048 weights, took 3 s (without structure) and 11 s (with 200 clusters)
+    on one core of a busy machine.
 
     Args:
         points: ``[n, d]``, one a neuron.

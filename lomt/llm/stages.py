@@ -43,7 +43,7 @@ def train(
     Args:
         model: of :func:`lomt.llm.moefy`.
         args: of both stages.
-        eta: η, or where a target is given, η at first.
+        eta: η, where no target is given.
         target_sparsity: share of experts to close.
         soft: what the first stage has otherwise in ``args``: ``{"num_train_epochs": 1}``.
         hard: what the second has.

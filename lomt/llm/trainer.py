@@ -36,8 +36,8 @@ class LTETrainer(Trainer):
         model: of :func:`lomt.llm.moefy`.
         args: as for ``Trainer``.
         stage: ``"soft"`` or ``"hard"``.
-        eta: η, what efficiency is worth; the paper has 0 to 2. Where a target is given: η at first.
-        target_sparsity: share of experts to close; η is then found by dual ascent.
+        eta: η, what efficiency is worth, where no target is given; the paper has 0 to 2.
+        target_sparsity: share of experts to close; η is then found by dual ascent, see :class:`lomt.llm.budget.Budget`.
         rate: of that ascent, in an optimizer step.
         separability: weight of L_sep; the paper has 0.5, see :data:`lomt.llm.losses.SEPARABILITY`.
         epsilon: in L_sep; 0 in the paper.

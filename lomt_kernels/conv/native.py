@@ -4,7 +4,6 @@ Convolutions of which every channel is alive are torch's, and so are grouped one
 """
 
 from collections.abc import Sequence
-from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -54,7 +53,7 @@ def masked_conv2d(
         layout = memory_format(x, reader.weight)
         if groups > 1:
             y = _grouped(x, reader, window, groups, dead_zero).contiguous(memory_format=layout)
-        elif reader.dense and reader.weight.shape[0] and _fast_in_torch(x.dtype):
+        elif reader.dense and reader.weight.shape[0] and native.fast_in_torch(x.dtype):
             weight = reference.scaled(reader.weight, reader.scale, groups)
             y = torch.conv2d(x, weight, reader.bias, *window).contiguous(memory_format=layout)
         else:
@@ -90,7 +89,7 @@ def masked_conv2d_backward(
     grads = [_strided(grad) for grad in grads]
     to_x = torch.empty_like(x, memory_format=memory_format(x, weights[0])) if of_x else x.new_empty(0)
     to_weights, to_biases, to_scales = [], [], []
-    dense = len(readers) == 1 and readers[0].dense and _fast_in_torch(x.dtype)
+    dense = len(readers) == 1 and readers[0].dense and native.fast_in_torch(x.dtype)
     if of_x and groups == 1 and not dense:
         _run(GRAD_INPUT, to_x, readers, grads, None, window, True)
     elif of_x:
@@ -121,7 +120,7 @@ def leaves_to_torch(x: Tensor, weight: Tensor, groups: int) -> bool:
     Ours has the faster gradient of weights of several taps; in small convolutions calls cost more than that gains.
     """
     small = weight.shape[2] * weight.shape[3] == 1 or x.shape[0] * x.shape[2] * x.shape[3] * weight.numel() < SMALL
-    return bool((groups > 1 or small) and weight.shape[0] and _fast_in_torch(x.dtype))
+    return bool((groups > 1 or small) and weight.shape[0] and native.fast_in_torch(x.dtype))
 
 
 def gather_channels(x: Tensor, indices: Tensor, scale: Tensor | None, shift: Tensor | None, rectify: bool) -> Tensor:
@@ -181,14 +180,6 @@ def _mask(numbers: Tensor | None, channels: int) -> Tensor:
     return torch.zeros(channels, dtype=torch.bool).index_fill_(0, numbers.long(), True)
 
 
-@cache
-def _fast_in_torch(dtype: torch.dtype) -> bool:
-    """Whether torch's convolutions are fast here: in halves, they need a processor that knows them."""
-    if dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return dtype != torch.float16 or bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
-
-
 def _strided(tensor: Tensor) -> Tensor:
     """A map whose channels or columns are adjacent."""
     return tensor if tensor.stride(1) == 1 or tensor.stride(3) == 1 else tensor.contiguous()
@@ -199,7 +190,7 @@ def _raw_grad_weight(grad: Tensor, x: Tensor, reader: _Reader, window: Window, g
     weight = reader.weight
     pointwise = weight.shape[2] == weight.shape[3] == 1
     # Of dense ones, oneDNN's are the faster for one tap, ours for several.
-    if groups > 1 or (reader.dense and pointwise and weight.shape[0] and _fast_in_torch(x.dtype)):
+    if groups > 1 or (reader.dense and pointwise and weight.shape[0] and native.fast_in_torch(x.dtype)):
         if not reader.dense:
             grad = torch.where(_mask(reader.outs, weight.shape[0])[None, :, None, None], grad, 0)
             x = torch.where(_mask(reader.ins, x.shape[1])[None, :, None, None], x, 0)

@@ -25,6 +25,6 @@ def dense_ffn(
         x.contiguous(), gate_up.view(blocks * parts * block, d), None if bias is None else bias.reshape(-1)
     )
     hidden = gated(hidden.view(rows, blocks, parts, block).movedim(2, 0), activation)
-    hidden = torch.where(active[:, :, None], hidden, 0).view(rows, blocks * block)
+    hidden = torch.where(active[:, :, None], hidden, 0).reshape(rows, blocks * block)
     down = down_t.view(blocks * block, down_t.shape[2])
     return hidden @ down if down_bias is None else torch.addmm(down_bias, hidden, down)

@@ -178,12 +178,13 @@ def test_logs_have_each_ffns_sparsity(tmp_path):
 
 def test_dual_ascent_raises_the_price_while_too_little_is_closed_and_lowers_it_else():
     budget = Budget(1.0, target=0.5, rate=0.1)
+    assert (budget.multiplier, budget.eta) == (0, GAIN * 0.5)
     budget.step(0.3)
-    assert (budget.multiplier, budget.eta) == pytest.approx((1.02, 1.02 + GAIN * 0.2))
+    assert (budget.multiplier, budget.eta) == pytest.approx((0.02, 0.02 + GAIN * 0.2))
     budget.step(0.9)
-    assert (budget.multiplier, budget.eta) == pytest.approx((0.98, 0.98 - GAIN * 0.4))
+    assert (budget.multiplier, budget.eta) == pytest.approx((-0.02, -0.02 - GAIN * 0.4))
     budget.step(0.5)
-    assert budget.eta == budget.multiplier == pytest.approx(0.98)
+    assert budget.eta == budget.multiplier == pytest.approx(-0.02)
     fixed = Budget(1.0)
     fixed.step(0.3)
     assert fixed.eta == 1.0
