@@ -57,7 +57,7 @@ def main() -> None:
             for name, limit in limits.items():
                 ratio = times[side] / times[name]
                 print(
-                    f"  {name} against {against}: {ratio:.2f} times (limit {limit:.2f}), {saved[name]:.0%} of its saving"
+                    f"  {name} against {against}: {ratio:.2f} times (limit {limit:.2f}), {saved[name]:.0%} of its gain"
                 )
         result["threads"][str(threads)] = row
     write_record(arguments.out, result)

@@ -3,8 +3,8 @@
 Run: OMP_NUM_THREADS=1 python -m benchmarks.llm.quality [--work runs/quality]
 Each point is a file of benchmarks/results/llm/quality; points that are there are not made again, trainings continue.
 All start from one pretrained model. LTE trains it further, in two stages; the dense control trains for as many steps
-with the same learning rate, and all baselines, which need no training, are rules on top of that control. Held-out text is
-asked for these figures only; settings were chosen on validation files.
+with the same learning rate, and all baselines, which need no training, are rules on top of that control. Held-out text
+is asked for these figures only; settings were chosen on validation files.
 """
 
 from __future__ import annotations

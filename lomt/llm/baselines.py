@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lomt.llm.adapters import FFN, find_ffns
+from lomt.llm.adapters import FFN, find_ffns, rows
 from lomt.llm.batches import NO_TOKENS, Batch, on_device, without_padding
 from lomt.modes import evaluating
 
@@ -63,15 +63,17 @@ class RandomExperts(Selector):
 
 
 class MoEfication(Selector):
-    """The experts whose neurons' values are largest, known by computing all (Zhang et al., 2022: "ground truth").
+    """The experts whose outputs are largest, known by computing all (Zhang et al., 2022: "ground truth" selection).
 
-    No router that leaves the model alone knows more of these values, so that this is the best MoEfication can do with
-    its criterion; it saves no time. Values of gated FFNs have no "off", as those of ReLU have: magnitudes stand in.
+    No router that leaves the model alone can choose better by this criterion; it saves no time. The paper sums the
+    values of an expert's neurons, which need a ReLU; of norms of neurons' values and of outputs, outputs' did better.
     """
 
     def scores(self, x: Tensor) -> Tensor:
-        """The norm of each expert's neurons' values."""
-        return activations(self.ffn, x).unflatten(-1, (-1, self.size)).norm(dim=-1)
+        """The norm of each expert's output."""
+        values = activations(self.ffn, x).unflatten(-1, (-1, self.size))
+        down = rows(self.ffn.down).unflatten(1, (-1, self.size))
+        return torch.stack([(values[:, e] @ down[:, e].T).norm(dim=-1) for e in range(values.shape[1])], -1)
 
 
 class Predictor(Selector):

@@ -106,8 +106,9 @@ def decode_times(sides: Mapping[str, Side], prompt: Tensor, rounds: int = 20) ->
 
 
 def bytes_limit(model: PreTrainedModel, sparsity: float) -> float:
-    """How many times faster decoding can be if only the bytes of weights count: all are read once a token, but FFNs'
-    that are skipped, and the input embedding.
+    """How many times faster decoding can be where it is bound by the bytes of weights.
+
+    All are read once a token, but those of FFNs that are skipped, and the input embedding.
 
     Args:
         model: dense.

@@ -32,10 +32,11 @@ def test_the_best_scores_are_kept():
 
 @pytest.mark.parametrize("family", ["llama with biases", "gpt2"])
 @torch.no_grad()
-def test_moefication_keeps_the_experts_with_the_largest_values(family):
+def test_moefication_keeps_the_experts_with_the_largest_outputs(family):
     ffn = find_ffns(build(family))[0]
     x = torch.randn(20, 32)
-    norms = values(ffn, x).unflatten(-1, (-1, SIZE)).square().sum(-1)
+    outputs = values(ffn, x).unsqueeze(1) * torch.eye(8).repeat_interleave(SIZE, 1) @ rows(ffn.down).double().T
+    norms = outputs.square().sum(-1)
     mask = MoEfication(ffn, SIZE).select(x, 0.75)
     for row, norm in zip(mask, norms, strict=True):
         assert row.nonzero().flatten().tolist() == sorted(sorted(range(8), key=lambda e: -norm[e])[:2])
