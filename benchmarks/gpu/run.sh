@@ -3,7 +3,7 @@
 # measure.
 #
 #   benchmarks/gpu/run.sh                     all parts, the most valuable first; each with a limit
-#   benchmarks/gpu/run.sh build test          some of them, of build test steps convs training kernels baselines sanitize
+#   benchmarks/gpu/run.sh build test          some of them, of build test steps ffn convs training kernels baselines sanitize
 #
 # Results go to $OUT (default: benchmarks/results/gpu) as JSON with device and versions. It needs torch with CUDA, nvcc,
 # cmake, ninja, pybind11, pytest and hypothesis; nothing is downloaded.
@@ -13,7 +13,7 @@ export OUT="${OUT:-benchmarks/results/gpu}" PYTHONUNBUFFERED=1 PYTHONPATH="$PWD"
 PYTHON="${PYTHON:-python3}"
 mkdir -p "$OUT"
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(build test steps convs training kernels baselines sanitize)
+[ ${#parts[@]} -gt 0 ] || parts=(build test steps ffn convs training kernels baselines sanitize)
 status=0
 
 part() { # NAME SECONDS COMMAND...: with a limit of its own, so that what comes after it has its turn
@@ -38,6 +38,7 @@ for name in "${parts[@]}"; do
     test) part test 150 "$PYTHON" -m pytest -q -p no:cacheprovider -p no:xdist -m gpu tests/kernels ;;
     kernels) part kernels 60 "$PYTHON" -m benchmarks.gpu.kernels --json "$OUT/kernels.json" ;;
     steps) part steps 60 "$PYTHON" -m benchmarks.gpu.steps --json "$OUT/steps.json" ;;
+    ffn) part ffn 60 "$PYTHON" -m benchmarks.gpu.ffn --json "$OUT/ffn.json" ;;
     convs) part convs 100 "$PYTHON" -m benchmarks.gpu.convs --json "$OUT/convs.json" ;;
     training) part training 90 "$PYTHON" -m benchmarks.gpu.training --json "$OUT/training.json" ;;
     baselines) part baselines 90 "$PYTHON" -m benchmarks.gpu.baselines --json "$OUT/baselines.json" ;;
@@ -46,7 +47,7 @@ for name in "${parts[@]}"; do
             "$PYTHON" -m pytest -q -p no:cacheprovider -p no:xdist -m gpu -k "small and cuda" tests/kernels
         ;;
     *)
-        echo "unknown part '$name': there are build, test, steps, convs, training, kernels, baselines, sanitize" >&2
+        echo "unknown part '$name': there are build, test, steps, ffn, convs, training, kernels, baselines, sanitize" >&2
         exit 2
         ;;
     esac

@@ -1,8 +1,8 @@
 """The microbenchmarks of the kernels on this machine's processor: python -m benchmarks.kernels [pytest's options].
 
 Minutes on two cores. Ours and others run in turn in one process, one thread. Writes the results to
-benchmarks/results/kernels (cpu.json, and conv.json for convolutions), prints tables and draws plots. A benchmark whose
-operation computes something else than the reference fails and measures nothing.
+benchmarks/results/kernels (cpu.json; conv.json and ffn.json for convolutions and feed-forward networks), prints tables
+and draws plots. A benchmark whose operation computes something else than the reference fails and measures nothing.
 """
 
 import json
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks.kernels.table import RESULTS, condensed
 from benchmarks.kernels.table import main as tables
@@ -42,12 +43,16 @@ def main() -> int:
             return status
         found = condensed(json.loads(raw.read_text()), str(environment()["processor"]), versions())
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for name, of_layers in (("cpu", False), ("conv", True)):
-        rows = [row for row in found["rows"] if ("layer" in row) == of_layers]
+    for name in ("cpu", "conv", "ffn"):
+        rows = [row for row in found["rows"] if _file(row) == name]
         if rows:
             (RESULTS / f"{name}.json").write_text(json.dumps(found | {"rows": rows}, indent=1) + "\n")
     tables()
     return 0
+
+
+def _file(row: dict[str, Any]) -> str:
+    return "conv" if "layer" in row else "ffn" if row["operation"] == "sparse_ffn" else "cpu"
 
 
 def versions() -> dict[str, str]:

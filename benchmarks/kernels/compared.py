@@ -15,6 +15,7 @@ def compare(
     before: Callable[[str], None] | None = None,
     rounds: int = 21,
     warmup: int = 2,
+    timer: Callable[[], float] = time.perf_counter,
     floor: str | None = None,
     moved: int = 0,
     where: dict[str, Any],
@@ -29,6 +30,7 @@ def compare(
         before: called before each call, with its name, or "ours", and not measured.
         rounds: how many times all of them run.
         warmup: how many times they run before that.
+        timer: the clock, which is to be the fixture's, too.
         floor: the name of the one that the memory sets as a limit.
         moved: bytes that have to be read and written at least.
         where: what tells this comparison from others, for the table.
@@ -40,9 +42,9 @@ def compare(
         for name, call in others.items():
             if before is not None:
                 before(name)
-            begin = time.perf_counter()
+            begin = timer()
             call()
-            times[name].append(time.perf_counter() - begin)
+            times[name].append(timer() - begin)
         if before is not None:
             before("ours")
 

@@ -153,6 +153,52 @@ def plot_convolutions(results: dict[str, Any], file: Path) -> None:
     figure.savefig(file)
 
 
+def networks(results: dict[str, Any]) -> str:
+    """The block-sparse feed-forward network: its time over that of dense ones and of one pass of reading."""
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    names = ["dense, ours", "dense, oneDNN", "F.linear"]
+    lines = [
+        f"{results['device']}, {results['date']}, {versions}; medians, ours and others in turn.",
+        "",
+        "Of one pass: the rate of reading, of that of torch.sum. Dense: how many times as long they take.",
+        "",
+        "| dtype | threads | rows | active | ours | GB/s | share of one pass | dense, ours | oneDNN | F.linear |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in results["rows"]:
+        others, ours = row["others_us"], row["median_us"]
+        cells = [f"{others[name] / ours:.2f} × ({_time(others[name])})" if name in others else "–" for name in names]
+        lines.append(
+            f"| {row['dtype']} | {row['threads']} | {row['rows']} | {row['live']:.0%} | {_time(ours)} "
+            f"| {row['gigabytes_a_second']:.1f} | {others[row['floor']] / ours:.0%} | " + " | ".join(cells) + " |"
+        )
+    return "\n".join(lines)
+
+
+def plot_networks(results: dict[str, Any], file: Path) -> None:
+    """Time of one token on one thread against the active share, the dense ones as lines across."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for axes, dtype in zip(figure.subplots(1, 2), ("float32", "bfloat16"), strict=True):
+        rows = [row for row in results["rows"] if (row["dtype"], row["threads"], row["rows"]) == (dtype, 1, 1)]
+        shares = [row["live"] for row in rows]
+        for name, color in (("F.linear", "#c9c9c9"), ("dense, oneDNN", "#e0903a"), ("one pass", "black")):
+            if name in rows[0]["others_us"]:
+                times = [row["others_us"][name] / 1000 for row in rows]
+                axes.plot(shares, times, ":" if name == "one pass" else "-", color=color, label=name)
+        axes.plot(shares, [row["median_us"] / 1000 for row in rows], "o-", color="#1b6ca8", label="sparse_ffn")
+        axes.set_title(dtype, fontsize=10)
+        axes.set_xlabel("active blocks")
+        axes.set_xlim(0, 1.03)
+        axes.set_ylim(0, None)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    figure.axes[0].set_ylabel("ms a token")
+    figure.suptitle(f"A gated network of 2048 × 5632, one token; {results['device']}, one thread", fontsize=10)
+    figure.savefig(file)
+
+
 def _grouped(rows: list[dict[str, Any]], operation: str) -> dict[tuple[str, str, float], list[dict[str, Any]]]:
     found: dict[tuple[str, str, float], list[dict[str, Any]]] = {}
     for row in rows:
@@ -167,7 +213,11 @@ def _time(microseconds: float) -> str:
 
 def main() -> None:
     """Print the tables of the result files and draw their plots beside them."""
-    for name, said, drawn in (("cpu", table, plot), ("conv", convolutions, plot_convolutions)):
+    for name, said, drawn in (
+        ("cpu", table, plot),
+        ("conv", convolutions, plot_convolutions),
+        ("ffn", networks, plot_networks),
+    ):
         file = RESULTS / f"{name}.json"
         results = json.loads(file.read_text())
         print(said(results), end="\n\n")

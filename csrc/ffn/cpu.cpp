@@ -16,7 +16,7 @@
 namespace lomt::LOMT_ISA {
 namespace {
 
-constexpr int64_t kChunks = 64;  // at most
+constexpr int64_t kChunks = 32;  // at most
 // Neurons whose weights are read at a time: as many streams from memory.
 constexpr int kNeurons = 8;
 // Weights that are worth a thread.
@@ -113,11 +113,11 @@ struct Network {
   }
 };
 
-// Which blocks of each chunk some row uses, and which rows use something of a chunk.
+// Which blocks some row uses, chunk by chunk, and which rows use something of a chunk.
 struct Plan {
-  explicit Plan(const FfnCall& call) : chunks(std::min(kChunks, call.blocks)), rows(call.rows), blocks(chunks) {
+  explicit Plan(const FfnCall& call) : chunks(std::min(kChunks, call.blocks)), rows(call.rows), first(1, 0) {
     users.resize(chunks * rows, 0);
-    for (int64_t chunk = 0; chunk < chunks; ++chunk)
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
       for (int64_t block = chunk * call.blocks / chunks; block < (chunk + 1) * call.blocks / chunks; ++block) {
         bool any = false;
         for (int64_t row = 0; row < rows; ++row)
@@ -125,14 +125,15 @@ struct Plan {
             users[chunk * rows + row] = 1;
             any = true;
           }
-        if (any) blocks[chunk].push_back(block);
-        active += any;
+        if (any) blocks.push_back(block);
       }
+      first.push_back(static_cast<int64_t>(blocks.size()));
+    }
   }
   bool uses(int64_t row, int64_t chunk) const { return users[chunk * rows + row]; }
 
-  int64_t chunks, rows, active = 0;
-  std::vector<std::vector<int64_t>> blocks;
+  int64_t chunks, rows;
+  std::vector<int64_t> blocks, first;  // chunk c has blocks[first[c]] to blocks[first[c + 1]]
   std::vector<char> users;
 };
 
@@ -140,6 +141,9 @@ struct Plan {
 template <class C, class T>
 void run_chunks(const FfnCall& call, const Plan& plan, const C* x, C* totals) {
   const Network<C, T> network{call};
+  const int64_t count = static_cast<int64_t>(plan.blocks.size());
+  const int64_t weights = count * call.block * (call.parts * call.in + call.out);
+  const int64_t threads = std::clamp<int64_t>(weights / kGrain, 1, call.threads);
   std::atomic<int64_t> next{0};
   auto work = [&](int64_t, int64_t) {
     Numbers<C> hidden(call.parts * call.rows * call.block);
@@ -148,17 +152,17 @@ void run_chunks(const FfnCall& call, const Plan& plan, const C* x, C* totals) {
       const auto total = [&](int64_t row) { return totals + (chunk * call.rows + row) * call.out; };
       for (int64_t row = 0; row < call.rows; ++row)
         if (plan.uses(row, chunk)) std::fill_n(total(row), call.out, C(0));
-      const std::vector<int64_t>& blocks = plan.blocks[chunk];
-      for (size_t i = 0; i < blocks.size(); ++i) {
+      // The next chunk may be another thread's.
+      const int64_t end = plan.first[chunk + 1], last = (threads == 1 ? count : end) - 1;
+      for (int64_t i = plan.first[chunk]; i < end; ++i) {
         users.clear();
         for (int64_t row = 0; row < call.rows; ++row)
-          if (call.active[row * call.blocks + blocks[i]]) users.push_back({x + row * call.in, total(row)});
-        network.run(blocks[i], users, hidden.at(0), network.gate_up(blocks[std::min(i + 1, blocks.size() - 1)]));
+          if (call.active[row * call.blocks + plan.blocks[i]]) users.push_back({x + row * call.in, total(row)});
+        network.run(plan.blocks[i], users, hidden.at(0), network.gate_up(plan.blocks[std::min(i + 1, last)]));
       }
     }
   };
-  const int64_t weights = plan.active * call.block * (call.parts * call.in + call.out);
-  parallel(call.pool, std::clamp<int64_t>(weights / kGrain, 1, call.threads), 1, work);
+  parallel(call.pool, threads, 1, work);
 }
 
 template <class C, class T>

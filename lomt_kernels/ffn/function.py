@@ -58,48 +58,74 @@ def sparse_ffn(
         >>> sparse_ffn(x, gate_up, down_t, torch.tensor([False, True]), activation="relu")
         tensor([0., 0., 3., 4.])
     """
-    biases = {"bias": bias, "down_bias": down_bias}
-    given = {name: tensor for name, tensor in biases.items() if tensor is not None}
-    _check(x, gate_up, down_t, active, given)
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {activation!r}: there are {', '.join(ACTIVATIONS)}")
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, gate_up, down_t, *given.values())):
-        raise RuntimeError("sparse_ffn has no gradient: call it under torch.no_grad(), or train the dense network")
+    _check(x, gate_up, down_t, active, bias, down_bias, activation)
     chosen = registry.choose("sparse_ffn", gate_up.device, gate_up.dtype, backend)
-    count = math.prod(x.shape[:-1])
-    rows = x.reshape(count, x.shape[-1]).to(gate_up.dtype)
-    masks = active.reshape(count, active.shape[-1])
-    y: Tensor = library.OPS.sparse_ffn(rows, gate_up, down_t, masks, bias, down_bias, activation, chosen)
-    return y.to(x.dtype).reshape(*x.shape[:-1], down_t.shape[2])
+    rows, masks = x, active
+    if x.ndim != 2:
+        count = math.prod(x.shape[:-1])
+        rows, masks = x.reshape(count, x.shape[-1]), active.reshape(count, active.shape[-1])
+    if x.dtype != gate_up.dtype:
+        rows = rows.to(gate_up.dtype)
+    watched = registry.watched(x) or registry.watched(gate_up)
+    # The dispatcher costs a call more than its checks do.
+    call = library.OPS.sparse_ffn if watched else registry.implementation("sparse_ffn")
+    y: Tensor = call(rows, gate_up, down_t, masks, bias, down_bias, activation, chosen)
+    if x.dtype != gate_up.dtype:
+        y = y.to(x.dtype)
+    return y if x.ndim == 2 else y.reshape(*x.shape[:-1], y.shape[1])
 
 
-def _check(x: Tensor, gate_up: Tensor, down_t: Tensor, active: Tensor, biases: dict[str, Tensor]) -> None:
-    floats = {"x": x, "gate_up": gate_up, "down_t": down_t, **biases}
-    for name, tensor in floats.items():
-        if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATS:
-            kind = getattr(tensor, "dtype", type(tensor).__name__)
-            raise TypeError(f"{name} is of {kind}: give floating-point numbers, not quantized ones")
-        if name != "x" and tensor.dtype != gate_up.dtype:
-            raise TypeError(f"{name} is of {tensor.dtype}, and gate_up of {gate_up.dtype}: give both one dtype")
+def _check(
+    x: Tensor,
+    gate_up: Tensor,
+    down_t: Tensor,
+    active: Tensor,
+    bias: Tensor | None,
+    down_bias: Tensor | None,
+    activation: str,
+) -> None:
     if not isinstance(active, Tensor) or active.dtype != torch.bool:
-        kind = getattr(active, "dtype", type(active).__name__)
-        raise TypeError(f"active is of {kind}: give a mask of bool, (..., blocks)")
+        raise TypeError(f"active is of {_kind(active)}: give a mask of bool, (..., blocks)")
+    _check_one("x", x, None)
+    _check_one("gate_up", gate_up, None)
     if gate_up.ndim != 4 or gate_up.shape[1] not in (1, 2):
         raise ValueError(f"gate_up has shape {tuple(gate_up.shape)}: give (blocks, 1 or 2, block, d), see pack_ffn")
     blocks, parts, block, d = gate_up.shape
-    if down_t.ndim != 3 or down_t.shape[:2] != (blocks, block):
+    _check_one("down_t", down_t, gate_up)
+    if down_t.ndim != 3 or down_t.shape[0] != blocks or down_t.shape[1] != block:
         raise ValueError(f"down_t has shape {tuple(down_t.shape)}: give ({blocks}, {block}, d_out), see pack_ffn")
     if x.ndim < 1 or x.shape[-1] != d:
         raise ValueError(f"x has shape {tuple(x.shape)}: give (..., {d})")
     if active.shape != (*x.shape[:-1], blocks):
         raise ValueError(f"active has shape {tuple(active.shape)}: give {(*x.shape[:-1], blocks)}, a mask a row of x")
-    shapes = {"bias": (blocks, parts, block), "down_bias": (down_t.shape[2],)}
-    for name, tensor in biases.items():
-        if tensor.shape != shapes[name]:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}: give {shapes[name]}")
-    for name, tensor in {**floats, "active": active}.items():
-        if tensor.device != gate_up.device:
-            raise ValueError(f"{name} is on {tensor.device}, and gate_up on {gate_up.device}: move one of them")
-    for name, tensor in (("gate_up", gate_up), ("down_t", down_t)):
-        if not tensor.is_contiguous():
-            raise ValueError(f"{name} is not contiguous: call .contiguous() on it once, not at every call")
+    for name, tensor, shape in (("bias", bias, (blocks, parts, block)), ("down_bias", down_bias, down_t.shape[2:])):
+        if tensor is not None:
+            _check_one(name, tensor, gate_up)
+            if tensor.shape != shape:
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}: give {tuple(shape)}")
+    if x.device != gate_up.device or active.device != gate_up.device:
+        raise ValueError(f"x is on {x.device}, active on {active.device}, gate_up on {gate_up.device}: give all on one")
+    if not gate_up.is_contiguous() or not down_t.is_contiguous():
+        name = "down_t" if gate_up.is_contiguous() else "gate_up"
+        raise ValueError(f"{name} is not contiguous: call .contiguous() on it once, not at every call")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {activation!r}: there are {', '.join(ACTIVATIONS)}")
+    if torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (x, gate_up, down_t, bias, down_bias)
+    ):
+        raise RuntimeError("sparse_ffn has no gradient: call it under torch.no_grad(), or train the dense network")
+
+
+def _check_one(name: str, tensor: Tensor, beside: Tensor | None) -> None:
+    if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATS:
+        raise TypeError(f"{name} is of {_kind(tensor)}: give floating-point numbers, not quantized ones")
+    if beside is None:
+        return
+    if tensor.dtype != beside.dtype:
+        raise TypeError(f"{name} is of {tensor.dtype}, and gate_up of {beside.dtype}: give both one dtype")
+    if tensor.device != beside.device:
+        raise ValueError(f"{name} is on {tensor.device}, and gate_up on {beside.device}: move one of them")
+
+
+def _kind(given: object) -> object:
+    return getattr(given, "dtype", type(given).__name__)

@@ -87,7 +87,7 @@ def call(**other):
         ({"gate_up": torch.ones(6, 3, 4, 20)}, ValueError, r"gate_up has shape \(6, 3, 4, 20\).*see pack_ffn"),
         ({"gate_up": torch.ones(48, 20)}, ValueError, r"gate_up has shape \(48, 20\)"),
         ({"gate_up": torch.ones(6, 2, 20, 4).transpose(2, 3)}, ValueError, "gate_up is not contiguous: call .contig"),
-        ({"gate_up": torch.ones(6, 2, 4, 20, device="meta")}, ValueError, "x is on cpu, and gate_up on meta"),
+        ({"gate_up": torch.ones(6, 2, 4, 20, device="meta")}, ValueError, "down_t is on cpu, and gate_up on meta"),
         (
             {"down_t": torch.ones(6, 4, 12).double()},
             TypeError,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.kernels.table import convolutions, table
+from benchmarks.kernels.table import convolutions, networks, table
 from lomt.cli import main
 from lomt.cli.main import COMMANDS, EXAMPLES, WINGS
 
@@ -118,7 +118,7 @@ def test_the_picture_of_the_house_is_as_the_code_is():
 
 def test_figures_of_the_kernels_are_those_of_the_results():
     text = (DOCS / "kernels.md").read_text()
-    for name, said in (("cpu", table), ("conv", convolutions)):
+    for name, said in (("cpu", table), ("conv", convolutions), ("ffn", networks)):
         results = json.loads((DOCS.parent / f"benchmarks/results/kernels/{name}.json").read_text())
         for line in said(results).splitlines():
             assert line in text, line
