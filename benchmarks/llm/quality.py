@@ -28,13 +28,13 @@ from lomt.llm.adapters import find_ffns
 from lomt.llm.baselines import MoEfication, Predictor, RandomExperts, ffn_inputs, selecting
 from lomt.llm.corpus import library_tokens
 from lomt.llm.perplexity import perplexity
-from lomt.llm.recipe import train_dense, train_efficient, training_arguments
+from lomt.llm.recipe import HARD, SOFT, train_dense, train_efficient, training_arguments
 from lomt.llm.teal import calibrate_inputs, input_sparsity, thresholding
 from lomt.llm.text import Blocks
 from lomt.llm.tiny import LENGTH, pretrain
 
 RESULTS = Path(__file__).parents[1] / "results/llm/quality"
-STEPS = 600
+STEPS = SOFT + HARD
 SIZE = 32
 LEVELS = (0.3, 0.5, 0.7, 0.8, 0.9)
 REPEATED = (0.5, 0.8)
@@ -73,7 +73,8 @@ class Study:
         folder = self.work / f"lte-{level:.0%}-{seed}"
         if not (folder / "lte.json").is_file():
             args = training_arguments(folder / "stages", STEPS, seed=seed, disable_tqdm=True)
-            save_pretrained(train_efficient(self.base(), args, self.train, level, SIZE), folder)
+            model = moefy(self.base(), SIZE, seed=seed)
+            save_pretrained(train_efficient(model, args, self.train, SOFT, HARD, target_sparsity=level), folder)
         return from_pretrained(folder)
 
 

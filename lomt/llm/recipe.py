@@ -10,7 +10,6 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from lomt.llm.moefy import moefy
 from lomt.llm.stages import train
 
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -19,11 +18,13 @@ Data = Dataset[dict[str, Tensor]]
 BATCH = 8
 """Blocks in a step."""
 
-ROUTER_LR = 1e-3
-"""The routers' learning rate, the best of a few on the embedded model's validation files."""
+LR = 2e-3
+ROUTER_LR = 3e-3
+"""Learning rates of further training, of all and of routers: the best of a few on the embedded model's validation files."""
 
-SOFT = 0.5
-"""Share of LTE's steps that are of its first stage."""
+SOFT = 150
+HARD = 450
+"""Steps of LTE's stages on the embedded model."""
 
 
 def training_arguments(out: Path, steps: int, **changes: Any) -> TrainingArguments:
@@ -37,7 +38,7 @@ def training_arguments(out: Path, steps: int, **changes: Any) -> TrainingArgumen
     shared: dict[str, Any] = {
         "per_device_train_batch_size": BATCH,
         "max_steps": steps,
-        "learning_rate": 1e-3,
+        "learning_rate": LR,
         "lr_scheduler_type": "cosine",
         "warmup_steps": min(50, steps // 10),
         "optim": "adamw_torch",
@@ -74,29 +75,22 @@ def train_dense(model: Model, args: TrainingArguments, data: Data, trainer: type
     return model
 
 
-def train_efficient(
-    model: Model, args: TrainingArguments, data: Data, sparsity: float, expert_size: int = 32, **options: Any
-) -> Model:
-    """Group a dense model's neurons and train it by LTE's two stages, ``args.max_steps`` together.
+def train_efficient(model: Model, args: TrainingArguments, data: Data, soft: int, hard: int, **options: Any) -> Model:
+    """LTE's two stages on a model of :func:`lomt.llm.moefy`.
+
+    The first keeps its learning rate, since what it ends with is not used; the second lets it fall, as ``args`` say.
 
     Args:
-        model: dense, causal.
+        model: causal.
         args: of both stages; ``output_dir`` gets a folder for each.
         data: ``input_ids`` and ``labels``.
-        sparsity: share of experts to close.
-        expert_size: neurons in an expert.
-        **options: for :class:`lomt.llm.LTETrainer`, in place of its defaults, and of :data:`ROUTER_LR`.
+        soft: optimizer steps of the first stage.
+        hard: of the second.
+        **options: for :func:`lomt.llm.train`: ``target_sparsity``, ….
 
     Returns:
-        The model, in mode ``"hard"`` at that sparsity.
+        The model, in mode ``"hard"``.
     """
-    soft = max(1, round(SOFT * args.max_steps))
-    return train(
-        moefy(model, expert_size, seed=args.seed),
-        args,
-        target_sparsity=sparsity,
-        soft={"max_steps": soft},
-        hard={"max_steps": max(1, args.max_steps - soft)},
-        train_dataset=data,
-        **({"router_lr": ROUTER_LR} | options),
-    )
+    first = {"max_steps": soft, "lr_scheduler_type": "constant_with_warmup"}
+    given = {"router_lr": ROUTER_LR} | options
+    return train(model, args, soft=first, hard={"max_steps": hard}, train_dataset=data, **given)

@@ -6,6 +6,7 @@ import torch
 
 from lomt.cli import main
 from lomt.llm import from_pretrained
+from lomt.llm.commands import EMBEDDED
 from lomt.llm.router import settings_of
 from lomt.llm.tiny import TINY
 from tests.unit.llm.models import build
@@ -89,7 +90,7 @@ def test_generate_continues_prompts(run, capsys):
 
 def test_the_whole_story_needs_no_model_and_no_text(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lomt.llm.commands.EMBEDDED", {"soft_steps": 2, "hard_steps": 2, "lr": 1e-3, "length": 32})
+    monkeypatch.setattr("lomt.llm.commands.EMBEDDED", EMBEDDED | {"soft_steps": 2, "hard_steps": 2, "length": 32})
     monkeypatch.setattr(
         "lomt.llm.tiny.TINY", TINY | {"hidden_size": 24, "intermediate_size": 64, "num_hidden_layers": 2}
     )

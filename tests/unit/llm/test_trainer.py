@@ -273,9 +273,14 @@ def test_both_stages_and_the_same_call_again_continues(stage, tmp_path):
     assert settings_of(loaded) == settings_of(whole)
 
 
-def test_a_fixed_eta_leaves_the_threshold_alone(tmp_path):
-    model = train(moefy(build(), 8), arguments(tmp_path), eta=0.5, train_dataset=rows())
+def test_a_fixed_eta_leaves_the_threshold_alone_and_what_is_done_is_not_done_again(tmp_path):
+    def run(**options):
+        return train(moefy(build(), 8), arguments(tmp_path), eta=0.5, train_dataset=rows(), **options)
+
+    model = run()
     assert settings_of(model).threshold == 0.5
+    again = run(callbacks=[Interruption("soft", 1), Interruption("hard", 1)]).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize(
