@@ -4,7 +4,7 @@ Run: OMP_NUM_THREADS=1 python -m benchmarks.llm.quality [--work runs/quality]
 Each point is a file of benchmarks/results/llm/quality; points that are there are not made again, trainings continue.
 All start from one pretrained model. LTE trains it further, in two stages; the dense control trains for as many steps
 with the same learning rate, and all baselines, which need no training, are rules on top of that control. Held-out text
-is asked for these figures only; settings were chosen on validation files.
+is asked for these figures only; settings were chosen on validation files. Seeds are of the order of the text.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Study:
         """The control, with as many further steps as LTE has; neurons in the order of experts."""
         if seed not in self._dense:
             args = training_arguments(self.work / f"dense-{seed}", STEPS, seed=seed, disable_tqdm=True)
-            self._dense = {seed: moefy(train_dense(self.base(), args, self.train), SIZE, seed=seed).eval()}
+            self._dense = {seed: moefy(train_dense(self.base(), args, self.train), SIZE).eval()}
         return self._dense[seed]
 
     def lte(self, level: float, seed: int) -> PreTrainedModel:
@@ -73,7 +73,7 @@ class Study:
         folder = self.work / f"lte-{level:.0%}-{seed}"
         if not (folder / "lte.json").is_file():
             args = training_arguments(folder / "stages", STEPS, seed=seed, disable_tqdm=True)
-            model = moefy(self.base(), SIZE, seed=seed)
+            model = moefy(self.base(), SIZE)
             save_pretrained(train_efficient(model, args, self.train, SOFT, HARD, target_sparsity=level), folder)
         return from_pretrained(folder)
 

@@ -20,7 +20,7 @@ BATCH = 8
 
 LR = 2e-3
 ROUTER_LR = 3e-3
-"""Learning rates of further training, of all and of routers: the best of a few on the embedded model's validation files."""
+"""Learning rates of further training, of all and of routers: the best of a few on validation files."""
 
 SOFT = 150
 HARD = 450
