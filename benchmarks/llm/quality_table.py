@@ -45,7 +45,7 @@ def excess(found: Found, method: str, level: float) -> list[float]:
 
 
 def table(found: Found) -> str:
-    """A line for each method: perplexity and its excess over the dense one, means over seeds, and the range of the excess."""
+    """A line for each method: perplexity and how far it is above the dense one, means over seeds, and the range."""
     lines = [
         "| | " + " | ".join(f"{level:.0%}" for level in LEVELS) + " |",
         "|---|" + "--:|" * len(LEVELS),

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 if all went well, 2 if a file or an option makes no sense (said on stderr).
     """
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         getattr(import_module("lomt.llm.commands"), arguments.command)(arguments)
     except (ValueError, OSError) as error:
@@ -40,14 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """What it can be told."""
+    made = argparse.ArgumentParser(
         prog="lomt llm",
         description="Language models that learn which neurons a token needs, and read no others (LTE).",
         epilog=STORY,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (add, text) in {
         "train": (_add_train, "teach a model to be efficient; the same command again continues"),
         "eval": (_add_eval, "perplexity against sparsity"),
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "generate": (_add_generate, "continue prompts"),
     }.items():
         add(commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}."))
-    return parser
+    return made
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:

@@ -14,6 +14,8 @@ from PIL import Image
 from benchmarks.kernels.table import convolutions, networks, table
 from lomt.cli import main
 from lomt.cli.main import COMMANDS, EXAMPLES, WINGS
+from lomt.llm import ADAPTERS
+from lomt.llm.cli import parser as llm_parser
 
 pytest.importorskip("onnxruntime")
 DOCS = Path(__file__).parents[2] / "docs"
@@ -107,6 +109,24 @@ def test_the_guide_to_the_kernels_runs():
     for kind, block in blocks_of("kernels.md"):
         if kind == "python":
             exec(block, {})
+
+
+def test_the_guide_to_language_models_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for kind, block in blocks_of("llm.md"):
+        if kind == "python":
+            exec(block, names)
+    assert Path("efficient/lte.safetensors").exists()
+    ADAPTERS.pop("my_llama")
+
+
+def test_commands_of_the_guide_to_language_models_are_read():
+    shown = [line.split("#")[0] for _, block in blocks_of("llm.md") for line in block.splitlines()]
+    commands = [shlex.split(line)[2:] for line in shown if line.startswith("lomt llm")]
+    assert {words[0] for words in commands} == {"train", "eval", "bench", "generate"}
+    for words in commands:
+        assert llm_parser().parse_args(words).command == words[0]
 
 
 def test_the_picture_of_the_house_is_as_the_code_is():
