@@ -23,7 +23,8 @@ from lomt.llm.speed import bytes_limit, closed, decode_times, random_llama, side
 
 RESULTS = Path(__file__).parents[1] / "results/llm/decode.json"
 LEVELS = (0.5, 0.8)
-DENSE = {"nn.Linear": "dense", "our kernel, all experts": "0%"}
+DENSE = ("dense", "0%")
+"""The sides that skip nothing: nn.Linear, and our kernel with all experts."""
 
 
 def main() -> None:
@@ -43,24 +44,33 @@ def main() -> None:
         "date": date.today().isoformat(), "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(), "load before": os.getloadavg()[0], "torch": torch.__version__, "dtype": "float32",
         "layers": arguments.layers, "parameters": sum(one.numel() for one in dense.parameters()),
-        "prompt": arguments.prompt, "rounds": arguments.rounds, "closed": shares, "limit": limits, "threads": {},
+        "prompt": arguments.prompt, "rounds": arguments.rounds, "closed": shares, "limit": limits,
+        "threads": {},  # milliseconds a token
     }  # fmt: skip
     for threads in arguments.threads:
         torch.set_num_threads(threads)
         times = decode_times(sides_of(dense, sparse, LEVELS), prompt, arguments.rounds)
-        row: dict[str, Any] = {"milliseconds a token": {name: 1e3 * one for name, one in times.items()}}
-        print(f"{threads} thread(s): " + ", ".join(f"{name} {1 / one:.2f} tokens/s" for name, one in times.items()))
-        for against, side in DENSE.items():
-            row[f"times faster than {against}"] = {name: times[side] / times[name] for name in limits}
-            saved = {name: (1 - times[name] / times[side]) / (1 - 1 / limits[name]) for name in limits}
-            row[f"share of the limit's saving, against {against}"] = saved
-            for name, limit in limits.items():
-                ratio = times[side] / times[name]
-                print(
-                    f"  {name} against {against}: {ratio:.2f} times (limit {limit:.2f}), {saved[name]:.0%} of its gain"
-                )
-        result["threads"][str(threads)] = row
+        result["threads"][str(threads)] = {name: 1e3 * one for name, one in times.items()}
+        print(table(result), flush=True)
     write_record(arguments.out, result)
+
+
+def table(result: dict[str, Any]) -> str:
+    """A line for each number of threads and each sparsity: tokens per second, and how many times the dense ones."""
+    lines = [
+        "| threads | closed | tokens/s | `nn.Linear` | our kernel, all experts | limit | of its saving |",
+        "|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for threads, times in result["threads"].items():
+        for name, limit in result["limit"].items():
+            faster = [times[side] / times[name] for side in DENSE]
+            saved = " and ".join(f"{(1 - 1 / one) / (1 - 1 / limit):.0%}" for one in faster)
+            rates = " | ".join(
+                f"{1e3 / times[side]:.2f} ({one:.2f} ×)" for side, one in zip(DENSE, faster, strict=True)
+            )
+            closed_share = f"{result['closed'][name]:.1%}"
+            lines.append(f"| {threads} | {closed_share} | {1e3 / times[name]:.2f} | {rates} | {limit:.2f} | {saved} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
