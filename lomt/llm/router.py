@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -40,11 +41,11 @@ class Settings:
 class Router(nn.Module):
     """One affine map from an FFN's input to a logit for each of its experts; G = sigmoid(logit).
 
-    Weights are float32 in a model of any dtype, and logits are computed in float32: the decision G > τ must not hang
-    on bfloat16's three digits. At first every row is the centre of its expert's input weights, scaled so that it moves
-    logits by about :data:`SPREAD`, above a bias of :data:`BIAS`: nearly every gate is open, the hard model is nearly
-    the dense one, and experts whose neurons an input excites most come first (the paper leaves it open; zeros would
-    make the separability loss infinite).
+    Weights are float32, and stay so in a model that is cast to another dtype, and logits are computed in float32: the
+    decision G > τ must not hang on bfloat16's three digits. At first every row is the centre of its expert's input
+    weights, scaled so that it moves logits by about :data:`SPREAD`, above a bias of :data:`BIAS`: nearly every gate is
+    open, the hard model is nearly the dense one, and experts whose neurons an input excites most come first (the paper
+    leaves it open; zeros would make its separability loss infinite).
 
     Args:
         ffn: the FFN, its neurons already in the order of experts.
@@ -75,9 +76,9 @@ class Router(nn.Module):
         """Logits ``[..., experts]`` in float32 of inputs ``[..., d]``."""
         if torch.is_autocast_enabled(x.device.type):
             with torch.autocast(x.device.type, enabled=False):
-                logits = nn.functional.linear(x.float(), self.weight.float(), self.bias.float())
+                logits = nn.functional.linear(x.float(), self.weight, self.bias)
         else:
-            logits = nn.functional.linear(x.float(), self.weight.float(), self.bias.float())
+            logits = nn.functional.linear(x.float(), self.weight, self.bias)
         if self.seen is not None:
             self.seen.append(logits)
         return logits
@@ -86,6 +87,16 @@ class Router(nn.Module):
         """The experts that a token keeps, bool ``[..., experts]``: the one rule, for training, prompts and decoding."""
         active: Tensor = self(x) > self.settings.cut
         return active
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Router:
+        """Go where the model goes, and stay float32 where it changes its dtype."""
+
+        def keep(old: Tensor) -> Tensor:
+            new = fn(old)
+            return new if new.dtype == old.dtype else old.to(new.device)
+
+        super()._apply(keep, recurse)
+        return self
 
     def _read(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if self.settings.mode != "dense" or self.seen is not None:

@@ -50,7 +50,8 @@ class SparseFFN(nn.Module):
         self.register_buffer("down_bias", None if ffn.down.bias is None else ffn.down.bias.detach().clone())
         self._ffn = (ffn,)  # a tuple, so that its modules do not become this one's
         for linear in (*ffn.readers, ffn.down):
-            linear.weight.data = linear.weight.data.new_empty(0)
+            for parameter in linear.parameters():
+                parameter.data = parameter.data.new_empty(0)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., d]`` to ``[..., d_out]``."""
@@ -69,10 +70,11 @@ class SparseFFN(nn.Module):
         (ffn,) = self._ffn
         self.router.sparse = False
         gate, up, down = unpack_ffn(self.gate_up, self.down_t)
-        if ffn.gate is not None and gate is not None:
-            _put(ffn.gate, gate)
-        _put(ffn.up, up)
-        _put(ffn.down, down)
+        readers = [up] if gate is None else [gate, up]
+        biases = [None] * len(readers) if self.bias is None else self.bias.unbind(1)
+        for linear, weight, bias in zip(ffn.readers, readers, biases, strict=True):
+            _put(linear, weight, None if bias is None else bias.flatten())
+        _put(ffn.down, down, self.down_bias)
         del self.gate_up, self.down_t
         return ffn
 
@@ -137,5 +139,7 @@ def _neurons_bias(ffn: FFN, size: int) -> Tensor | None:
     return torch.stack([bias.detach().unflatten(0, (-1, size)) for bias in each], 1).contiguous()
 
 
-def _put(linear: Linear, weight: Tensor) -> None:
+def _put(linear: Linear, weight: Tensor, bias: Tensor | None) -> None:
     linear.weight.data = weight.T.contiguous() if isinstance(linear, Conv1D) else weight
+    if linear.bias is not None and bias is not None:
+        linear.bias.data = bias

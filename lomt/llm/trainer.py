@@ -31,6 +31,7 @@ class LTETrainer(Trainer):
     is the task's alone. The two additional losses are means over the tokens of an optimizer step that are not padding
     (``attention_mask``), however the step is accumulated, and are computed in float32. Logs have η, the sparsity, and
     each FFN's; checkpoints have η and the stage, and a folder of one loads by :func:`lomt.llm.from_pretrained`.
+    Evaluation has the stage's gates and the task's loss.
 
     Args:
         model: of :func:`lomt.llm.moefy`.
@@ -159,8 +160,8 @@ class LTETrainer(Trainer):
         """η L_eff + λ L_sep as this micro-batch adds to it, scaled as the task's loss is by ``Trainer``."""
         if not all(one.requires_grad for one in logits.values()):
             raise ValueError(
-                "the routers get no gradient: where gradient_checkpointing is on, set "
-                "gradient_checkpointing_kwargs={'use_reentrant': False}"
+                "the routers get no gradient: where activation_checkpointing is on, set "
+                "activation_checkpointing_kwargs={'use_reentrant': False}"
             )
         threshold = settings_of(self.model).threshold
         loss = self.budget.eta * efficiency_loss(logits.values())

@@ -134,3 +134,13 @@ def test_the_same_seed_gives_the_same_model():
     first, second, other = (moefy(build(), 8, seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+@torch.no_grad()
+def test_routers_stay_float32_in_a_model_that_is_cast():
+    model = moefy(build(), 8)
+    before = {name: router.weight.clone() for name, router in routers(model).items()}
+    for cast in (model.bfloat16, model.half, model.double, model.float):
+        cast()
+        assert all(torch.equal(router.weight, before[name]) for name, router in routers(model).items())
+    assert next(iter(routers(model.to("meta")).values())).weight.is_meta

@@ -110,12 +110,16 @@ def test_a_sparse_models_sparsity_is_measured_as_the_gated_ones():
     assert measure_sparsity(model, batches) == measure_sparsity(sparsify(model), batches)
 
 
+@pytest.mark.parametrize("family", ["llama with biases", "gpt2"])
 @torch.no_grad()
-def test_bfloat16_and_a_change_of_dtype():
-    model = gated().to(torch.bfloat16)
+def test_a_sparse_model_changes_its_dtype_as_others_do(family):
+    model = gated(family).to(torch.bfloat16)
     expected = model(tokens()).logits
-    assert sparsify(model)(tokens()).logits.dtype == torch.bfloat16
-    torch.testing.assert_close(model(tokens()).logits, expected, rtol=0.1, atol=0.3)
+    changed = sparsify(gated(family)).to(torch.bfloat16)
+    assert changed(tokens()).logits.dtype == torch.bfloat16
+    torch.testing.assert_close(changed(tokens()).logits, expected, rtol=0.1, atol=0.5)
+    back = densify(changed).state_dict()
+    assert all(torch.equal(back[name], value) for name, value in model.state_dict().items())
 
 
 def test_gates_that_do_nothing_do_something_once_sparse():
