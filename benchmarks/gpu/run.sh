@@ -35,7 +35,7 @@ for name in "${parts[@]}"; do
         part build 90 "$PYTHON" setup.py -q build_ext --inplace
         part info 30 "$PYTHON" -m lomt_kernels
         ;;
-    test) part test 150 "$PYTHON" -m pytest -q -p no:cacheprovider -p no:xdist -m gpu tests/kernels ;;
+    test) part test 200 "$PYTHON" -m pytest -q -p no:cacheprovider -p no:xdist -m gpu tests/kernels ;;
     kernels) part kernels 60 "$PYTHON" -m benchmarks.gpu.kernels --json "$OUT/kernels.json" ;;
     steps) part steps 60 "$PYTHON" -m benchmarks.gpu.steps --json "$OUT/steps.json" ;;
     ffn) part ffn 60 "$PYTHON" -m benchmarks.gpu.ffn --json "$OUT/ffn.json" ;;

@@ -158,25 +158,22 @@ def ffn_kernels() -> Iterator[dict[str, Any]]:
     """The block-sparse feed-forward network's, at LLaMA2-7B's sizes and at odd ones."""
     from lomt_kernels.ffn import triton as ffn
 
-    for dtype in ("bf16", "fp32"):
+    for dtype, size in (("bf16", 2), ("fp32", 4)):
+        columns = ffn.BYTES // size
         for block, d, out in ((32, 4096, 4096), (9, 130, 67)):
             sizes = {"SIZE": block, "ROWS": ffn.ROWS}
-            columns = {"IN": d, "BD": ffn.COLUMN_BYTES // (2 if dtype == "bf16" else 4)}
-            gated = {"ACTIVATION": 0, "PARTS": 2, **columns, **sizes}
-            plain = {"ACTIVATION": 1, "PARTS": 1, **columns, **sizes}
-            tiles = {"OUT": out, "BO": ffn.DOWN["BO"]}
+            of_hidden = {**sizes, "IN": d, "BN": ffn.NEURONS, "BD": columns}
+            of_outputs = {"OUT": out, "BO": columns}
             cases = [
-                (ffn._hidden_kernel, {**gated, "bias": None}, ffn.HIDDEN),
-                (ffn._hidden_kernel, plain, ffn.HIDDEN),
-                (ffn._down_kernel, {**sizes, "OUT": out, "BN": ffn.neurons(block)}, ffn.DOWN),
-                (ffn._sum_kernel, tiles, {}),
+                (ffn._hidden_kernel, {"ACTIVATION": 0, "PARTS": 2, "bias": None, **of_hidden}),
+                (ffn._hidden_kernel, {"ACTIVATION": 1, "PARTS": 1, **of_hidden}),
+                (ffn._down_kernel, {**sizes, **of_outputs, "BN": ffn.neurons(block)}),
+                (ffn._sum_kernel, of_outputs),
             ]
-            for kernel, constants, options in cases:
+            for kernel, constants in cases:
                 types = {"active": "*u8", "partial": "*fp32", "rows": "i32", "blocks": "i32", "splits": "i32"}
                 signature = {name: types.get(name, f"*{dtype}") for name in kernel.arg_names}
-                shape = {name: value for name, value in options.items() if name.isupper()}
-                how = {name: value for name, value in options.items() if not name.isupper()}
-                yield from _compiled(kernel, dtype, signature, constants | shape, **how)
+                yield from _compiled(kernel, dtype, signature, constants, **ffn.OPTIONS)
 
 
 def _compiled(

@@ -28,9 +28,9 @@ def sparse_ffn(
 
     ``y = Σ over active blocks e of f(gate_e x + b_e) · (up_e x + b'_e) @ down_e, + down_bias``; in a plain network
     f(up_e x + b_e) @ down_e. Weights of a block that no row uses are not read: of one row, or of few, the time is that
-    of the active share. The mathematics is in float32 (float64 for float64 weights), and a row's result does not depend
-    on what other rows there are, bit for bit, up to some rows; more of them (a prompt)
-    go through dense products with the same masks. Forward only.
+    of the active share. Sums are in float32 (float64 for float64 weights), and a row's result does not depend on what
+    other rows there are, bit for bit, up to 32 rows on a processor and 16 on a GPU; more of them (a prompt) may go
+    through dense products with the same masks between. Forward only.
 
     Args:
         x: ``(..., d)``.

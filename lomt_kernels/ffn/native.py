@@ -11,8 +11,10 @@ from lomt_kernels.shrink.native import refusal
 __all__ = ["MANY", "refusal", "sparse_ffn"]
 
 MANY = 32
-"""Rows up to which weights are read block by block. With half of the blocks active, dense products are as fast at some
-40 rows in float32; with all, at a dozen; with a fifth, not at twice as many."""
+"""Rows that read weights together, block by block."""
+DENSE = 0.55
+"""Share of the masks that is active, from which on more rows go through dense products: with half active, those take as
+long in float32 and three times as long in bfloat16 that the processor does not know; with all, three quarters."""
 
 
 def sparse_ffn(
@@ -25,16 +27,18 @@ def sparse_ffn(
     activation: str,
 ) -> Tensor:
     """See :func:`lomt_kernels.sparse_ffn`; rows are ``(rows, d)``, masks ``(rows, blocks)``."""
+    network = (gate_up, down_t)
     if x.shape[0] <= MANY:
-        return _by_blocks(x, gate_up, down_t, active, bias, down_bias, activation)
+        return _by_blocks(x, *network, active, bias, down_bias, activation)
+    if int(active.sum()) < DENSE * active.numel():
+        parts = zip(x.split(MANY), active.split(MANY), strict=True)
+        return torch.cat([_by_blocks(part, *network, mask, bias, down_bias, activation) for part, mask in parts])
     # Halves that torch is slow in are converted: that costs little beside many rows' products.
     dtype = x.dtype if native.fast_in_torch(x.dtype) else torch.float32
-    biases = [None if t is None else t.to(dtype) for t in (bias, down_bias)]
-    y = dense_ffn(x.to(dtype), gate_up.to(dtype), down_t.to(dtype), active, biases[0], biases[1], activation).to(
-        x.dtype
-    )
+    wide = [None if t is None else t.to(dtype) for t in (bias, down_bias)]
+    y = dense_ffn(x.to(dtype), gate_up.to(dtype), down_t.to(dtype), active, wide[0], wide[1], activation).to(x.dtype)
     for rows in y.isfinite().all(1).logical_not_().nonzero().flatten().split(MANY):
-        y[rows] = _by_blocks(x[rows], gate_up, down_t, active[rows], bias, down_bias, activation)
+        y[rows] = _by_blocks(x[rows], *network, active[rows], bias, down_bias, activation)
     return y
 
 

@@ -23,10 +23,11 @@ ROWS = 16
 """Rows up to which blocks are read one by one: the least that a product of tensor cores takes."""
 PROGRAMS = 1024
 """Of the second launch, about: enough for every GPU's processors."""
-HIDDEN = {"BN": 16, "num_warps": 4, "num_stages": 4}
-COLUMN_BYTES = 256
-"""Of a neuron's weights, what the first launch reads at a time."""
-DOWN = {"BO": 128, "num_warps": 4, "num_stages": 4}
+NEURONS = 16
+"""Of a program of the first launch."""
+BYTES = 256
+"""Of a neuron's weights, what a program reads at a time."""
+OPTIONS = {"num_warps": 4, "num_stages": 4, "enable_fp_fusion": True}
 NUMBERS = ["rows", "blocks", "splits"]
 SILU, GELU, GELU_TANH = (tl.constexpr(list(ACTIVATIONS).index(name)) for name in ("silu", "gelu", "gelu_tanh"))
 
@@ -159,24 +160,24 @@ def sparse_ffn(
     y = x.new_empty(rows, out)
     if y.numel() == 0:
         return y
-    tiles = triton.cdiv(out, DOWN["BO"])
+    columns = BYTES // x.element_size()
+    tiles = triton.cdiv(out, columns)
     splits = max(1, min(blocks, PROGRAMS // tiles))
     hidden = x.new_empty(rows, blocks, size)
     partial = x.new_empty(splits, rows, out, dtype=torch.float32)
     x, masks = x.contiguous(), active.contiguous().view(torch.uint8)
     bias, down_bias = (None if b is None else b.contiguous() for b in (bias, down_bias))
-    sizes = {"SIZE": size, "ROWS": ROWS, "enable_fp_fusion": True}
+    how = {"SIZE": size, "ROWS": ROWS, **OPTIONS}
     with torch.cuda.device_of(x):
         if hidden.numel():
-            _hidden_kernel[(blocks * triton.cdiv(size, HIDDEN["BN"]),)](
+            _hidden_kernel[(blocks * triton.cdiv(size, NEURONS),)](
                 *(x, gate_up, masks, bias, hidden, rows, blocks),
-                **{"ACTIVATION": list(ACTIVATIONS).index(activation), "PARTS": parts, "IN": d, **sizes, **HIDDEN},
-                BD=COLUMN_BYTES // x.element_size(),
+                **{"ACTIVATION": list(ACTIVATIONS).index(activation), "PARTS": parts, "IN": d, **how},
+                BN=NEURONS,
+                BD=columns,
             )
         _down_kernel[(splits * tiles,)](
-            *(hidden, down_t, masks, partial, rows, blocks, splits), OUT=out, BN=neurons(size), **sizes, **DOWN
+            *(hidden, down_t, masks, partial, rows, blocks, splits), OUT=out, BN=neurons(size), BO=columns, **how
         )
-        _sum_kernel[(rows * tiles,)](
-            *(partial, down_bias, y, rows, splits), OUT=out, BO=DOWN["BO"], enable_fp_fusion=True
-        )
+        _sum_kernel[(rows * tiles,)](*(partial, down_bias, y, rows, splits), OUT=out, BO=columns, **OPTIONS)
     return y

@@ -48,6 +48,16 @@ def test_triton():
     for row in rows:
         if row["kernel"].startswith(("rows_kernel", "pick_kernel")):
             assert row["vectors"] > 0, row
+    assert_networks_use_tensor_cores(rows)
+
+
+def assert_networks_use_tensor_cores(rows):
+    """At LLaMA's sizes, and read weights 16 bytes at a time."""
+    found = [row for row in rows if row["kernel"].startswith(("hidden_kernel(bf16", "down_kernel(bf16"))]
+    assert len(found) == 12
+    for row in found:
+        assert row["mma"] > 0, row
+        assert ("4096" not in row["kernel"]) or row["async_16"] >= 12, row
 
 
 def conv_triton():
