@@ -23,18 +23,17 @@ from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from lomt.files import write_record
-from lomt.llm import calibrate, from_pretrained, measure_sparsity, moefy, save_pretrained, set_sparsity
+from lomt.llm import calibrate, from_pretrained, measure_sparsity, moefy, save_pretrained, set_sparsity, train
 from lomt.llm.adapters import find_ffns
 from lomt.llm.baselines import MoEfication, Predictor, RandomExperts, ffn_inputs, selecting
 from lomt.llm.corpus import library_tokens
 from lomt.llm.perplexity import perplexity
-from lomt.llm.recipe import HARD, SOFT, train_dense, train_efficient, training_arguments
+from lomt.llm.recipe import HARD, ROUTER_LR, SOFT, train_dense, training_arguments
 from lomt.llm.teal import calibrate_inputs, input_sparsity, thresholding
 from lomt.llm.text import Blocks
 from lomt.llm.tiny import LENGTH, pretrain
 
 RESULTS = Path(__file__).parents[1] / "results/llm/quality"
-STEPS = SOFT + HARD
 SIZE = 32
 LEVELS = (0.3, 0.5, 0.7, 0.8, 0.9)
 REPEATED = (0.5, 0.8)
@@ -48,10 +47,12 @@ class Study:
     Args:
         work: folder of the trainings.
         test: held-out blocks.
+        hard: steps of LTE's second stage.
     """
 
-    def __init__(self, work: Path, test: int) -> None:
+    def __init__(self, work: Path, test: int, hard: int) -> None:
         self.work = work
+        self.hard = hard
         self.train = Blocks(library_tokens("train"), LENGTH)
         self.few = list(self.train.thinned(256).batches(32))
         self.test = list(Blocks(library_tokens("test"), LENGTH).thinned(test).batches(32))
@@ -64,7 +65,7 @@ class Study:
     def dense(self, seed: int) -> PreTrainedModel:
         """The control, with as many further steps as LTE has; neurons in the order of experts."""
         if seed not in self._dense:
-            args = training_arguments(self.work / f"dense-{seed}", STEPS, seed=seed, disable_tqdm=True)
+            args = training_arguments(self.work / f"dense-{seed}", SOFT + self.hard, seed=seed, disable_tqdm=True)
             self._dense = {seed: moefy(train_dense(self.base(), args, self.train), SIZE).eval()}
         return self._dense[seed]
 
@@ -72,9 +73,10 @@ class Study:
         """Trained for one sparsity."""
         folder = self.work / f"lte-{level:.0%}-{seed}"
         if not (folder / "lte.json").is_file():
-            args = training_arguments(folder / "stages", STEPS, seed=seed, disable_tqdm=True)
+            args = training_arguments(folder / "stages", self.hard, seed=seed, disable_tqdm=True)
             model = moefy(self.base(), SIZE)
-            save_pretrained(train_efficient(model, args, self.train, SOFT, HARD, target_sparsity=level), folder)
+            how = {"target_sparsity": level, "soft": {"max_steps": SOFT}, "router_lr": ROUTER_LR}
+            save_pretrained(train(model, args, train_dataset=self.train, **how), folder)
         return from_pretrained(folder)
 
 
@@ -162,21 +164,26 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="folder of the trainings")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--test", type=int, default=480, help="blocks of 128 held-out bytes")
+    parser.add_argument("--hard", type=int, default=HARD, help="steps of LTE's second stage; the control has more, too")
+    parser.add_argument(
+        "--only", nargs="+", default=list(METHODS), metavar="METHOD", help=", ".join(METHODS).replace("%", "%%")
+    )
+    parser.add_argument("--levels", type=float, nargs="+", default=[0, *LEVELS], help="sparsities")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     set_verbosity_error()
     disable_progress_bar()
-    study = Study(arguments.work, arguments.test)
+    study = Study(arguments.work, arguments.test, arguments.hard)
     for name, level, seed in points():
         file = arguments.out / f"{name.replace('%', '')}-{100 * level:.0f}-{seed}.json"
-        if file.is_file():
+        if file.is_file() or name not in arguments.only or level not in arguments.levels:
             continue
         begin = time.process_time()
         found, measured = METHODS[name](study, level, seed)
         print(f"{name:14} {level:4.0%} (measured {measured:6.2%}) seed {seed}: {found:.4f}", flush=True)
         record: dict[str, Any] = {
             "method": name, "sparsity": level, "seed": seed, "measured sparsity": measured, "perplexity": found,
-            "loss": math.log(found), "steps": STEPS, "held-out bytes": LENGTH * arguments.test,
+            "loss": math.log(found), "steps": SOFT + arguments.hard, "held-out bytes": LENGTH * arguments.test,
             "processor seconds": time.process_time() - begin, "python": platform.python_version(),
             "torch": torch.__version__,
         }  # fmt: skip

@@ -21,17 +21,18 @@ from lomt.llm.generation import generate as continue_prompts
 from lomt.llm.moefy import moefy
 from lomt.llm.perplexity import perplexity
 from lomt.llm.progress import DenseWithBar, EfficientWithBar
-from lomt.llm.recipe import HARD, LR, ROUTER_LR, SOFT, train_efficient, training_arguments
+from lomt.llm.recipe import HARD, LR, ROUTER_LR, SOFT, training_arguments
 from lomt.llm.router import settings_of
 from lomt.llm.saving import from_pretrained, save_pretrained
 from lomt.llm.sparsify import sparsify
 from lomt.llm.speed import bytes_limit, decode_times, random_llama, sides_of, twin
 from lomt.llm.stages import CALIBRATION
+from lomt.llm.stages import train as train_stages
 from lomt.llm.text import Blocks, ByteTokenizer, tokenizer_of
 from lomt.llm.thresholds import LEVELS, calibrate, set_sparsity
 from lomt.llm.tiny import LENGTH, pretrain
 
-GIVEN: dict[str, Any] = {"soft_steps": 1000, "hard_steps": 1000, "lr": 5e-5, "router_lr": 1e-3, "length": 256}
+GIVEN: dict[str, Any] = {"soft_steps": 500, "hard_steps": 1500, "lr": 5e-5, "router_lr": 1e-3, "length": 256}
 EMBEDDED: dict[str, Any] = {
     "soft_steps": SOFT, "hard_steps": HARD, "lr": LR, "router_lr": ROUTER_LR, "length": LENGTH,
 }  # fmt: skip
@@ -67,13 +68,12 @@ def train(arguments: Namespace) -> None:
         "bf16": arguments.bf16,
         "activation_checkpointing": arguments.checkpointing,
     }
-    train_efficient(
+    train_stages(
         moefy(model, arguments.expert_size, arguments.grouping, arguments.seed),
         training_arguments(out, arguments.hard_steps, **options, **_shared(arguments)),
-        blocks,
-        arguments.soft_steps,
-        arguments.hard_steps,
+        soft={"max_steps": arguments.soft_steps},
         trainer=EfficientWithBar,
+        train_dataset=blocks,
         router_lr=arguments.router_lr,
         **price,
     )

@@ -1,4 +1,4 @@
-"""How small models are trained here: as they are, or to be efficient; each call again continues where it was."""
+"""How small models are trained here: the arguments of all, and training as it is."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
-
-from lomt.llm.stages import train
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 Data = Dataset[dict[str, Tensor]]
@@ -73,24 +71,3 @@ def train_dense(model: Model, args: TrainingArguments, data: Data, trainer: type
     made.train(resume_from_checkpoint=last)
     made.save_model()
     return model
-
-
-def train_efficient(model: Model, args: TrainingArguments, data: Data, soft: int, hard: int, **options: Any) -> Model:
-    """LTE's two stages on a model of :func:`lomt.llm.moefy`.
-
-    The first keeps its learning rate, since what it ends with is not used; the second lets it fall, as ``args`` say.
-
-    Args:
-        model: causal.
-        args: of both stages; ``output_dir`` gets a folder for each.
-        data: ``input_ids`` and ``labels``.
-        soft: optimizer steps of the first stage.
-        hard: of the second.
-        **options: for :func:`lomt.llm.train`: ``target_sparsity``, ….
-
-    Returns:
-        The model, in mode ``"hard"``.
-    """
-    first = {"max_steps": soft, "lr_scheduler_type": "constant_with_warmup"}
-    given = {"router_lr": ROUTER_LR} | options
-    return train(model, args, soft=first, hard={"max_steps": hard}, train_dataset=data, **given)

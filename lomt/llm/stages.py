@@ -37,6 +37,10 @@ def train(
     With ``target_sparsity``, η is found by dual ascent, and τ moves between the stages to where exactly that share of
     gates is closed on the first training batches; without, τ stays at 0.5 and sparsity comes out as it does.
 
+    The learning rate is constant in the first stage, after its warm-up, and takes the course of ``args`` in the second:
+    both together are one schedule. A first stage of a quarter of the steps is a good beginning: with hard masks the
+    model regains most of what gates took.
+
     Each stage has a folder in ``args.output_dir``, with its checkpoints and, when it is done, its model. The same call
     again, with the same model of :func:`lomt.llm.moefy`, goes on from the last checkpoint.
 
@@ -45,7 +49,7 @@ def train(
         args: of both stages.
         eta: η, where no target is given.
         target_sparsity: share of experts to close.
-        soft: what the first stage has otherwise in ``args``: ``{"num_train_epochs": 1}``.
+        soft: what the first stage has otherwise in its arguments: ``{"num_train_epochs": 1}``.
         hard: what the second has.
         trainer: a subclass of :class:`lomt.llm.LTETrainer`.
         **options: for the trainer: ``train_dataset``, ``data_collator``, ``router_lr``, ….
@@ -55,7 +59,8 @@ def train(
     """
     out = Path(args.output_dir)
     ours: dict[str, Any] = {"eta": eta, "target_sparsity": target_sparsity}
-    first = trainer(model, replace(args, output_dir=str(out / "soft"), **(soft or {})), **ours, **options)
+    constant = {"lr_scheduler_type": "constant_with_warmup"} | dict(soft or {})
+    first = trainer(model, replace(args, output_dir=str(out / "soft"), **constant), **ours, **options)
     _run(first)
     if target_sparsity is not None:
         batches = islice(first.get_eval_dataloader(first.train_dataset), CALIBRATION)

@@ -4,8 +4,7 @@ import pytest
 import torch
 from transformers import Trainer, set_seed
 
-from lomt.llm import LTETrainer, moefy
-from lomt.llm.recipe import ROUTER_LR, train_dense, train_efficient, training_arguments
+from lomt.llm.recipe import train_dense, training_arguments
 from lomt.llm.text import Blocks
 from lomt.llm.tiny import TINY, pretrain, tiny_model
 from tests.unit.llm.models import build
@@ -42,26 +41,6 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_numbers_and_what_has_e
         assert value.equal(rest[name]), name
         assert value.equal(again[name]), name
     assert not whole["lm_head.weight"].equal(build().state_dict()["lm_head.weight"])
-
-
-def test_the_first_stage_keeps_its_learning_rate_and_the_second_lets_it_fall(tmp_path):
-    made = []
-
-    class Seen(LTETrainer):
-        def __init__(self, *args, **options):
-            super().__init__(*args, **options)
-            made.append(self)
-
-    args = arguments(tmp_path, warmup_steps=0, logging_steps=1, learning_rate=0.5)
-    train_efficient(moefy(build(), 8), args, DATA, 3, 5, trainer=Seen, target_sparsity=0.5)
-    assert [(one.stage, one.args.max_steps, one.router_lr) for one in made] == [
-        ("soft", 3, ROUTER_LR),
-        ("hard", 5, ROUTER_LR),
-    ]
-    soft, hard = ([log["learning_rate"] for log in one.state.log_history if "learning_rate" in log] for one in made)
-    assert soft == [0.5] * 3
-    assert hard == sorted(hard, reverse=True)
-    assert hard[-1] < 0.1
 
 
 def test_the_embedded_model_is_trained_on_the_library(tmp_path, monkeypatch):

@@ -283,6 +283,22 @@ def test_a_fixed_eta_leaves_the_threshold_alone_and_what_is_done_is_not_done_aga
     assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
 
 
+def test_the_learning_rate_falls_once_in_both_stages_together(tmp_path):
+    rates = []
+
+    class Remembering(LTETrainer):
+        def train(self, *args, **options):
+            out = super().train(*args, **options)
+            rates.append([row["learning_rate"] for row in self.state.log_history if "learning_rate" in row])
+            return out
+
+    args = arguments(tmp_path, max_steps=4, lr_scheduler_type="linear")
+    train(moefy(build(), 8), args, train_dataset=rows(), trainer=Remembering)
+    soft, hard = rates
+    assert soft == [0.1] * 4
+    assert hard == pytest.approx([0.1, 0.075, 0.05, 0.025])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
