@@ -23,12 +23,22 @@ from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from lomt.files import write_record
-from lomt.llm import calibrate, from_pretrained, measure_sparsity, moefy, save_pretrained, set_sparsity, train
+from lomt.llm import (
+    LTETrainer,
+    calibrate,
+    from_pretrained,
+    measure_sparsity,
+    moefy,
+    save_pretrained,
+    set_sparsity,
+    train,
+)
 from lomt.llm.adapters import find_ffns
 from lomt.llm.baselines import MoEfication, Predictor, RandomExperts, ffn_inputs, selecting
 from lomt.llm.corpus import library_tokens
 from lomt.llm.perplexity import perplexity
 from lomt.llm.recipe import HARD, ROUTER_LR, SOFT, train_dense, training_arguments
+from lomt.llm.several import SeveralLTETrainer
 from lomt.llm.teal import calibrate_inputs, input_sparsity, thresholding
 from lomt.llm.text import Blocks
 from lomt.llm.tiny import LENGTH, pretrain
@@ -37,6 +47,9 @@ RESULTS = Path(__file__).parents[1] / "results/llm/quality"
 SIZE = 32
 LEVELS = (0.3, 0.5, 0.7, 0.8, 0.9)
 REPEATED = (0.5, 0.8)
+SEVERAL = 0.7
+"""The sparsity that the first stage is trained for where the second is for all."""
+
 KNOBS = (0.5, 0.8)
 """Sparsities that checkpoints of one training are calibrated from, to all levels."""
 
@@ -69,14 +82,14 @@ class Study:
             self._dense = {seed: moefy(train_dense(self.base(), args, self.train), SIZE).eval()}
         return self._dense[seed]
 
-    def lte(self, level: float, seed: int) -> PreTrainedModel:
-        """Trained for one sparsity."""
-        folder = self.work / f"lte-{level:.0%}-{seed}"
+    def lte(self, level: float, seed: int, kind: type[LTETrainer] = LTETrainer) -> PreTrainedModel:
+        """Trained for one sparsity, or with its second stage at all of them."""
+        folder = self.work / f"{'lte' if kind is LTETrainer else 'several'}-{level:.0%}-{seed}"
         if not (folder / "lte.json").is_file():
             args = training_arguments(folder / "stages", self.hard, seed=seed, disable_tqdm=True)
             model = moefy(self.base(), SIZE)
             how = {"target_sparsity": level, "soft": {"max_steps": SOFT}, "router_lr": ROUTER_LR}
-            save_pretrained(train(model, args, train_dataset=self.train, **how), folder)
+            save_pretrained(train(model, args, trainer=kind, train_dataset=self.train, **how), folder)
         return from_pretrained(folder)
 
 
@@ -90,13 +103,20 @@ def lte(study: Study, level: float, seed: int) -> tuple[float, float]:
     return _gated(study, study.lte(level, seed))
 
 
-def knob(study: Study, level: float, seed: int, trained: float) -> tuple[float, float]:
+def knob(
+    study: Study, level: float, seed: int, trained: float, kind: type[LTETrainer] = LTETrainer
+) -> tuple[float, float]:
     """One training, and a threshold for each sparsity."""
-    model = study.lte(trained, seed)
+    model = study.lte(trained, seed, kind)
     if level:
         calibrate(model, study.few, [level])
     set_sparsity(model, level)
     return _gated(study, model)
+
+
+def several(study: Study, level: float, seed: int) -> tuple[float, float]:
+    """One training at all sparsities, and a threshold for each."""
+    return knob(study, level, seed, SEVERAL, SeveralLTETrainer)
 
 
 def teal(study: Study, level: float, seed: int) -> tuple[float, float]:
@@ -132,6 +152,7 @@ BASELINES = {"moefication": moefication, "predictor": predictor, "random": rando
 METHODS: dict[str, Callable[[Study, float, int], tuple[float, float]]] = {
     "dense": dense,
     "lte": lte,
+    "lte-several": several,
     **BASELINES,
     **{f"lte-from-{trained:.0%}": partial(knob, trained=trained) for trained in KNOBS},
 }
@@ -151,6 +172,8 @@ def points() -> Iterator[tuple[str, float, int]]:
     for trained in KNOBS:
         for level in (0.0, *LEVELS):
             yield f"lte-from-{trained:.0%}", level, 0
+    for level in LEVELS:
+        yield "lte-several", level, 0
     for seed in (1, 2):
         yield "dense", 0.0, seed
         for level in REPEATED:

@@ -15,6 +15,7 @@ NAMES = {
     "lte": ("LTE, trained for each sparsity", "#c2500c", "o-"),
     "lte-from-50": ("LTE, trained for 50 %, threshold moved", "#c2500c", "o:"),
     "lte-from-80": ("LTE, trained for 80 %, threshold moved", "#c2500c", "o--"),
+    "lte-several": ("LTE, second stage at all five, threshold moved", "#8e44ad", "d-"),
     "moefication": ("MoEfication (largest outputs, all computed)", "#0a66ad", "s-"),
     "predictor": ("predictor of these (Deja Vu)", "#5b9bd0", "s--"),
     "teal": ("thresholds on inputs (TEAL), unstructured", "#3a7d34", "^-"),

@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 
 from benchmarks.kernels.table import convolutions, networks, table
+from benchmarks.llm import decode, quality_table
 from lomt.cli import main
 from lomt.cli.main import COMMANDS, EXAMPLES, WINGS
+from lomt.files import read_record
 from lomt.llm import ADAPTERS
 from lomt.llm.cli import parser as llm_parser
 
@@ -142,3 +144,12 @@ def test_figures_of_the_kernels_are_those_of_the_results():
         results = json.loads((DOCS.parent / f"benchmarks/results/kernels/{name}.json").read_text())
         for line in said(results).splitlines():
             assert line in text, line
+
+
+def test_figures_of_language_models_are_those_of_the_results():
+    text = (DOCS / "llm.md").read_text()
+    found = quality_table.read()
+    tables = quality_table.table(found), decode.table(read_record(decode.RESULTS, "measure anew"))
+    for line in "\n".join(tables).splitlines():
+        assert line in text, line
+    assert quality_table.dense_line(found) in text
