@@ -70,6 +70,9 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     goal = command.add_argument_group("what is wanted")
     goal.add_argument("--sparsity", type=float, default=0.5, help="share of experts to close (default: %(default)s)")
     goal.add_argument("--eta", type=float, help="a fixed price of open gates, as in the paper, in place of --sparsity")
+    goal.add_argument(
+        "--several", action="store_true", help="second stage at 30 to 90 %%, a step each: one model for several speeds"
+    )
     goal.add_argument("--expert-size", type=int, default=32, help="neurons in an expert (default: %(default)s)")
     goal.add_argument(
         "--grouping", default="kmeans", choices=["kmeans", "random"], help="of neurons (default: %(default)s)"

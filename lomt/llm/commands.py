@@ -20,7 +20,7 @@ from lomt.llm.gates import measure_sparsity
 from lomt.llm.generation import generate as continue_prompts
 from lomt.llm.moefy import moefy
 from lomt.llm.perplexity import perplexity
-from lomt.llm.progress import DenseWithBar, EfficientWithBar
+from lomt.llm.progress import DenseWithBar, EfficientWithBar, SeveralWithBar
 from lomt.llm.recipe import HARD, LR, ROUTER_LR, SOFT, training_arguments
 from lomt.llm.router import settings_of
 from lomt.llm.saving import from_pretrained, save_pretrained
@@ -46,6 +46,8 @@ def train(arguments: Namespace) -> None:
     """Pretrain the embedded model, or take one; both stages; calibrate; save."""
     if arguments.model is not None and not arguments.texts:
         raise ValueError(f"{arguments.model} has no text to train on: name files before --model")
+    if arguments.several and arguments.eta is not None:
+        raise ValueError("--several is for sparsities, and --eta sets a price: leave one of them out")
     for name, value in (EMBEDDED if arguments.model is None else GIVEN).items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
@@ -72,12 +74,14 @@ def train(arguments: Namespace) -> None:
         moefy(model, arguments.expert_size, arguments.grouping, arguments.seed),
         training_arguments(out, arguments.hard_steps, **options, **_shared(arguments)),
         soft={"max_steps": arguments.soft_steps},
-        trainer=EfficientWithBar,
+        trainer=SeveralWithBar if arguments.several else EfficientWithBar,
         train_dataset=blocks,
         router_lr=arguments.router_lr,
         **price,
     )
     calibrate(model, blocks.thinned(CALIBRATION * 8).batches(8), sorted({*LEVELS, *settings_of(model).levels}))
+    if arguments.several:
+        set_sparsity(model, arguments.sparsity)
     save_pretrained(model, out)
     if hasattr(tokenizer, "save_pretrained"):
         tokenizer.save_pretrained(out)

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import ProgressCallback, Trainer, TrainerControl, TrainerState, TrainingArguments
 
+from lomt.llm.several import SeveralLTETrainer
 from lomt.llm.trainer import LTETrainer
 
 SHOWN = {"loss": "loss", "sparsity": "closed", "eta": "η"}
@@ -56,6 +57,14 @@ class DenseWithBar(Trainer):
 
 class EfficientWithBar(LTETrainer):
     """:class:`lomt.llm.LTETrainer` with a :class:`Bar`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        _replace(self, f"LTE, {self.stage}")
+
+
+class SeveralWithBar(SeveralLTETrainer):
+    """:class:`lomt.llm.several.SeveralLTETrainer` with a :class:`Bar`."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -54,6 +54,12 @@ def test_train_leaves_a_model_and_the_same_command_again_the_same(folder, run, c
     assert f"written to {run}" in capsys.readouterr().out
 
 
+def test_one_model_for_several_speeds_is_saved_at_the_wanted_one(folder, tmp_path):
+    assert main(training(folder, tmp_path, "--several", "--sparsity", "0.7")) == 0
+    settings = settings_of(from_pretrained(tmp_path))
+    assert settings.cut == settings.levels[0.7] != settings.levels[0.5]
+
+
 def test_another_command_does_not_continue_a_run(folder, run, capsys):
     assert main(training(folder, run, "--sparsity", "0.7")) == 2
     said = f"lomt llm: {run} has a run with --sparsity 0.5, and this is with 0.7: choose another --out\n"
@@ -120,6 +126,7 @@ def test_the_whole_story_needs_no_model_and_no_text(tmp_path, monkeypatch, capsy
         ("bench --model RUN --rounds 0", r"rounds is 0: use a whole number of 1 or more"),
         ("bench --tinyllama 0", r"--tinyllama is 0: use a whole number of 1 or more"),
         ("train --model MODEL", r".* has no text to train on: name files before --model"),
+        ("train --several --eta 1", r"--several is for sparsities, and --eta sets a price: leave one of them out"),
         ("train TEXT --model MODEL --soft-steps 0", r"--soft-steps is 0: use a whole number of 1 or more"),
         ("train TEXT --model MODEL --out OUT --expert-size 24", r"model.layers.0.mlp has 64 .*"),
         ("train TEXT --model MODEL --out OUT --length 9999", r"the text has \d+ tokens, less .*"),
