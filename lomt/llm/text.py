@@ -59,6 +59,12 @@ class Blocks(torch.utils.data.Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {"input_ids": self.blocks[index], "labels": self.blocks[index]}
 
+    def thinned(self, limit: int) -> Blocks:
+        """At most ``limit`` of the blocks, evenly spaced over the text."""
+        count, length = self.blocks.shape
+        kept = self.blocks if limit >= count else self.blocks[torch.arange(limit) * count // limit]
+        return Blocks(kept.flatten(), length)
+
     def batches(self, size: int, limit: int | None = None) -> Iterator[dict[str, Tensor]]:
         """Batches of ``size`` blocks, in order, of the first ``limit`` blocks."""
         for part in self.blocks[:limit].split(size):

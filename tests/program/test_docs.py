@@ -12,9 +12,13 @@ import torch
 from PIL import Image
 
 from benchmarks.kernels.table import convolutions, networks, table
+from benchmarks.llm import decode, quality_table
 from benchmarks.selection_table import SHOWN
 from lomt.cli import main
 from lomt.cli.main import COMMANDS, EXAMPLES, WINGS
+from lomt.files import read_record
+from lomt.llm import ADAPTERS
+from lomt.llm.cli import parser as llm_parser
 
 pytest.importorskip("onnxruntime")
 DOCS = Path(__file__).parents[2] / "docs"
@@ -110,6 +114,24 @@ def test_the_guide_to_the_kernels_runs():
             exec(block, {})
 
 
+def test_the_guide_to_language_models_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for kind, block in blocks_of("llm.md"):
+        if kind == "python":
+            exec(block, names)
+    assert Path("efficient/lte.safetensors").exists()
+    ADAPTERS.pop("my_llama")
+
+
+def test_commands_of_the_guide_to_language_models_are_read():
+    shown = [line.split("#")[0] for _, block in blocks_of("llm.md") for line in block.splitlines()]
+    commands = [shlex.split(line)[2:] for line in shown if line.startswith("lomt llm")]
+    assert {words[0] for words in commands} == {"train", "eval", "bench", "generate"}
+    for words in commands:
+        assert llm_parser().parse_args(words).command == words[0]
+
+
 def test_the_picture_of_the_house_is_as_the_code_is():
     spec = importlib.util.spec_from_file_location("architecture", DOCS / "architecture.py")
     module = importlib.util.module_from_spec(spec)
@@ -144,3 +166,12 @@ def test_figures_of_selections_are_those_of_the_results():
         for said in tables:
             for line in said(json.loads(file.read_text())).splitlines():
                 assert line in text, line
+
+
+def test_figures_of_language_models_are_those_of_the_results():
+    text = (DOCS / "llm.md").read_text()
+    found = quality_table.read()
+    tables = quality_table.table(found), decode.table(read_record(decode.RESULTS, "measure anew"))
+    for line in "\n".join(tables).splitlines():
+        assert line in text, line
+    assert quality_table.dense_line(found) in text

@@ -58,3 +58,9 @@ def test_perplexity_is_that_of_each_text_alone(side):
 def test_perplexity_of_nothing():
     with pytest.raises(ValueError, match="the batches hold no tokens"):
         perplexity(build(), [{"input_ids": tokens(2, 1)}])
+
+
+def test_a_thinner_text_has_blocks_evenly():
+    blocks = Blocks(torch.arange(30), 3)
+    assert blocks.thinned(4).blocks[:, 0].tolist() == [0, 6, 15, 21]
+    assert blocks.thinned(99).blocks.equal(blocks.blocks)
