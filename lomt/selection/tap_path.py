@@ -28,8 +28,10 @@ class TapPath:
     reads more taps than a straight line from all of them, at ``begin``, to ``keep``, at ``end``, allows, and falls
     where it does not, so that it is as weak as may be. Where a step would leave fewer, the strongest of those that it
     has killed come back, and λ falls. A task that is down to ``keep`` taps is decided: its λ is 0 again, and what
-    lives is free. Where the path ends before that, those of the largest norm stay. A tap's price does not depend on
-    its width.
+    lives is free. Where the path ends before that, those of the largest norm stay.
+
+    The price of a tap grows with the root of its size, as the penalty has it: so do Adam's steps, by which a wide tap
+    would else outgrow a narrow one.
 
     Give :meth:`groups` to the optimizer, :class:`lomt.optim.ProxAdamW`, and call :meth:`step` after each of its steps.
 
@@ -71,13 +73,7 @@ class TapPath:
         self.selector, self.goal, self.begin, self.end = selector, keep, begin, end
         self.strengths = dict.fromkeys(selector.tasks, 0.0)
         self.notes: list[dict[str, Any]] = []
-        counts = selector.channels
-        mean = sum(counts) / len(counts)
-        # What a tap adds costs the same, whatever its width: the penalty's own price grows with the root of that.
-        self._prices = [
-            (prices or {}).get(tap, 1.0) * (mean / count) ** 0.5
-            for tap, count in zip(selector.taps, counts, strict=True)
-        ]
+        self._prices = [(prices or {}).get(tap, 1.0) for tap in selector.taps]
         self._penalties = {name: [SparseGroupLasso(0.0, mix) for _ in selector.taps] for name in selector.tasks}
         self._last: dict[str, list[Tensor]] = {}
         self._remember()
