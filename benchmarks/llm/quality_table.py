@@ -72,6 +72,23 @@ def dense_line(found: Found) -> str:
     return f"{fmean(values):.3f} ({min(values):.3f} … {max(values):.3f}, {len(values)} seeds)"
 
 
+def measured_line(found: Found) -> str:
+    """What LTE's models closed of the held-out text's experts, the least and the most of the seeds at each sparsity."""
+    shares = {level: [one["measured sparsity"] for one in found["lte"][level].values()] for level in LEVELS}
+    return ", ".join(
+        f"{100 * min(each):.1f}" if len(each) == 1 else f"{100 * min(each):.1f} … {100 * max(each):.1f}"
+        for each in shares.values()
+    )
+
+
+def longer_line(folder: Path = RESULTS / "quality-long") -> str:
+    """LTE at 50 % beside the dense control where both train longer."""
+    found = read(folder)
+    (dense,), (lte,) = (found[name][level].values() for name, level in (("dense", 0.0), ("lte", 0.5)))
+    more = 100 * (lte["perplexity"] / dense["perplexity"] - 1)
+    return f"{lte['steps']} steps: {lte['perplexity']:.3f}, and dense {dense['perplexity']:.3f} ({more:+.1f} %)"
+
+
 def picture(found: Found, file: Path) -> None:
     """Perplexity over the dense one against the measured sparsity, seed 0; further seeds as faint points."""
     from matplotlib.figure import Figure
@@ -108,4 +125,5 @@ if __name__ == "__main__":
     points = read()
     print(f"dense, with the same further steps: {dense_line(points)}\n")
     print(table(points))
+    print(f"\nclosed of the held-out text: {measured_line(points)}\n{longer_line()}")
     picture(points, RESULTS / "quality.svg")
