@@ -48,6 +48,8 @@ def train(arguments: Namespace) -> None:
         raise ValueError(f"{arguments.model} has no text to train on: name files before --model")
     if arguments.several and arguments.eta is not None:
         raise ValueError("--several is for sparsities, and --eta sets a price: leave one of them out")
+    if not 0 < arguments.sparsity < 1:
+        raise ValueError(f"--sparsity is {arguments.sparsity}: use a share of experts above 0 and below 1")
     for name, value in (EMBEDDED if arguments.model is None else GIVEN).items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
@@ -162,9 +164,7 @@ def _check_same(file: Path, settings: dict[str, Any]) -> None:
     for name, value in settings.items():
         if before.get(name) != value:
             was, option = before.get(name), f"--{name.replace('_', '-')}"
-            raise ValueError(
-                f"{file.parent} has a run with {option} {was}, and this is with {value}: choose another --out"
-            )
+            raise ValueError(f"{file.parent} has a run with {option} {was}, this is with {value}: choose another --out")
 
 
 def _shared(arguments: Namespace) -> dict[str, Any]:
