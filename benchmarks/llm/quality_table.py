@@ -72,6 +72,27 @@ def dense_line(found: Found) -> str:
     return f"{fmean(values):.3f} ({min(values):.3f} … {max(values):.3f}, {len(values)} seeds)"
 
 
+def measured_line(found: Found) -> str:
+    """What LTE's models closed of the held-out text's experts, the least and the most of the seeds at each sparsity."""
+    shares = {level: [one["measured sparsity"] for one in found["lte"][level].values()] for level in LEVELS}
+    return ", ".join(
+        f"{100 * min(each):.1f}" if len(each) == 1 else f"{100 * min(each):.1f} … {100 * max(each):.1f}"
+        for each in shares.values()
+    )
+
+
+def longer_line(folder: Path = RESULTS / "quality-long") -> str:
+    """Perplexities at 50 % beside the dense control where all train longer, seed 0."""
+    found = read(folder)
+    dense = found["dense"][0.0][0]
+    names = {"lte": "LTE", "teal": "TEAL", "moefication": "MoEfication", "predictor": "the predictor"}
+    shown = [
+        f"{name} {found[method][0.5][0]['perplexity']:.3f} ({100 * excess(found, method, 0.5)[0]:+.1f} %)"
+        for method, name in names.items()
+    ]
+    return f"after {dense['steps']} steps dense has {dense['perplexity']:.3f}, {', '.join(shown)}"
+
+
 def picture(found: Found, file: Path) -> None:
     """Perplexity over the dense one against the measured sparsity, seed 0; further seeds as faint points."""
     from matplotlib.figure import Figure
@@ -108,4 +129,5 @@ if __name__ == "__main__":
     points = read()
     print(f"dense, with the same further steps: {dense_line(points)}\n")
     print(table(points))
+    print(f"\nclosed of the held-out text: {measured_line(points)}\n{longer_line()}")
     picture(points, RESULTS / "quality.svg")

@@ -80,7 +80,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     how = command.add_argument_group("training; where two defaults are given, the second is the embedded model's")
     how.add_argument("--pretrain-steps", type=int, default=1500, help="embedded model only (default: %(default)s)")
     how.add_argument("--soft-steps", type=int, help="of the first stage (default: 500; 150)")
-    how.add_argument("--hard-steps", type=int, help="of the second (default: 1500; 450)")
+    how.add_argument("--hard-steps", type=int, help="of the second (default: 1500; 1050)")
     how.add_argument("--lr", type=float, help="learning rate (default: 5e-5; 2e-3)")
     how.add_argument("--router-lr", type=float, help="the routers' (default: 1e-3; 3e-3)")
     how.add_argument("--batch", type=int, default=8, help="blocks in a micro-batch (default: %(default)s)")

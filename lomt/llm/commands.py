@@ -48,6 +48,8 @@ def train(arguments: Namespace) -> None:
         raise ValueError(f"{arguments.model} has no text to train on: name files before --model")
     if arguments.several and arguments.eta is not None:
         raise ValueError("--several is for sparsities, and --eta sets a price: leave one of them out")
+    if not 0 < arguments.sparsity < 1:
+        raise ValueError(f"--sparsity is {arguments.sparsity}: use a share of experts above 0 and below 1")
     for name, value in (EMBEDDED if arguments.model is None else GIVEN).items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
@@ -56,11 +58,15 @@ def train(arguments: Namespace) -> None:
     disable_progress_bar()
     out = Path(arguments.out)
     ready(out)
-    _claim(out, {key: value for key, value in vars(arguments).items() if key not in ("command", "threads", "out")})
+    settings = {key: value for key, value in vars(arguments).items() if key not in ("command", "threads", "out")}
+    _check_same(out / SETTINGS, settings)
     if arguments.threads is not None:
+        check_whole("--threads", arguments.threads, 1)
         torch.set_num_threads(arguments.threads)
     model, tokenizer = _dense(arguments, out)
     blocks = Blocks(_tokens(tokenizer, arguments.texts, "train"), arguments.length)
+    moefy(model, arguments.expert_size, arguments.grouping, arguments.seed)
+    write_record(out / SETTINGS, settings)
     set_seed(arguments.seed)
     price = {"target_sparsity": arguments.sparsity} if arguments.eta is None else {"eta": arguments.eta}
     options = {
@@ -71,7 +77,7 @@ def train(arguments: Namespace) -> None:
         "activation_checkpointing": arguments.checkpointing,
     }
     train_stages(
-        moefy(model, arguments.expert_size, arguments.grouping, arguments.seed),
+        model,
         training_arguments(out, arguments.hard_steps, **options, **_shared(arguments)),
         soft={"max_steps": arguments.soft_steps},
         trainer=SeveralWithBar if arguments.several else EfficientWithBar,
@@ -150,17 +156,15 @@ def generate(arguments: Namespace) -> None:
         print(f"{prompt}{text}")
 
 
-def _claim(out: Path, settings: dict[str, Any]) -> None:
-    """Keep what a run is started with, or make sure that it is the same."""
-    file = out / SETTINGS
+def _check_same(file: Path, settings: dict[str, Any]) -> None:
+    """Raise ``ValueError`` where a run was started with other settings."""
     if not file.is_file():
-        write_record(file, settings)
         return
     before = read_record(file, "choose another --out")
     for name, value in settings.items():
         if before.get(name) != value:
             was, option = before.get(name), f"--{name.replace('_', '-')}"
-            raise ValueError(f"{out} has a run with {option} {was}, and this is with {value}: choose another --out")
+            raise ValueError(f"{file.parent} has a run with {option} {was}, this is with {value}: choose another --out")
 
 
 def _shared(arguments: Namespace) -> dict[str, Any]:

@@ -21,7 +21,7 @@ ROUTER_LR = 3e-3
 """Learning rates of further training, of all and of routers: the best of a few on validation files."""
 
 SOFT = 150
-HARD = 450
+HARD = 1050
 """Steps of LTE's stages on the embedded model."""
 
 

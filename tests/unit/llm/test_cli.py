@@ -62,7 +62,7 @@ def test_one_model_for_several_speeds_is_saved_at_the_wanted_one(folder, tmp_pat
 
 def test_another_command_does_not_continue_a_run(folder, run, capsys):
     assert main(training(folder, run, "--sparsity", "0.7")) == 2
-    said = f"lomt llm: {run} has a run with --sparsity 0.5, and this is with 0.7: choose another --out\n"
+    said = f"lomt llm: {run} has a run with --sparsity 0.5, this is with 0.7: choose another --out\n"
     assert capsys.readouterr().err == said
 
 
@@ -126,6 +126,8 @@ def test_the_whole_story_needs_no_model_and_no_text(tmp_path, monkeypatch, capsy
         ("bench --model RUN --rounds 0", r"rounds is 0: use a whole number of 1 or more"),
         ("bench --tinyllama 0", r"--tinyllama is 0: use a whole number of 1 or more"),
         ("train --model MODEL", r".* has no text to train on: name files before --model"),
+        ("train --sparsity 50", r"--sparsity is 50.0: use a share of experts above 0 and below 1"),
+        ("train TEXT --model MODEL --out OUT --threads 0", r"--threads is 0: use a whole number of 1 or more"),
         ("train --several --eta 1", r"--several is for sparsities, and --eta sets a price: leave one of them out"),
         ("train TEXT --model MODEL --soft-steps 0", r"--soft-steps is 0: use a whole number of 1 or more"),
         ("train TEXT --model MODEL --out OUT --expert-size 24", r"model.layers.0.mlp has 64 .*"),
