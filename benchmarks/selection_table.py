@@ -25,7 +25,7 @@ def regrets(record: dict[str, Any]) -> str:
         deltas = _deltas(row)
         lost = [oracle[seed] - deltas[seed] for seed in deltas]
         parameters, macs = (statistics.mean(row[key].values()) / 1e6 for key in ("parameters", "macs"))
-        quality = f"{_spread(list(deltas.values()))} | {_regret(lost, name)}"
+        quality = f"{_spread(list(deltas.values()), 1)} | {_regret(lost, name)}"
         lines.append(
             f"| {name} | {' | '.join(taps)} | {quality} | {parameters:.2f} M | {macs:.0f} M | "
             f"{row['trainings'] or '–'} | {row['minutes']:.1f} |"
@@ -65,8 +65,9 @@ def shots(record: dict[str, Any]) -> str:
         metric = {"normals": "mean_angle", "room": "accuracy"}[task]
         for count in sorted({row["shots"] for row in rows}):
             found = [row for row in rows if (row["task"], row["shots"]) == (task, count)]
-            cells = [_spread([row["test"][metric] for row in found if row["network"] == kind]) for kind in kinds]
-            seconds = [_spread([row["seconds"] for row in found if row["network"] == kind]) for kind in kinds]
+            by_kind = [[row for row in found if row["network"] == kind] for kind in kinds]
+            cells = [_spread([row["test"][metric] for row in some], 1 if task == "normals" else 3) for some in by_kind]
+            seconds = [_spread([row["seconds"] for row in some], 0) for some in by_kind]
             title = f"{task}, {metric.replace('_', ' ')} {'↓' if task == 'normals' else '↑'}"
             lines.append(
                 f"| {title} | {count} | {' | '.join(cells)} | {' / '.join(one.split(' ')[0] for one in seconds)} |"
@@ -83,9 +84,8 @@ def _places(taps: Sequence[str]) -> str:
     return "/".join(dict.fromkeys(tap.removeprefix("layer") for tap in taps))
 
 
-def _spread(values: Sequence[float]) -> str:
+def _spread(values: Sequence[float], digits: int) -> str:
     found = over_seeds(values)
-    digits = 3 if abs(found.mean) < 1 else 1
     return f"{found.mean:.{digits}f}" + (f" ± {found.std:.{digits}f}" if found.std is not None else "")
 
 
