@@ -78,9 +78,9 @@ def main() -> None:
     data.setup()
     rows: list[dict[str, Any]] = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
     known = {(row["task"], row["seed"], row["shots"], row["network"]) for row in rows}
-    for name in TASKS:
-        task = next(task for task in data.tasks if task.name == name)
-        for seed in SEEDS:
+    for seed in SEEDS:
+        for name in TASKS:
+            task = next(task for task in data.tasks if task.name == name)
             wanted = [(shots, kind) for shots in SHOTS for kind in ("added", f"alone, {END}", f"alone, {FINE}")]
             wanted = [one for one in wanted if (name, seed, *one) not in known]
             network = base(data, name, seed) if any(kind == "added" for _, kind in wanted) else None

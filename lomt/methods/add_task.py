@@ -53,7 +53,8 @@ def add_task(
         data: where the shots come from: its training split, and its augmentation.
         shots: so many labelled images, drawn by ``seed``, of all classes alike where the task has classes; None: all.
         search: how the tap is searched for; its candidates are named as ``lomt.taps(network.backbone)`` lists them.
-        make_decoder: makes the decoder from (channels, task); by default ``light``, or ``head`` for image-level tasks.
+        make_decoder: makes the decoder from (channels, task); by default ``deeplab`` as wide as the search, or ``head``
+            for image-level tasks. A decoder that sees little around a pixel can't use fine taps, and won't choose them.
         steps: of the optimizer.
         lr: peak learning rate.
         seed: of the shots, the weights and the order of the images.
@@ -81,7 +82,7 @@ def add_task(
         size = sum(4 * tap.channels * tap.shape[2] * tap.shape[3] for tap in found)
         seed_everything("add task", seed)
         maps, labels, images = _views(network, names, split, _repeated(indices, size), task)
-    make = make_decoder or decoder("light" if task.dense else "head")
+    make = make_decoder or decoder("deeplab", width=search.width)
     selector = TapSelector({tap.name: tap.channels for tap in found}, [task.name], search.width, finest(found)).to(like)
     head = make(search.width, task).to(like)
     path = search.path(selector, dict.fromkeys(names, 1.0))
