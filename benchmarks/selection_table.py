@@ -85,6 +85,8 @@ def _places(taps: Sequence[str]) -> str:
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
+    if not values:
+        return "–"
     found = over_seeds(values)
     return f"{found.mean:.{digits}f}" + (f" ± {found.std:.{digits}f}" if found.std is not None else "")
 
