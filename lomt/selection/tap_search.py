@@ -41,6 +41,7 @@ class TapSearch:
     finish: Literal["restart", "harden"] = "restart"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "candidates", tuple(self.candidates))
         check_whole("study.selector.width", self.width, 1)
         check_number("study.selector.depth_price", self.depth_price)
         if not 0 <= self.mix <= 1:

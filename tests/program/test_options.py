@@ -16,7 +16,7 @@ from lomt.cli.run import begin, identity, parser
 from lomt.config import PRESETS
 from lomt.methods import Study
 from lomt.models import Architecture
-from lomt.selection import DeepestActive
+from lomt.selection import DeepestActive, TapSearch
 from lomt.sparsity import StrengthPath
 from lomt.training import Recipe
 
@@ -132,7 +132,8 @@ def test_a_run_on_other_data_or_of_a_file_starts_from_the_defaults_of_the_classe
     recipe = {name: value for name, value in asdict(Recipe()).items() if value is not None}
     assert (found["network"], found["recipe"]) == (asdict(Architecture()), recipe)
     rule = {"class_path": "lomt.selection.DeepestActive", "init_args": vars(DeepestActive())}
-    study = asdict(Study()) | {"methods": list(Study().methods), "seeds": [0], "rule": rule}
+    listed = {"methods": list(Study().methods), "seeds": [0], "selector": asdict(TapSearch()) | {"candidates": []}}
+    study = asdict(Study()) | listed | {"rule": rule}
     assert found["study"] == {name: value for name, value in study.items() if value is not None}
     assert found["out"] == "runs/lomt"
 
@@ -196,7 +197,7 @@ def test_help_says_what_there_is(capsys):
     with pytest.raises(SystemExit):
         main(["run", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "there are single_task, multi_task, lomt, sparse_multi_task, sparse_lomt" in said
+    assert "there are single_task, multi_task, lomt, selector, sparse_multi_task, sparse_lomt" in said
     assert "there are equal, uncertainty, dwa, geometric" in said
     with pytest.raises(SystemExit):
         main(["--help"])
