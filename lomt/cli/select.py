@@ -24,6 +24,6 @@ def run(options: Namespace) -> None:
     for task, selection in select(RunFolder(options.folder), options.rule).items():
         first, last = selection["interval"] or (None, None)
         spread = f" (trials by themselves: {first} … {last})" if first != last else ""
-        print(f"{task}: {selection['tap']}{spread} – {selection['reason']}")
         scores = ", ".join(f"{name} {score:.3g}" for name, score in selection["ranking"][:SHOWN])
-        print(f"  scores: {scores}{', …' if len(selection['ranking']) > SHOWN else ''}")
+        more = ", …" if len(selection["ranking"]) > SHOWN else ""
+        print(f"{task}: {selection['tap']}{spread} – {selection['reason']} (scores: {scores}{more})")
