@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+
+from lomt.llm.stages import finish
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 Data = Dataset[dict[str, Tensor]]
@@ -66,8 +67,5 @@ def train_dense(model: Model, args: TrainingArguments, data: Data, trainer: type
     folder = Path(args.output_dir)
     if (folder / "model.safetensors").is_file():
         return type(model).from_pretrained(folder)
-    made = trainer(model, args, train_dataset=data)
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    made.train(resume_from_checkpoint=last)
-    made.save_model()
+    finish(trainer(model, args, train_dataset=data))
     return model

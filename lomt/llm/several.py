@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lomt.llm.stages import CALIBRATION
 from lomt.llm.thresholds import LEVELS, calibrate, set_sparsity
 from lomt.llm.trainer import LTETrainer
-
-CALIBRATION = 8
-"""Batches of the training data that thresholds are taken from."""
 
 
 class SeveralLTETrainer(LTETrainer):

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from lomt.llm.saving import SETTINGS
@@ -75,7 +75,13 @@ def _run(trainer: LTETrainer) -> None:
     folder = Path(trainer.args.output_dir)
     if (folder / SETTINGS).is_file():
         trainer._load_from_checkpoint(str(folder))
-        return
+    else:
+        finish(trainer)
+
+
+def finish(trainer: Trainer) -> None:
+    """Train to the end, from the last checkpoint in the trainer's folder if there is one, and keep the model there."""
+    folder = Path(trainer.args.output_dir)
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model()

@@ -14,6 +14,7 @@ from lomt.models import MakeDecoder, Network, decoder, taps
 from lomt.models.network import brought, checked_names
 from lomt.models.selecting import check_extent, finest, reading
 from lomt.models.taps import Tap
+from lomt.models.truncated import Truncated
 from lomt.modes import evaluating
 from lomt.nn import TapSelector
 from lomt.optim import ProxAdamW
@@ -81,17 +82,17 @@ def add_task(
         names = [tap.name for tap in found]
         size = sum(4 * tap.channels * tap.shape[2] * tap.shape[3] for tap in found)
         seed_everything("add task", seed)
-        maps, labels, images = _views(network, names, split, _repeated(indices, size), task)
+        maps, labels, image = _views(network.backbone.also(found), names, split, _repeated(indices, size), task)
     make = make_decoder or decoder("deeplab", width=search.width)
     selector = TapSelector({tap.name: tap.channels for tap in found}, [task.name], search.width, finest(found)).to(like)
     head = make(search.width, task).to(like)
     path = search.path(selector, dict.fromkeys(names, 1.0))
-    _train(selector, head, path, (maps, labels, images), task, steps, lr)
+    _train(selector, head, path, (maps, labels, image), task, steps, lr)
     selection = path.selection(task.name)
     _LOG.info("task %r taps %s: %s", task.name, selection.tap, selection.reason)
-    assert selection.tap is not None, "a selector keeps one tap"
     made = reading(selector, task.name, head, {tap.name: tap.stride for tap in found})
-    return network.with_task(task, selection.tap, made.train(network.training))
+    chosen = next(tap for tap in found if tap.name == selection.tap)
+    return network.with_task(task, chosen, made.train(network.training))
 
 
 def _candidates(network: Network, search: TapSearch, example: Tensor) -> list[Tap]:
@@ -114,29 +115,19 @@ def _repeated(indices: Sequence[int], size: int) -> list[int]:
 
 
 def _views(
-    network: Network, names: Sequence[str], split: Split, indices: Sequence[int], task: Task
+    backbone: Truncated, names: Sequence[str], split: Split, indices: Sequence[int], task: Task
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """The frozen maps of augmented shots, their labels, and an empty image of their size."""
-    backbone, device = network.backbone, next(network.parameters()).device
-    reached: dict[str, Tensor] = {}
-    hooks = [
-        backbone.get_submodule(name).register_forward_hook(lambda _, __, out, name=name: reached.update({name: out}))
-        for name in names
-    ]
+    """The frozen maps of augmented shots, their labels, and one of the images, for its size."""
+    device = next(backbone.parameters()).device
     maps: dict[str, list[Tensor]] = {name: [] for name in names}
     labels: list[Tensor] = []
-    try:
-        for start in range(0, len(indices), BATCH):
-            batch = split.__getitems__(Draw(indices[start : start + BATCH], int(torch.randint(2**62, ()))))
-            backbone(batch["image"].to(device))
-            for name in names:
-                maps[name].append(reached[name].clone())
-            labels.append(batch[task.name].to(device))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    image = batch["image"][:1].to(device)
-    return {name: torch.cat(parts) for name, parts in maps.items()}, torch.cat(labels), image
+    for start in range(0, len(indices), BATCH):
+        batch = split.__getitems__(Draw(indices[start : start + BATCH], int(torch.randint(2**62, ()))))
+        image = batch["image"].to(device)
+        for name, features in backbone(image, names).items():
+            maps[name].append(features)
+        labels.append(batch[task.name].to(device))
+    return {name: torch.cat(parts) for name, parts in maps.items()}, torch.cat(labels), image[:1]
 
 
 def _train(

@@ -12,7 +12,6 @@ from lomt.models.resize import resize
 from lomt.models.spelling import did_you_mean
 from lomt.models.taps import Tap, example_for, find
 from lomt.models.taps import taps as list_taps
-from lomt.models.traced import Traced
 from lomt.models.truncate import truncate
 from lomt.tasks.base import Task
 
@@ -107,26 +106,23 @@ class Network(nn.Module):
             outputs[task.name] = brought(output, task, image)
         return outputs
 
-    def with_task(self, task: Task, tap: str, decoder: nn.Module) -> "Network":
+    def with_task(self, task: Task, tap: Tap, decoder: nn.Module) -> "Network":
         """This network with one task more; what it had is shared with it, and computes what it did.
 
         Args:
             task: with a name of its own.
-            tap: name of a module that the cut backbone calls, as ``lomt.taps(network.backbone)`` lists them.
+            tap: one of ``lomt.taps(network.backbone)``.
             decoder: reads that tap.
 
         Raises:
-            ValueError: the name is taken, the tap is none, or the backbone can't be traced.
+            ValueError: the name is taken, or the backbone can't be tapped there.
         """
         checked_names([*self.tasks, task])
         more = copy.copy(self)
         more.__dict__ = {**self.__dict__, "_modules": dict(self._modules)}
-        if tap not in self.backbone._taps:
-            if not isinstance(self.backbone, Traced):
-                raise ValueError(f"{type(self.backbone).__name__} gives its own taps alone, since it can't be traced")
-            more.backbone = self.backbone.also([tap])
+        more.backbone = self.backbone.also([tap])
         more.decoders = nn.ModuleDict({**self.decoders, task.name: decoder})
-        more.tasks, more.taps = [*self.tasks, task], {**self.taps, task.name: (tap,)}
+        more.tasks, more.taps = [*self.tasks, task], {**self.taps, task.name: (tap.name,)}
         return more
 
 

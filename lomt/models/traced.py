@@ -35,20 +35,18 @@ class Traced(Truncated):
             self._programs[names] = self._compile(names)
         return dict(zip(names, self._programs[names](self, image), strict=True))
 
-    def also(self, names: Sequence[str]) -> "Traced":
-        """The same backbone, its parts shared, that gives the outputs of more of the modules that it calls.
-
-        Raises:
-            ValueError: one of them is no module that it calls, or its output is changed in place later on.
-        """
+    def _also(self, names: Sequence[str]) -> "Traced":
         graph = fx.Graph()
         copied: dict[fx.Node, fx.Node] = {}
         values: Any = graph.graph_copy(self._graph, copied)
         calls = {str(node.target): copied[node] for node in self._graph.nodes if node.op == "call_module"}
+        added = []
         for name in names:
             if name not in calls:
                 raise ValueError(f"the cut backbone calls no module {name!r}: it calls {', '.join(list(calls)[-5:])} …")
-        graph.output((*values, *(calls[name] for name in names)))
+            with graph.inserting_after(calls[name]):  # before anybody changes it in place
+                added.append(graph.call_method("clone", (calls[name],)))
+        graph.output((*values, *added))
         more = copy.copy(self)
         more.__dict__ = {**self.__dict__, "_modules": dict(self._modules), "_graph": graph, "_programs": {}}
         more._taps = (*self._taps, *names)

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lomt.models.taps import Tap
+
 
 class Truncated(nn.Module):
     """Base of cut backbones: features at its taps, under the original's parameter names.
@@ -41,6 +43,24 @@ class Truncated(nn.Module):
         return {
             name: map_.permute(0, 3, 1, 2) if name in self.channels_last else map_ for name, map_ in features.items()
         }
+
+    def also(self, taps: Sequence[Tap]) -> "Truncated":
+        """The same backbone, its parts shared, that gives the outputs of more of the modules that it calls.
+
+        Args:
+            taps: as ``lomt.taps(backbone)`` lists them; those that it has already are no more.
+
+        Raises:
+            ValueError: it can't, since it is not traced, or a tap is no module that it calls.
+        """
+        if all(tap.name in self._taps for tap in taps):
+            return self
+        more = self._also([tap.name for tap in taps if tap.name not in self._taps])
+        more.channels_last = self.channels_last | {tap.name for tap in taps if tap.channels_last}
+        return more
+
+    def _also(self, names: Sequence[str]) -> "Truncated":
+        raise ValueError(f"the backbone can't be traced, so that it gives its own taps alone and not {names[0]!r}")
 
     @abstractmethod
     def _features(self, image: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]: ...

@@ -125,14 +125,21 @@ class TapSelector(nn.Module):
         return {tap: count for tap, count in counts.items() if count}
 
     @torch.no_grad()
+    def hold(self) -> None:
+        """What is dead is 0 again, wherever an optimizer's momentum has moved it."""
+        for number in range(len(self.taps)):
+            dead = ~self.live(number)
+            for row, name in enumerate(self.tasks):
+                self.weights[name][number].data.masked_fill_(dead[row][None, :, None, None], 0)
+
+    @torch.no_grad()
     def settle(self) -> None:
-        """What is exactly 0 by now stays 0, whatever an optimizer's momentum does with it; call it after each step."""
+        """What is exactly 0 by now is dead, and stays so; call it after each step of an optimizer."""
         for number in range(len(self.taps)):
             live = self.live(number)
             for row, name in enumerate(self.tasks):
-                weight = self.weights[name][number]
-                live[row] &= weight.ne(0).any(0).flatten()
-                weight.data.masked_fill_(~live[row][None, :, None, None], 0)
+                live[row] &= self.weights[name][number].ne(0).any(0).flatten()
+        self.hold()
 
     @torch.no_grad()
     def keep(self, task: str, taps: Iterable[str]) -> None:

@@ -16,15 +16,17 @@ def select(folder: RunFolder, rule: SelectionRule) -> dict[str, Any]:
         ValueError: where the rule has no answer: says why.
     """
     folder.config()
-    kind = "losses" if rule.needs == "probes" else "pattern"
+    probes = rule.needs == "probes"
     trials: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for name, result in folder.results().items():
-        if result.get("method") == "sparse" if kind == "pattern" else kind in result:
-            task = name.split("/")[1] if kind == "losses" else next(iter(result["taps"]))
+        if probes and "losses" in result:
+            trials[name.split("/")[1]].append(result)
+        elif not probes and result.get("method") == "sparse":
+            (task,) = result["taps"]
             trials[task].append(result)
     if not trials:
-        what = "probe" if kind == "losses" else "sparse training"
-        how = f", with study.rule {rule.name!r}" if kind == "losses" else ""
+        what = "probe" if probes else "sparse training"
+        how = f", with study.rule {rule.name!r}" if probes else ""
         raise RunFolderError(f"{folder.path} holds no {what} that has ended: run the method 'lomt' in it first{how}")
     selections: dict[str, Any] = choose(rule, trials)["selections"]
     return selections

@@ -75,7 +75,6 @@ class TapPath:
         self.notes: list[dict[str, Any]] = []
         self._prices = [(prices or {}).get(tap, 1.0) for tap in selector.taps]
         self._penalties = {name: [SparseGroupLasso(0.0, mix) for _ in selector.taps] for name in selector.tasks}
-        self._last: dict[str, list[Tensor]] = {}
         self._remember()
         self._decided = {name: len(selector.surviving(name)) <= keep for name in selector.tasks}
         self._done = 0.0
@@ -102,19 +101,22 @@ class TapPath:
         Args:
             done: share of the training, from 0 to 1, that is done.
         """
+        self.selector.hold()
         open_tasks = [name for name in self.selector.tasks if not self._decided[name]]
-        norms, allowed = self._norms(), self._allowed(done)
-        spared = {name: self._spare(name, norms[name], math.ceil(allowed)) for name in open_tasks}
-        self.selector.settle()
-        for name in open_tasks:
-            self._grow(name, done, enough=spared[name])
+        if open_tasks:
+            norms, allowed = self._norms(), math.ceil(self._allowed(done))
+            counts = {name: sum(norm > 0 for norm in norms[name]) for name in open_tasks}
+            for name in open_tasks:
+                self._spare(name, norms[name], allowed - counts[name])
+            self.selector.settle()
+            for name in open_tasks:
+                self._grow(name, done, max(counts[name], allowed), enough=counts[name] < allowed)
         if not self.notes or int(done * NOTES) > int(self._done * NOTES):
             self._note(done)
         self._done = done
 
-    def _grow(self, name: str, done: float, *, enough: bool) -> None:
+    def _grow(self, name: str, done: float, alive: int, *, enough: bool) -> None:
         """λ of a task for the next step; it is enough where it would have killed more than it should."""
-        alive = len(self.selector.surviving(name))
         if alive > self.goal and done >= self.end:
             self.selector.keep(name, self._strongest(self._norms()[name]))
             _LOG.info("task %r still read %d taps at the path's end: those of the largest norm stay", name, alive)
@@ -128,6 +130,10 @@ class TapPath:
                 self.strengths[name] = START
             else:
                 self.strengths[name] *= rate if alive > self._allowed(done) and not enough else 1 / rate
+        self._charge(name)
+
+    def _charge(self, name: str) -> None:
+        """A task's λ, for each of its taps at its price."""
         for penalty, price in zip(self._penalties[name], self._prices, strict=True):
             penalty.weight = self.strengths[name] * price
 
@@ -136,21 +142,19 @@ class TapPath:
         share = min(1.0, max(0.0, (done - self.begin) / (self.end - self.begin)))
         return self.goal + (len(self.selector.taps) - self.goal) * (1 - share)
 
-    def _spare(self, name: str, norms: list[float], allowed: int) -> bool:
+    def _spare(self, name: str, norms: list[float], missing: int) -> None:
         """Where a step has killed more taps than it should have, those that were strongest before it come back."""
         weights, last = self.selector.weights[name], self._last[name]
-        missing = allowed - sum(norm > 0 for norm in norms)
         if missing > 0:
             before = [0.0 if norm else float(old.norm()) for norm, old in zip(norms, last, strict=True)]
             for number in sorted(range(len(before)), key=lambda tap: -before[tap])[:missing]:
                 with torch.no_grad():
                     weights[number].copy_(last[number])
         self._last[name] = [weight.detach().clone() for weight in weights]
-        return missing > 0
 
     def _remember(self) -> None:
         """The weights before the first step, or the first one after a pause."""
-        self._last = {
+        self._last: dict[str, list[Tensor]] = {
             name: [weight.detach().clone() for weight in weights] for name, weights in self.selector.weights.items()
         }
 
@@ -166,15 +170,14 @@ class TapPath:
         return {name: found[row * count : (row + 1) * count] for row, name in enumerate(self.selector.tasks)}
 
     def _note(self, done: float) -> None:
-        norms = self._norms()
-        tasks = {
-            name: {
+        norms, tasks = self._norms(), {}
+        for name in self.selector.tasks:
+            channels = self.selector.surviving(name)
+            tasks[name] = {
                 "strength": self.strengths[name],
                 "norms": [round(norm, 6) for norm in norms[name]],
-                "channels": [self.selector.surviving(name).get(tap, 0) for tap in self.selector.taps],
+                "channels": [channels.get(tap, 0) for tap in self.selector.taps],
             }
-            for name in self.selector.tasks
-        }
         self.notes.append({"at": round(done, 4), "tasks": tasks})
 
     def selection(self, task: str) -> Selection:
@@ -205,6 +208,5 @@ class TapPath:
         self._remember()
         self._decided, self.strengths = dict(state["decided"]), dict(state["strengths"])
         self.notes, self._done = list(state["notes"]), state["done"]
-        for name, penalties in self._penalties.items():
-            for penalty, price in zip(penalties, self._prices, strict=True):
-                penalty.weight = self.strengths[name] * price
+        for name in self.selector.tasks:
+            self._charge(name)

@@ -178,7 +178,8 @@ class TrainingModule(pl.LightningModule):
         full = self.skipping.full
         groups = parameter_groups(full, self.penalty, where=full if self.decoders else None)
         if self.path is not None:
-            groups = [*_without(groups, self.path.groups()), *self.path.groups()]
+            own = self.path.groups()
+            groups = [*_without(groups, own), *own]
         learned = list(self.balancing.parameters())
         if learned:
             groups.append({"params": learned, "weight_decay": 0.0})

@@ -129,3 +129,38 @@ def test_a_backbone_that_can_not_be_traced_is_named(shapes_once):
         lomt.add_task(
             net, task_of(shapes_once, "depth"), shapes_once, 4, steps=2, search=TapSearch(("first",), width=4)
         )
+
+
+class Last(nn.Module):
+    """Maps with channels last."""
+
+    def forward(self, x):
+        return x.permute(0, 2, 3, 1).contiguous()
+
+
+class First(nn.Module):
+    """And back."""
+
+    def forward(self, x):
+        return x.permute(0, 3, 1, 2)
+
+
+class Mixed(nn.Sequential):
+    """A rectifier that works in place, and maps with channels last."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(inplace=True), Last(), First(), nn.Conv2d(4, 4, 1))
+
+
+@pytest.mark.parametrize("tap", ["0", "2"], ids=["changed in place later on", "channels last"])
+def test_taps_of_any_layout(shapes_once, tap):
+    torch.manual_seed(0)
+    image = torch.randn(1, 3, 32, 32)
+    root = Mixed().eval()
+    net = Network(root, [task_of(shapes_once, "seg")], {"seg": "4"}, decoder("light", width=4), image)
+    more = lomt.add_task(
+        net.eval(), task_of(shapes_once, "depth"), shapes_once, 4, steps=2, search=TapSearch((tap,), width=4)
+    )
+    assert torch.equal(more(image)["seg"], net(image)["seg"])
+    features = root[0](image) if tap == "0" else root[1](root[0](image))
+    assert torch.equal(more.backbone(image, [tap])[tap], features)

@@ -144,3 +144,19 @@ def test_a_price_for_depth_makes_a_tap_die_earlier():
 def test_refuses_what_can_not_be(options, said):
     with pytest.raises(ValueError, match=said):
         TapPath(TapSelector({"a": 3, "b": 4}, ["x"], 2), **options)
+
+
+def test_a_dead_tap_that_momentum_has_moved_is_dead_all_the_same():
+    """On a GPU a dead tap is read, without a look, and has a gradient of zeros: the optimizer moves it on."""
+    plain, moved = Toy(), Toy()
+    for number in range(STEPS):
+        plain.step(number)
+        moved.step(number)
+        with torch.no_grad():
+            for row, name in enumerate(TRUTH):
+                for tap, weight in enumerate(moved.selector.weights[name]):
+                    if not moved.selector.live(tap)[row].any():
+                        weight.fill_(0.1)
+    assert moved.path.notes == plain.path.notes
+    for name in TRUTH:
+        assert moved.selector.surviving(name) == plain.selector.surviving(name)
