@@ -1,7 +1,6 @@
 """What was found on this machine, and what is chosen for each operation."""
 
 import importlib.util
-import os
 from typing import Any
 
 import torch
@@ -31,7 +30,7 @@ def info() -> dict[str, Any]:
         if native.why_no_cuda()
         else {"version": facts["cuda"], "architectures": facts["cuda_architectures"].split()},
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "asked": os.environ.get(registry.VARIABLE) or None,
+        "asked": registry.ASKED or None,
         "operations": {
             operation: {device: _choice(operation, device) for device in devices} for operation in registry.PUBLIC
         },

@@ -57,6 +57,8 @@ PROVEN: dict[tuple[str, str], str] = {
 has passed there; before that, they are only taken when asked for by name."""
 
 VARIABLE = "LOMT_KERNELS_BACKEND"
+ASKED = os.environ.get(VARIABLE, "")
+"""What the variable says, read once: where caches are cold, looking it up costs a call a tenth of all that it does."""
 
 
 @cache
@@ -79,29 +81,20 @@ def choose(operation: str, device: torch.device, dtype: torch.dtype, backend: st
     Raises:
         ValueError: the one that was asked for can't, or is unknown; says why.
     """
-    return _chosen(FOLDERS[operation], device.type, dtype, backend or os.environ.get(VARIABLE, ""), backend is not None)
+    return _chosen(FOLDERS[operation], device, dtype, backend or ASKED, backend is not None)
 
 
 # A trace takes the choice for a constant. torch.compiler.assume_constant_result does this, but loads the compiler.
 choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def direct(operation: str, tensor: torch.Tensor) -> Callable[..., Any]:
-    """What to call for an operation: its backend itself, or where somebody traces, counts or profiles, the dispatcher.
-
-    The dispatcher costs tens of microseconds for lists of tensors.
-    """
-    if watched(tensor):
-        found: Callable[..., Any] = getattr(torch.ops.lomt_kernels, operation).default
-        return found
-    return implementation(operation)
-
-
-def watched(tensor: torch.Tensor) -> bool:
-    """Whether somebody compiles, traces, transforms, counts or profiles what is done to a tensor."""
+def watched(*tensors: torch.Tensor) -> bool:
+    """Whether somebody compiles, traces, transforms, counts or profiles what is done to tensors."""
+    for tensor in tensors:
+        if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+            return True
     return (
         torch.compiler.is_compiling()
-        or type(tensor) not in (torch.Tensor, torch.nn.Parameter)
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._functorch.peek_interpreter_stack() is not None
         or torch.autograd._profiler_enabled()
@@ -115,19 +108,19 @@ def refusals(operation: str, device: str, dtype: torch.dtype) -> dict[str, str |
 
 
 @cache
-def _chosen(folder: str, device: str, dtype: torch.dtype, asked: str, by_argument: bool) -> str:
+def _chosen(folder: str, device: torch.device, dtype: torch.dtype, asked: str, by_argument: bool) -> str:
     if asked:
         source = f"backend={asked!r}" if by_argument else f"{VARIABLE}={asked}"
         if asked not in BACKENDS:
             raise ValueError(f"{source}: there are {', '.join(BACKENDS)}")
-        reason = _refusal(folder, asked, device, dtype)
+        reason = _refusal(folder, asked, device.type, dtype)
         if reason:
             raise ValueError(f"{source} can't be taken: {reason}")
         return asked
     for name in BACKENDS:
-        if _unproven(folder, name) is None and _refusal(folder, name, device, dtype) is None:
+        if _unproven(folder, name) is None and _refusal(folder, name, device.type, dtype) is None:
             return name
-    raise ValueError(_refusal(folder, BACKENDS[-1], device, dtype))
+    raise ValueError(_refusal(folder, BACKENDS[-1], device.type, dtype))
 
 
 def _refusal(folder: str, backend: str, device: str, dtype: torch.dtype) -> str | None:

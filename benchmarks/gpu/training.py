@@ -7,7 +7,6 @@ the limit. The masked convolution is Triton's, unless LOMT_KERNELS_BACKEND says 
 
 import argparse
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import nn
 import lomt
 from benchmarks.gpu.timing import measure, write
 from benchmarks.training_step import network, step, variants
+from lomt_kernels import registry
 
 BATCH, SIZE, BLOCK = 16, 256, 8
 
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=8)
     options = parser.parse_args()
-    os.environ.setdefault("LOMT_KERNELS_BACKEND", "triton")
+    registry.ASKED = registry.ASKED or "triton"
     logging.getLogger("lomt").setLevel(logging.ERROR)
     done: list[dict[str, Any]] = []
     for dead in (0.5, 0.75, 0.0):

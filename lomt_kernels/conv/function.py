@@ -202,7 +202,7 @@ def masked_conv2d_readers(
         ):
             found = list(_apply(how, readers, x, *weights, *biases, *scales, *live))
         else:
-            found = registry.direct("masked_conv2d", x)(
+            found = library.direct("masked_conv2d", x)(
                 x, weights, biases, live, scales, *window, groups, how.dead_zero, chosen
             )
     if dims == 1:
@@ -230,7 +230,7 @@ class _MaskedConv2d(torch.autograd.Function):
     @staticmethod
     def forward(how: _How, readers: int, x: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
         weights, biases, scales, live = _parted(tensors, readers)
-        return tuple(registry.direct("masked_conv2d", x)(x, weights, biases, live, scales, *how[:5], how.backend))
+        return tuple(library.direct("masked_conv2d", x)(x, weights, biases, live, scales, *how[:5], how.backend))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ARG004
@@ -252,7 +252,7 @@ class _MaskedConv2d(torch.autograd.Function):
         to_x, *rest = (
             reference.masked_conv2d_backward(*arguments)
             if again
-            else registry.direct("masked_conv2d_backward", x)(*arguments, how.backend)
+            else library.direct("masked_conv2d_backward", x)(*arguments, how.backend)
         )
         to_weights, to_biases, to_scales = (found or [None] * readers for found in rest)
         to_biases = [found if biased else None for found, biased in zip(to_biases, ctx.biased, strict=True)]

@@ -66,9 +66,7 @@ def sparse_ffn(
         rows, masks = x.reshape(count, x.shape[-1]), active.reshape(count, active.shape[-1])
     if x.dtype != gate_up.dtype:
         rows = rows.to(gate_up.dtype)
-    watched = registry.watched(x) or registry.watched(gate_up)
-    # The dispatcher costs a call more than its checks do.
-    call = library.OPS.sparse_ffn if watched else registry.implementation("sparse_ffn")
+    call = library.direct("sparse_ffn", x, gate_up)
     y: Tensor = call(rows, gate_up, down_t, masks, bias, down_bias, activation, chosen)
     if x.dtype != gate_up.dtype:
         y = y.to(x.dtype)

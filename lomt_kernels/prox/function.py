@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lomt_kernels import registry
+from lomt_kernels import library, registry
 from lomt_kernels.layout import AXES, FLOATS, Axis, check_groups, group_count, wide
 
 
@@ -234,7 +234,7 @@ def sgd_step(
 def _run(operation: str, weights: Sequence[Tensor], backend: str | None, *arguments: Any) -> None:
     chosen = registry.choose(operation, weights[0].device, weights[0].dtype, backend)
     with torch.no_grad():
-        registry.direct(operation, weights[0])(weights, *arguments, chosen)
+        library.direct(operation, weights[0])(weights, *arguments, chosen)
     torch.autograd.graph.increment_version(weights)
 
 

@@ -102,7 +102,7 @@ def group_shrink(
     ):
         shrunk: Tensor = _GroupShrink.apply(weight, tau, metric, place, groups, block, chosen)
         return shrunk
-    return _OPS.group_shrink(weight, tau, metric, None, place, groups, block, chosen)[0]
+    return _shrink(weight, tau, metric, None, place, groups, block, chosen)[0]
 
 
 def shrink_step(
@@ -132,9 +132,11 @@ def shrink_step(
         The shrunk weight, and the norm of each group after that, 0 for dead ones.
     """
     chosen = registry.choose("group_shrink", weight.device, weight.dtype, backend)
-    shrunk: tuple[Tensor, Tensor] = _OPS.group_shrink(
-        weight.detach(), tau, metric, start, AXES.index(axis), groups, block, chosen
-    )
+    return _shrink(weight.detach(), tau, metric, start, AXES.index(axis), groups, block, chosen)
+
+
+def _shrink(weight: Tensor, tau: Tensor, metric: Tensor | None, *how: Any) -> tuple[Tensor, Tensor]:
+    shrunk: tuple[Tensor, Tensor] = library.direct("group_shrink", weight, tau)(weight, tau, metric, *how)
     return shrunk
 
 
@@ -150,7 +152,7 @@ class _GroupShrink(torch.autograd.Function):
         block: int,
         backend: str,
     ) -> Tensor:
-        shrunk, theta = _OPS.group_shrink(weight, tau, metric, None, axis, groups, block, backend)
+        shrunk, theta = _shrink(weight, tau, metric, None, axis, groups, block, backend)
         ctx.save_for_backward(weight, tau, metric, theta)
         ctx.how = (axis, groups, block, backend)
         return shrunk
@@ -171,7 +173,7 @@ def _call(operation: str, weight: Tensor, axis: Axis, groups: int, block: int, b
     chosen = registry.choose(operation, weight.device, weight.dtype, backend)
     if (torch.compiler.is_compiling() or torch.jit.is_tracing()) and torch.onnx.is_in_onnx_export():
         return getattr(reference, operation)(weight, place, groups, block)  # ONNX has no such operator
-    found: Tensor = registry.direct(operation, weight)(weight.detach(), place, groups, block, chosen)
+    found: Tensor = library.direct(operation, weight)(weight.detach(), place, groups, block, chosen)
     return found
 
 
