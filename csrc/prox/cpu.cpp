@@ -350,6 +350,8 @@ struct Worker {
         solve(g, [&](auto write) {
           for (int64_t i = 0; i < run; ++i) write(step.weight + at + i, i);
         });
+      } else if (g.theta == 0) {
+        std::memset(step.weight + at, 0, run * sizeof(*step.weight));
       } else if (g.rest != 0) {
         const Vector<C> theta = all_of<C>(static_cast<C>(g.theta)), rest = all_of<C>(static_cast<C>(g.rest));
         for_vectors<C>(run, [&](int64_t i, auto lanes) {
