@@ -18,7 +18,7 @@ class SeveralLTETrainer(LTETrainer):
 
     Of a model that is trained at one sparsity, a moved threshold closes experts that it has never been without, and
     opens some that it has never had: far from that sparsity it is worse than a model that was not trained for any.
-    Here it meets them all. Calibrate anew when training has ended.
+    Here it meets them all. Calibrate all of them anew when training has ended.
     """
 
     levels = LEVELS

@@ -34,8 +34,9 @@ def train(
 ) -> Model:
     """Teach a model to be efficient: stage ``"soft"``, then stage ``"hard"``, each as ``args`` say.
 
-    With ``target_sparsity``, η is found by dual ascent, and τ moves between the stages to where exactly that share of
-    gates is closed on the first training batches; without, τ stays at 0.5 and sparsity comes out as it does.
+    With ``target_sparsity``, η is found by dual ascent, and τ moves to where exactly that share of gates is closed on the
+    first training batches: between the stages, and again at the end, since the second stage moves what routers read.
+    Without, τ stays at 0.5 and sparsity comes out as it does.
 
     The learning rate is constant in the first stage, after its warm-up, and takes the course of ``args`` in the second:
     both together are one schedule. A first stage of a quarter of the steps is a good beginning: with hard masks the
@@ -63,20 +64,29 @@ def train(
     first = trainer(model, replace(args, output_dir=str(out / "soft"), **constant), **ours, **options)
     _run(first)
     if target_sparsity is not None:
-        batches = islice(first.get_eval_dataloader(first.train_dataset), CALIBRATION)
-        calibrate(model, batches, [target_sparsity])
-        set_sparsity(model, target_sparsity)
-    _run(trainer(model, replace(args, output_dir=str(out / "hard"), **(hard or {})), stage="hard", **options))
+        _meet(first, target_sparsity)
+    second = trainer(model, replace(args, output_dir=str(out / "hard"), **(hard or {})), stage="hard", **options)
+    if _run(second) and target_sparsity is not None:
+        _meet(second, target_sparsity)
+        second.save_model()
     return model
 
 
-def _run(trainer: LTETrainer) -> None:
-    """Train, or go on, or take what was trained."""
+def _run(trainer: LTETrainer) -> bool:
+    """Train, or go on, or take what was trained; returns whether anything was left to train."""
     folder = Path(trainer.args.output_dir)
     if (folder / SETTINGS).is_file():
         trainer._load_from_checkpoint(str(folder))
-    else:
-        finish(trainer)
+        return False
+    finish(trainer)
+    return True
+
+
+def _meet(trainer: LTETrainer, sparsity: float) -> None:
+    """Move τ to where that share of gates is closed on the first training batches."""
+    batches = islice(trainer.get_eval_dataloader(trainer.train_dataset), CALIBRATION)
+    calibrate(trainer.model, batches, [sparsity])
+    set_sparsity(trainer.model, sparsity)
 
 
 def finish(trainer: Trainer) -> None:

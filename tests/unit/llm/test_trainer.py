@@ -271,6 +271,9 @@ def test_both_stages_and_the_same_call_again_continues(stage, tmp_path):
         assert torch.equal(done.state_dict()[name], value), name
     loaded = from_pretrained(tmp_path / "cut" / "hard")
     assert settings_of(loaded) == settings_of(whole)
+    batch = {name: torch.stack([row[name] for row in data]) for name in ("input_ids", "attention_mask")}
+    shares = measure_sparsity(whole, [batch])
+    assert sum(shares.values()) / len(shares) == pytest.approx(0.5, abs=0.01)  # though the second stage has moved it
 
 
 def test_a_fixed_eta_leaves_the_threshold_alone_and_what_is_done_is_not_done_again(tmp_path):
