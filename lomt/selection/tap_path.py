@@ -30,8 +30,10 @@ class TapPath:
     has killed come back, and λ falls. A task that is down to ``keep`` taps is decided: its λ is 0 again, and what
     lives is free. Where the path ends before that, those of the largest norm stay.
 
-    The price of a tap grows with the root of its size, as the penalty has it: so do Adam's steps, by which a wide tap
-    would else outgrow a narrow one.
+    λ chooses among a task's taps, and does not shrink what it reads: that gets its size back after each step. Else all
+    would shrink together, which costs nothing where a norm follows, until their weights are no larger than one step of
+    the optimizer, and chance decides. A tap's price is the same whatever its width: its channels have variance 1, so
+    that the norm of its weight is the size of what it adds.
 
     Give :meth:`groups` to the optimizer, :class:`lomt.optim.ProxAdamW`, and call :meth:`step` after each of its steps.
 
@@ -73,7 +75,11 @@ class TapPath:
         self.selector, self.goal, self.begin, self.end = selector, keep, begin, end
         self.strengths = dict.fromkeys(selector.tasks, 0.0)
         self.notes: list[dict[str, Any]] = []
-        self._prices = [(prices or {}).get(tap, 1.0) for tap in selector.taps]
+        widest = max(selector.channels)
+        self._prices = [  # without the root of the size that the penalty has
+            (prices or {}).get(tap, 1.0) * (widest / count) ** 0.5
+            for tap, count in zip(selector.taps, selector.channels, strict=True)
+        ]
         self._penalties = {name: [SparseGroupLasso(0.0, mix) for _ in selector.taps] for name in selector.tasks}
         self._remember()
         self._decided = {name: len(selector.surviving(name)) <= keep for name in selector.tasks}
@@ -150,7 +156,16 @@ class TapPath:
             for number in sorted(range(len(before)), key=lambda tap: -before[tap])[:missing]:
                 with torch.no_grad():
                     weights[number].copy_(last[number])
+        if self.strengths[name]:
+            self._restore(name)
         self._last[name] = [weight.detach().clone() for weight in weights]
+
+    @torch.no_grad()
+    def _restore(self, name: str) -> None:
+        """What a task reads gets its size back, that of the first weights, so that a λ can only choose among taps."""
+        weights = list(self.selector.weights[name])
+        size = torch.stack(torch._foreach_norm(weights)).norm()
+        torch._foreach_mul_([*weights, self.selector.biases[name]], self.selector.width**0.5 / size)
 
     def _remember(self) -> None:
         """The weights before the first step, or the first one after a pause."""
