@@ -18,9 +18,9 @@ def reading_together(readers: Iterable[Sequence[nn.Module]]) -> AbstractContextM
     and groups; each of the others takes its own when it is called on that very map, if nothing has changed since.
     Outputs are those of separate calls, and gradients up to the order of sums.
 
-    On their own are layers that aren't :class:`MaskedConv2d`, layers in which nothing is dead, those whose weight is
-    computed or has hooks, and all of them where somebody traces, compiles, counts or recomputes (gradient
-    checkpointing).
+    On their own are layers that aren't :class:`MaskedConv2d` or in which nothing is dead, those that have hooks before
+    them or on a parameter, or computed parameters, and all of them where somebody traces, compiles or counts, and where
+    gradient checkpointing will compute them again.
 
     Args:
         readers: for each map, the layers that will be called on it.
@@ -105,7 +105,12 @@ def _joins(layer: MaskedConv2d, x: Tensor) -> bool:
     """Whether a layer may read with others: nobody would see a difference."""
     parameters = [tensor for tensor in (layer.weight, layer.bias) if tensor is not None]
     return (
-        not (registry.watched(x) or _saving_differently() or any(tensor.is_inference() for tensor in (x, *parameters)))
+        not (
+            layer._forward_pre_hooks
+            or registry.watched(x)
+            or _saving_differently()
+            or any(tensor.is_inference() for tensor in (x, *parameters))
+        )
         # A gradient that is None is none of the layer's, but hooks would be called with it.
         and all(type(tensor) is nn.Parameter and not tensor._backward_hooks for tensor in parameters)
     )
