@@ -108,10 +108,10 @@ def measured(name: str, dead: float, rounds: int) -> list[dict[str, Any]]:
         for turn in range(rounds + 1):
             for way, sides in times.items():
                 nets[way].train(what == "training")
-                for side, spent in sides.items():
+                for side in list(sides)[:: 1 if turn % 2 else -1]:
                     with apart() if side == "apart" else contextlib.nullcontext():
                         seconds = timed(nets[way], images, what == "training")
-                    spent += [seconds] * (turn > 0)
+                    sides[side] += [seconds] * (turn > 0)
         for way, sides in times.items():
             row: dict[str, Any] = {"network": name, "dead": dead, "way": way, "what": what}
             row["seconds"] = {side: round(statistics.median(spent), 4) for side, spent in sides.items()}

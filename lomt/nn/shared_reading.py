@@ -30,11 +30,14 @@ def reading_together(readers: Iterable[Sequence[nn.Module]]) -> AbstractContextM
 
 @contextmanager
 def _together(readers: Iterable[Sequence[nn.Module]]) -> Iterator[None]:
-    groups = [[layer for layer in dict.fromkeys(layers) if isinstance(layer, MaskedConv2d)] for layers in readers]
-    told = {layer: layers for layers in groups if len(layers) > 1 for layer in layers}
-    shared = {id(layers): SharedReading(layers) for layers in told.values()}
-    for layer, layers in told.items():
-        layer.__dict__["_shared"] = shared[id(layers)]
+    told: list[MaskedConv2d] = []
+    for layers in readers:
+        masked = [layer for layer in dict.fromkeys(layers) if isinstance(layer, MaskedConv2d)]
+        if len(masked) > 1:
+            shared = SharedReading(masked)
+            for layer in masked:
+                layer.__dict__["_shared"] = shared
+            told += masked
     try:
         yield
     finally:
