@@ -325,11 +325,19 @@ def test_nothing_outlives_a_forward():
     assert_unchanged(net, images())
 
 
+def replicated(net, weights):
+    """A network as ``DataParallel`` makes one for a device: of modules whose weights are plain tensors."""
+    made = {module: module._replicate_for_data_parallel() for module in net.modules()}
+    for name, module in net.named_modules():
+        made[module]._modules = {key: made[child] for key, child in module._modules.items()}
+        for key, parameter in module._parameters.items():
+            value = None if parameter is None else weights[f"{name}.{key}"]
+            (made[module]._parameters.__setitem__ if value is None else made[module].__setattr__)(key, value)
+    return made[net]
+
+
 def test_copies_read_with_their_own_weights(calls):
     net = freeze(convert(network()))
-    net(images())
-    replica = net._replicate_for_data_parallel()
-    assert replica is not net
     for one in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         calls.clear()
         with torch.no_grad():
@@ -337,10 +345,13 @@ def test_copies_read_with_their_own_weights(calls):
                 parameter.mul_(2)
         assert_unchanged(one, images())
         assert calls == [4, 4, 4]
-    weights = {name: 2 * value.detach() for name, value in net.named_parameters()}
-    found = torch.func.functional_call(net.eval(), weights, (images(),))
+    weights = {name: 2 * value.detach() for name, value in net.eval().named_parameters()}
+    found = torch.func.functional_call(net, weights, (images(),))
+    of_replica = replicated(net, weights)(images())
     with apart():
-        assert_same(found.values(), torch.func.functional_call(net, weights, (images(),)).values(), rtol=0, atol=0)
+        expected = torch.func.functional_call(net, weights, (images(),))
+    assert_same(found.values(), expected.values(), rtol=0, atol=0)
+    assert_same(of_replica.values(), expected.values(), rtol=0, atol=0)
 
 
 def test_a_decoder_of_two_tasks_is_called_twice(calls):
