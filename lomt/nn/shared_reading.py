@@ -75,10 +75,10 @@ class SharedReading:
         found = self.waiting.pop(layer, None)
         if found is not None and found.fits(layer, x):
             return found.output
-        asked = layer.asked(x)
-        if asked is None or not asked.skips or layer in self.done or not _joins(layer, x):
-            return layer.convolved(x, asked)
+        asked, again = layer.asked(x), layer in self.done
         self.done.add(layer)
+        if asked is None or not asked.skips or again or not _joins(layer, x):
+            return layer.convolved(x, asked)
         together, geometry = {layer: asked}, layer.geometry(x)
         for other in self.layers:
             if other not in self.done and _joins(other, x) and other.geometry(x) == geometry:

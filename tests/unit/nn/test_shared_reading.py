@@ -160,12 +160,13 @@ def test_only_readers_of_the_same_map_with_the_same_window_read_together(calls):
     assert calls == [3, 2, 2], "the light ones' 1x1, of more outputs, and one of deeplab's: the other has a stride"
 
 
-def test_layers_in_which_nothing_is_dead_or_that_are_plain_stay_alone(calls):
+def test_layers_in_which_nothing_is_dead_or_that_are_plain_stay_alone(calls, monkeypatch):
     net = convert(network())
     with torch.no_grad():
-        for branch in net.decoders["seg"].branches:
+        for branch in net.decoders["normals"].branches:
             branch[0].weight.fill_(0.1)
     lomt.nn.plain(net.decoders["edges"])
+    monkeypatch.setattr("lomt.nn.masked_conv2d.left_to_torch", lambda *_: False)
     assert_unchanged(net, images())
     assert calls == [2, 2, 2]
     calls.clear()
@@ -286,11 +287,33 @@ def test_hooks_on_weights_never_see_none(calls):
     assert calls == [4, 4]
 
 
+def test_a_decoder_without_gradients_takes_none_from_the_others():
+    class Frozen(DeepLab):
+        @torch.no_grad()
+        def forward(self, features):
+            return super().forward(features)
+
+    def some(channels, task):
+        return (Frozen if task.name in ("seg", "normals") else DeepLab)(
+            channels, task, width=6, rates=(8,), dropout=0.0
+        )
+
+    assert_unchanged(freeze(convert(network(decoders=some))), images())
+
+
+def test_only_layers_that_revive_at_the_same_steps_read_together(calls):
+    net = convert(network())
+    for layer in (*net.decoders["seg"].readers(), *net.decoders["edges"].readers()):
+        layer.revive_every = None
+    assert_unchanged(net, images())
+    assert calls == [2] * 6
+
+
 def test_under_autocast(calls):
     class Own(DeepLab):
         def forward(self, features):
-            with torch.autocast("cpu", enabled=False):
-                return super().forward(features.float())
+            with torch.autocast("cpu", torch.float16):
+                return super().forward(features)
 
     def some(channels, task):
         return (Own if task.name == "edges" else DeepLab)(channels, task, width=6, rates=(8, 60), dropout=0.0)
@@ -346,12 +369,14 @@ def test_copies_read_with_their_own_weights(calls):
         assert_unchanged(one, images())
         assert calls == [4, 4, 4]
     weights = {name: 2 * value.detach() for name, value in net.eval().named_parameters()}
+    calls.clear()
     found = torch.func.functional_call(net, weights, (images(),))
     of_replica = replicated(net, weights)(images())
     with apart():
         expected = torch.func.functional_call(net, weights, (images(),))
     assert_same(found.values(), expected.values(), rtol=0, atol=0)
     assert_same(of_replica.values(), expected.values(), rtol=0, atol=0)
+    assert calls == [], "computed weights stay alone"
 
 
 def test_a_decoder_of_two_tasks_is_called_twice(calls):
