@@ -116,7 +116,7 @@ def step(way: str, network: nn.Module, image: Tensor, tasks: Any, batch: dict[st
     optimizer = ProxAdamW(parameter_groups(network, GroupLasso(1e-3), where=network), lr=1e-9)
     trained = network
     if way == "taken out":
-        trained = compact(network, image[:1], for_training=True)
+        trained = compact(network, image[:1], gather=False, for_training=True)
         carry_over(optimizer, network, trained)
         hold(trained, dead_groups(trained), optimizer)
         freeze(convert(trained))

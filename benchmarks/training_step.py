@@ -38,13 +38,18 @@ def network(images: torch.Tensor, dead: float, block: int = 1) -> nn.Module:
         if type(layer).__name__ == "AtrousConv":  # plain ones, as other people have them
             layer.__class__ = nn.Conv2d
             layer.dilation = layer.padding = (max(1, round(layer.rate * images.shape[-1] / 8 / 32)),) * 2
+    kill(net, dead, block)
+    return net.to(memory_format=torch.channels_last)
+
+
+def kill(net: nn.Module, dead: float, block: int = 1) -> None:
+    """Let a share of the inputs of each convolution but the first die, in blocks of so many adjacent ones."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d) and layer.in_channels > 3:
             blocks = layer.in_channels // block
             gone = torch.randperm(blocks)[: round(dead * blocks), None] * block + torch.arange(block)
             with torch.no_grad():
                 layer.weight[:, gone.flatten()] = 0
-    return net.to(memory_format=torch.channels_last)
 
 
 def variants(plain: nn.Module, images: torch.Tensor) -> dict[str, nn.Module]:

@@ -64,13 +64,14 @@ def one(layer: Layer, layout: str, live: float) -> None:
         y.backward(torch.ones_like(y))
 
     run(1, 8)  # what is loaded at the first call is none of it
-    before = _status("VmRSS")
+    before = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     run(BATCH, layer.size)
-    print((_status("VmHWM") - before) / 1000)
+    print((status("VmHWM") - before) / 1000)
 
 
-def _status(name: str) -> float:
+def status(name: str) -> float:
+    """Kilobytes that the kernel tells of this process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(name))
 

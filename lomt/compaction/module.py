@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from lomt.compaction.aliasing import remove_dead_code
 from lomt.compaction.record import Compaction
 from lomt.models import Network
+from lomt.nn.shared_reading import reading_together
 from lomt.tasks import Task
 from lomt.tracing.contexts import code_of
 
@@ -50,7 +51,7 @@ class Compacted(nn.Module):
                 _adopt(self, root, str(node.target))
         self.graph = graph
         self.record = Compaction()
-        self._compiled: dict[tuple[str, ...] | None, Callable[..., Any]] = {}
+        self._compiled: dict[tuple[str, ...] | None, tuple[Callable[..., Any], list[list[str]]]] = {}
 
     def forward(self, *inputs: Any, tasks: Iterable[str] | None = None, **named: Any) -> Any:
         """What the original module computes.
@@ -67,8 +68,11 @@ class Compacted(nn.Module):
             inputs = self._in_order(inputs, named)
         names = None if tasks is None else tuple(tasks)
         if names not in self._compiled:
-            self._compiled[names] = code_of(self.graph if names is None else _subgraph(self.graph, names))
-        return self._compiled[names](self, *inputs)
+            graph = self.graph if names is None else _subgraph(self.graph, names)
+            self._compiled[names] = code_of(graph), _readers(graph)
+        run, readers = self._compiled[names]
+        with reading_together([self.get_submodule(name) for name in layers] for layers in readers):
+            return run(self, *inputs)
 
     def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
         names = [str(node.target) for node in self.graph.nodes if node.op == "placeholder"]
@@ -83,6 +87,15 @@ class Compacted(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_compiled": {}}
+
+
+def _readers(graph: fx.Graph) -> list[list[str]]:
+    """Names of the layers that are called on one and the same value, for each value with several of them."""
+    found: dict[fx.Node, list[str]] = {}
+    for node in graph.nodes:
+        if node.op == "call_module" and len(node.all_input_nodes) == 1:
+            found.setdefault(node.all_input_nodes[0], []).append(str(node.target))
+    return [layers for layers in found.values() if len(layers) > 1]
 
 
 def _adopt(module: nn.Module, root: nn.Module, name: str) -> None:

@@ -38,6 +38,13 @@ class Decoder(nn.Module):
         self.in_channels = in_channels
         self.channels = task.channels
 
+    def readers(self) -> list[nn.Module]:
+        """The convolutions that are called on the features themselves, for decoders at a shared tap to call as one.
+
+        None by default, which is always right: each then reads by itself.
+        """
+        return []
+
 
 def conv_norm_relu(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     """A convolution that keeps the resolution, batch norm and ReLU: the brick of all decoders here."""

@@ -108,3 +108,7 @@ class DeepLab(Decoder):
         views = [branch(features) for branch in self.branches]
         views.append(self.pool(features).expand(-1, -1, *features.shape[-2:]))
         return self.head(self.project(torch.cat(views, 1)))
+
+    def readers(self) -> list[nn.Module]:
+        """The convolutions of the branches, without that of the pooled image."""
+        return [branch[0] for branch in self.branches]  # type: ignore[index]

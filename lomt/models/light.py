@@ -36,3 +36,7 @@ class Light(Decoder):
     def forward(self, features: Tensor) -> Tensor:
         """Map ``(N, in_channels, h, w)`` to ``(N, task.channels, h, w)``."""
         return self.predict(self.mix(self.reduce(features)))
+
+    def readers(self) -> list[nn.Module]:
+        """The first convolution."""
+        return [self.reduce[0]]

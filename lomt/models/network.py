@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from lomt.models.catalogue import DECODERS, MakeDecoder, decoder
+from lomt.models.decoder import Decoder
 from lomt.models.resize import resize
 from lomt.models.spelling import did_you_mean
 from lomt.models.taps import Tap, example_for, find
 from lomt.models.taps import taps as list_taps
 from lomt.models.truncate import truncate
+from lomt.nn.shared_reading import reading_together
 from lomt.tasks.base import Task
 
 Decoders = None | str | Mapping[str, "str | MakeDecoder | nn.Module"] | MakeDecoder
@@ -100,10 +102,13 @@ class Network(nn.Module):
         """
         wanted = wanted_tasks(self.tasks, tasks)
         features = self.backbone(image, [tap for task in wanted for tap in self.taps[task.name]])
+        read = dict.fromkeys(self.taps[task.name] for task in wanted)
+        maps = {taps: _joined([features[tap] for tap in taps]) for taps in read}
         outputs = {}
-        for task in wanted:
-            output = self.decoders[task.name](_joined([features[tap] for tap in self.taps[task.name]]))
-            outputs[task.name] = brought(output, task, image)
+        with reading_together(self._readers(wanted)):
+            for task in wanted:
+                output = self.decoders[task.name](maps[self.taps[task.name]])
+                outputs[task.name] = brought(output, task, image)
         return outputs
 
     def with_task(self, task: Task, tap: Tap, decoder: nn.Module) -> "Network":
@@ -124,6 +129,15 @@ class Network(nn.Module):
         more.decoders = nn.ModuleDict({**self.decoders, task.name: decoder})
         more.tasks, more.taps = [*self.tasks, task], {**self.taps, task.name: (tap.name,)}
         return more
+
+    def _readers(self, wanted: Iterable[Task]) -> list[list[nn.Module]]:
+        """For each of the maps that decoders read, which of their layers do so."""
+        found: dict[tuple[str, ...], list[nn.Module]] = {}
+        for task in wanted:
+            decoder = self.decoders[task.name]
+            if isinstance(decoder, Decoder):
+                found.setdefault(self.taps[task.name], []).extend(decoder.readers())
+        return list(found.values())
 
 
 def brought(output: Tensor, task: Task, image: Tensor) -> Tensor:

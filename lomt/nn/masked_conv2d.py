@@ -32,6 +32,22 @@ class _Frozen(NamedTuple):
         return cls((masks[0], masks[1]), (ins, outs))
 
 
+class Asked(NamedTuple):
+    """A call of the kernel: stride, padding, dilation and groups are its window; None as a list: all are alive."""
+
+    kernel: Tensor
+    bias: Tensor | None
+    window: tuple[Any, ...]
+    live_in: LiveList | Tensor | None
+    live_out: LiveList | Tensor | None
+    revive: bool
+
+    @property
+    def skips(self) -> bool:
+        """Whether anything is dead; on a GPU nobody looks."""
+        return self.live_in is not None or self.live_out is not None
+
+
 class MaskedConv2d(nn.Conv2d):
     """``nn.Conv2d`` that skips input and output channels whose weights are all exactly 0, forward and backward.
 
@@ -62,9 +78,18 @@ class MaskedConv2d(nn.Conv2d):
 
     @torch.jit.unused
     def _skipping(self, x: Tensor) -> Tensor:
+        if not is_tensor_like(x) or captured(x, self.weight):
+            return self._conv_forward(x, self.weight, self.bias)
+        if not torch.compiler.is_compiling():
+            shared = self.__dict__.get("_shared")  # set for the time of a network's forward: who reads this map, too
+            if shared is not None:
+                together: Tensor = shared.read(self, x)
+                return together
+        return self.convolved(x, self.asked(x))
+
+    def asked(self, x: Tensor) -> Asked | None:
+        """What this layer asks of the kernel for an input, or None where the plain convolution is the faster."""
         weight = self.weight
-        if not is_tensor_like(x) or captured(x, weight):
-            return self._conv_forward(x, weight, self.bias)
         trained = torch.is_grad_enabled() and weight.requires_grad
         frozen = self._fitting()
         if frozen is not None and self.training and trained and frozen.some and not torch.compiler.is_compiling():
@@ -78,16 +103,27 @@ class MaskedConv2d(nn.Conv2d):
         if needed is not None:
             live_out = _some(masks[1] & needed)
         if live_in is None and live_out is None and left_to_torch(x, weight, self.groups):
-            return self._conv_forward(x, weight, self.bias)
-        kernel, stride, padding, dilation = self._window(x)
+            return None
+        kernel, *window = self._window(x)
+        return Asked(kernel, self.bias, (*window, self.groups), live_in, live_out, revive)
+
+    def convolved(self, x: Tensor, asked: Asked | None) -> Tensor:
+        """What :meth:`asked` describes."""
+        if asked is None:
+            return self._conv_forward(x, self.weight, self.bias)
         found: Tensor = masked_conv2d(
-            *(x, kernel, self.bias, stride, padding, dilation, self.groups),
-            live_in=live_in,
-            live_out=live_out,
-            revive=revive,
+            *(x, asked.kernel, asked.bias, *asked.window),
+            live_in=asked.live_in,
+            live_out=asked.live_out,
+            revive=asked.revive,
             padding_mode=self.padding_mode,
         )
         return found
+
+    def geometry(self, x: Tensor) -> tuple[Any, ...]:
+        """What layers must have in common to read a map in one call."""
+        kernel, *window = self._window(x)
+        return kernel.shape[1:], window, self.groups, self.padding_mode, kernel.dtype, kernel.device
 
     @property
     def revive_every(self) -> int | None:
@@ -198,7 +234,7 @@ def _some(mask: Tensor) -> Tensor | None:
 def make_plain(layer: MaskedConv2d, kind: type[nn.Conv2d] = nn.Conv2d) -> None:
     """Make a layer an ``nn.Conv2d`` again, in place, which knows nothing of what was dead."""
     layer.thaw()
-    for key in ("_frozen", "_said", "_counted", "_revive_every", "_needed"):
+    for key in ("_frozen", "_said", "_counted", "_revive_every", "_needed", "_shared"):
         layer.__dict__.pop(key, None)
     vars(layer.weight).pop("computed_groups", None)
     layer.__class__ = kind  # type: ignore[assignment]

@@ -14,8 +14,8 @@ from torch.utils.hooks import RemovableHandle
 from lomt.compaction import Compacted, carry_over, compact, dead_groups, expand, freeze
 from lomt.compaction.training import GROUPED
 from lomt.modes import evaluating
+from lomt.nn import MaskedConv2d, plain
 from lomt.nn import freeze as freeze_layers
-from lomt.nn import plain
 from lomt.nn.converting import skip_dead
 from lomt.sparsity import channel_groups
 
@@ -134,15 +134,20 @@ class Skipping:
         """Take out what is dead, or else skip it for good."""
         self.frozen = True
         try:
-            self.small = compact(self.full, example, for_training=True)
+            # Layers that skip what they don't read are faster than picking out what they do.
+            self.small = compact(self.full, example, gather=False, for_training=True)
         except (ValueError, TypeError, RuntimeError) as error:  # backbones of others may fail in any way
             _say(f"what is dead is skipped, but not taken out while training: {str(error).splitlines()[0]}")
         if skip_dead(self.network)[0]:  # also what was narrowed: its gradients are the faster
             freeze_layers(self.network)
 
     def _hold(self, optimizer: Optimizer | None) -> None:
-        """Let what is dead and still there stay 0."""
-        self._holds = freeze(self.network, dead_groups(self.network), optimizer)
+        """Let what is dead and still there stay 0; frozen layers give it no gradient, and need no hooks."""
+        frozen = {f"{n}.weight" for n, layer in self.network.named_modules() if isinstance(layer, MaskedConv2d)}
+        dead = dead_groups(self.network)
+        self._holds = freeze(self.network, {n: dead[n] for n in dead.keys() - frozen}, optimizer)
+        for hold in freeze(self.network, {n: dead[n] for n in dead.keys() & frozen}, optimizer):
+            hold.remove()
 
 
 @cache

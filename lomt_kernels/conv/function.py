@@ -237,28 +237,41 @@ class _MaskedConv2d(torch.autograd.Function):
         ctx.how, ctx.readers, x, *tensors = inputs
         weights, biases, scales, live = _parted(tensors, ctx.readers)
         ctx.biased = [bias is not None for bias in biases]
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, *weights, *scales, *live)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         how, readers = ctx.how, ctx.readers
         x, *tensors = ctx.saved_tensors
         weights, scales, live = tensors[:readers], tensors[readers : 2 * readers], tensors[2 * readers :]
         wanted = ctx.needs_input_grad[2:]
         parts = [any(wanted[1 + i * readers : 1 + (i + 1) * readers]) for i in range(3)]
-        arguments = (list(grads), x, weights, live, scales, *how[:6], wanted[0], *parts)
-        # The gradients of the gradients are those of plain PyTorch's.
-        again = torch.is_grad_enabled()
-        to_x, *rest = (
-            reference.masked_conv2d_backward(*arguments)
-            if again
-            else library.direct("masked_conv2d_backward", x)(*arguments, how.backend)
-        )
-        to_weights, to_biases, to_scales = (found or [None] * readers for found in rest)
-        to_biases = [found if biased else None for found, biased in zip(to_biases, ctx.biased, strict=True)]
+        # What did not come into the loss has no gradient, as if it had been called by itself.
+        there = [i for i, grad in enumerate(grads) if grad is not None]
+        found: list[list[Tensor | None]] = [[None] * readers for _ in parts]
+        to_x: Tensor | None = None
+        if there:
+            arguments = (
+                *([grads[i] for i in there], x, [weights[i] for i in there]),
+                *([each for i in there for each in live[4 * i : 4 * i + 4]], [scales[i] for i in there]),
+                *(*how[:6], wanted[0], *parts),
+            )
+            # The gradients of the gradients are those of plain PyTorch's.
+            again = torch.is_grad_enabled()
+            to_x, *rest = (
+                reference.masked_conv2d_backward(*arguments)
+                if again
+                else library.direct("masked_conv2d_backward", x)(*arguments, how.backend)
+            )
+            for part, some in zip(found, rest, strict=True):
+                for i, each in zip(there, some, strict=False):  # empty where nobody wants them
+                    part[i] = each
+        to_weights, to_biases, to_scales = found
+        to_biases = [each if biased else None for each, biased in zip(to_biases, ctx.biased, strict=True)]
         to_scales = [
-            None if scale is None or found is None else found.to(scale.dtype)
-            for found, scale in zip(to_scales, scales, strict=True)
+            None if scale is None or each is None else each.to(scale.dtype)
+            for each, scale in zip(to_scales, scales, strict=True)
         ]
         return None, None, to_x if wanted[0] else None, *to_weights, *to_biases, *to_scales, *[None] * len(live)
 

@@ -215,6 +215,20 @@ def test_readers_read_nothing_that_is_dead_to_all(backend):
         assert grad.isfinite().all()
 
 
+def test_a_reader_out_of_the_loss_has_no_gradient(backend):
+    x = torch.randn(2, 6, 5, 5, requires_grad=True)
+    parts = [(torch.randn(4, 6, 3, 3, requires_grad=True), torch.randn(4, requires_grad=True)) for _ in range(3)]
+    weights, biases = zip(*parts, strict=True)
+    live = [torch.tensor([0, 2]), torch.tensor([2, 3, 5]), None]
+    outputs = masked_conv2d_readers(x, weights, biases, padding=1, live_in=live, backend=backend)
+    alone = masked_conv2d(x, weights[1], biases[1], padding=1, live_in=live[1], backend=backend)
+    wanted = torch.autograd.grad(alone.square().sum(), (x, *parts[1]))
+    found = torch.autograd.grad(outputs[1].square().sum(), (x, *weights, *biases), allow_unused=True)
+    assert [each is None for each in found] == [False, True, False, True, True, False, True]
+    for ours, theirs in zip((found[0], found[2], found[5]), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced", "permuted", "expanded"])
 @pytest.mark.parametrize("weight_layout", ["contiguous", "channels_last", "sliced", "permuted"])
 @pytest.mark.parametrize(
