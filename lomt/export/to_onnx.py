@@ -23,6 +23,7 @@ from lomt.export.outputs import tensors
 from lomt.export.programs import graph_of, programs
 from lomt.export.runtime import METADATA
 from lomt.files import beside
+from lomt.tracing.once import sharing
 from lomt.tracing.trace import Example, example_arguments
 from lomt_kernels.conv.onnx import decomposed
 
@@ -63,29 +64,30 @@ def onnx(
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the name of a file, such as {path / 'network.onnx'}")
-    must_fit(module, example)
-    graph = graph_of(module, example, normalization)
-    arguments = example_arguments(example)
-    outputs: Any = graph.graph.output_node().args[0]
-    names = tuple(name for name, _ in tensors(outputs))
-    inputs = [str(node.target) for node in graph.graph.nodes if node.op == "placeholder"]
-    inputs = ["image"] if len(inputs) == 1 else inputs
-    said = _metadata(module, graph, arguments, normalization, delta_m)
-    with beside(path) as folder:
-        written = folder / path.name
-        for dims, exported in programs(folded(graph), arguments, fixed_dilations=True):
-            try:
-                _write(exported, written, inputs, names, said)
-                made = check(written, graph, arguments, names, list(images))
-                break
-            except (ValueError, OSError):
-                raise
-            except Exception as error:
-                if not dims:
-                    said_by = str(error).splitlines()[0].replace(str(written), str(path))
-                    raise RuntimeError(f"{path} can't be written: {said_by}") from error
-        for file in folder.iterdir():  # weights of 2 GB and more stand in a file of their own
-            file.replace(path.parent / file.name)
+    with sharing():
+        must_fit(module, example)
+        graph = graph_of(module, example, normalization)
+        arguments = example_arguments(example)
+        outputs: Any = graph.graph.output_node().args[0]
+        names = tuple(name for name, _ in tensors(outputs))
+        inputs = [str(node.target) for node in graph.graph.nodes if node.op == "placeholder"]
+        inputs = ["image"] if len(inputs) == 1 else inputs
+        said = _metadata(module, graph, arguments, normalization, delta_m)
+        with beside(path) as folder:
+            written = folder / path.name
+            for dims, exported in programs(folded(graph), arguments, for_onnx=True):
+                try:
+                    _write(exported, written, inputs, names, said)
+                    made = check(written, graph, arguments, names, list(images))
+                    break
+                except (ValueError, OSError):
+                    raise
+                except Exception as error:
+                    if not dims:
+                        said_by = str(error).splitlines()[0].replace(str(written), str(path))
+                        raise RuntimeError(f"{path} can't be written: {said_by}") from error
+            for file in folder.iterdir():  # weights of 2 GB and more stand in a file of their own
+                file.replace(path.parent / file.name)
     return replace(made, path=path)
 
 
