@@ -12,6 +12,7 @@ from lomt.compaction import Compacted, OtherSizesError
 from lomt.compaction.agreement import relative_error
 from lomt.compaction.aliasing import remove_dead_code
 from lomt.compaction.graph import as_graph
+from lomt.compaction.norms import folded
 from lomt.export.facts import Normalization
 from lomt.export.fitting import must_fit
 from lomt.export.outputs import tensors, tolerance
@@ -52,13 +53,13 @@ def programs(
     Args:
         graph: of :func:`graph_of`.
         arguments: the example.
-        for_onnx: whether ONNX files are made of them: the format has no dilations that follow the size, so that a try
-            would be in vain; and a file is itself run on another size, if it has one input.
+        for_onnx: whether ONNX files are made of them: norms are folded; the format has no dilations that follow the
+            size, so that a try would be in vain; and a file with one input is itself run on another size.
 
     Raises:
         RuntimeError: torch.export can't make even the last, of fixed sizes.
     """
-    plain = without_checks(graph)
+    plain = without_checks(folded(graph) if for_onnx else graph)
     atrous = for_onnx and any(isinstance(layer, AtrousConv) for layer in graph.modules())
     for dims in ((0, 2, 3), (0,), (2, 3)):
         if (atrous and 2 in dims) or not _free(graph, arguments, dims):

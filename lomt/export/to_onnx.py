@@ -14,18 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from lomt.compaction import Compacted, OtherSizesError
-from lomt.compaction.norms import folded
 from lomt.evaluation import cost
 from lomt.export.checking import OnnxExport, check
 from lomt.export.facts import VERSION, Facts, Normalization
 from lomt.export.fitting import must_fit
+from lomt.export.lowering import lowered
 from lomt.export.outputs import tensors
 from lomt.export.programs import graph_of, programs
 from lomt.export.runtime import METADATA
+from lomt.export.serializing import save
 from lomt.files import beside
-from lomt.tracing.once import sharing
+from lomt.tracing.once import computing, sharing
 from lomt.tracing.trace import Example, example_arguments
-from lomt_kernels.conv.onnx import decomposed
 
 OPSET = 18
 
@@ -75,7 +75,7 @@ def onnx(
         said = _metadata(module, graph, arguments, normalization, delta_m)
         with beside(path) as folder:
             written = folder / path.name
-            for dims, exported in programs(folded(graph), arguments, for_onnx=True):
+            for dims, exported in programs(graph, arguments, for_onnx=True):
                 try:
                     _write(exported, written, inputs, names, said)
                     made = check(written, graph, arguments, names, list(images))
@@ -102,7 +102,8 @@ def _metadata(
     facts = Facts.of(module, normalization=normalization, shapes=shapes, delta_m=delta_m)
     macs = None
     if len(arguments) == 1:
-        with suppress(OtherSizesError):  # a network for one batch size has no cost of one image
+        # A network for one batch size has no cost of one image.
+        with suppress(OtherSizesError), computing(counted=True):
             macs = cost(graph, arguments[0]).macs
     return {
         "format": 1,
@@ -117,7 +118,7 @@ def _metadata(
 def _write(exported: Any, path: Path, inputs: list[str], outputs: tuple[str, ...], said: dict[str, Any]) -> None:
     with _quiet():
         made = torch.onnx.export(
-            _in_operators_of_onnx(exported),
+            lowered(exported),
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
@@ -127,13 +128,7 @@ def _write(exported: Any, path: Path, inputs: list[str], outputs: tuple[str, ...
     assert made is not None
     made.model.metadata_props[METADATA] = json.dumps(said)
     _name_sizes(made.model.graph)
-    made.save(str(path))
-
-
-def _in_operators_of_onnx(exported: Any) -> Any:
-    """The program without operations of lomt_kernels, which ONNX has not."""
-    ours = any(str(node.target).startswith("lomt_kernels.") for node in exported.graph.nodes)
-    return decomposed(exported) if ours else exported
+    save(made, path)
 
 
 def _name_sizes(graph: Any) -> None:

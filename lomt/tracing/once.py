@@ -20,18 +20,25 @@ _FUNCTIONS = {
     F.linear,
 }
 _PLAIN = (Tensor, nn.Parameter)
+_LARGEST = 4
+"""Maps with so many times the numbers of the weights are not remembered: what is computed of them is little."""
+_MOST = 2**26
+"""Numbers that are remembered, at most: 256 MB in float32."""
 
 
 class _Memory(TorchFunctionMode):
     """What was computed: function, weights and options → inputs and outputs.
 
-    It holds the weights, so that their addresses stay theirs. Maps larger than the weights are not worth the memory.
+    It holds the weights, so that their addresses stay theirs.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._known: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = {}
         self._held: list[Any] = []
+        self._numbers = 0
+        self.running = False
+        self.counted = False
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -43,9 +50,13 @@ class _Memory(TorchFunctionMode):
         known = self._known.setdefault(key, [])
         for before, output in known:
             if before.stride() == given.stride() and before.dtype == given.dtype and torch.equal(before, given):
+                if self.counted:
+                    func(*(value.to("meta") if isinstance(value, Tensor) else value for value in args))
                 return output.clone()
         output = func(*args)
-        if max(given.numel(), output.numel()) <= weight.numel():
+        numbers = given.numel() + output.numel()
+        if numbers <= _LARGEST * weight.numel() and self._numbers + numbers <= _MOST:
+            self._numbers += numbers
             self._held.append(args[1:3])
             known.append((given.clone(), output.clone()))
         return output
@@ -66,15 +77,24 @@ def sharing() -> Iterator[None]:
 
 
 @contextmanager
-def computing() -> Iterator[None]:
-    """Run networks without gradients, and take what is known."""
+def computing(*, counted: bool = False) -> Iterator[None]:
+    """Run networks without gradients, and take what is known.
+
+    Args:
+        counted: whether somebody counts operations; what is known is run on the meta device then, where it costs
+            nothing.
+    """
     memory = _MEMORY.get()
     with torch.no_grad():
-        if memory is None:
+        if memory is None or memory.running:
             yield
-        else:
+            return
+        memory.running, memory.counted = True, counted
+        try:
             with memory:
                 yield
+        finally:
+            memory.running = False
 
 
 def _are_plain(args: tuple[Any, ...]) -> bool:
