@@ -1,7 +1,7 @@
 """How long `Network()`, `compact` and an ONNX export take for a large network: python benchmarks/build_time.py.
 
-A ResNet-D-101 of width 128 with four DeepLab decoders behind its last stage (300 million parameters), one image of
-96×128; for `compact` and the compacted file, half of what each convolution reads is dead. Every figure is of a process
+A ResNet-D-101 of width 128 with four DeepLab decoders behind its last stage (295 million parameters), one image of
+64×64; for `compact` and the compacted file, half of what each convolution reads is dead. Every figure is of a process
 of its own, with one thread: seconds of processor time and of the wall, medians of three. An export comes after one of
 a single convolution, which pays for imports and for the exporter's tables and is timed by itself. Peak memory is what
 the process grew by, over the bytes of the weights. Writes benchmarks/results/stages/build_time.json, beside what other
@@ -67,7 +67,7 @@ def measure(what: str) -> dict[str, Any]:
     """What one process measures."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    example = torch.randn(1, 3, 96, 128)
+    example = torch.randn(1, 3, 64, 64)
     if what == "Network()":
         base, wanted = backbone("resnetd101", 128), tasks()
         found = timed(lambda: Network(base, wanted, {task.name: "layer4" for task in wanted}))

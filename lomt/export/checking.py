@@ -43,7 +43,7 @@ class OnnxExport:
 def check(
     path: Path, network: Compacted, arguments: tuple[Any, ...], names: tuple[str, ...], images: list[Tensor]
 ) -> OnnxExport:
-    """Run file and network on the example, on random inputs, of another size where sizes are free, on one image, and on images.
+    """Run file and network on the example, on random inputs, on another size where sizes are free, and on images.
 
     Args:
         path: of the file.
@@ -61,8 +61,7 @@ def check(
     first = next(iter(shapes.values()))
     free = tuple(dim for dim, size in enumerate(first) if not isinstance(size, int))
     trials = [tuple(arguments), resized(arguments, free if len(arguments) == 1 else ())]
-    if 0 in free and len(arguments) == 1:
-        trials += [(arguments[0][:1],)] if len(arguments[0]) > 1 else []
+    trials += [(arguments[0][:1],)] if 0 in free and len(arguments) == 1 < len(arguments[0]) else []
     trials += [_real(image, first) for image in images]
     errors = dict.fromkeys(names, 0.0)
     for trial in trials:

@@ -20,7 +20,7 @@ _FUNCTIONS = {
     F.linear,
 }
 _PLAIN = (Tensor, nn.Parameter)
-_LARGEST = 4
+_LARGEST = 64
 """Maps with so many times the numbers of the weights are not remembered: what is computed of them is little."""
 _MOST = 2**26
 """Numbers that are remembered, at most: 256 MB in float32."""
