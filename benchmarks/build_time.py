@@ -3,13 +3,14 @@
 A ResNet-D-101 of width 128 with four DeepLab decoders behind its last stage (295 million parameters), one image of
 64×64; for `compact` and the compacted file, half of what each convolution reads is dead. Every figure is of a process
 of its own, with one thread: seconds of processor time and of the wall, medians of three. An export comes after one of
-a single convolution, which pays for imports and for the exporter's tables and is timed by itself. Peak memory is what
-the process grew by, over the bytes of the weights. Writes benchmarks/results/stages/build_time.json, beside what other
-states of the code (`--state before`, with their folder on PYTHONPATH) have there.
+a single convolution, which pays for imports and for the exporter's tables and is timed by itself ("first"). Peak memory
+is what the process grew by, over the bytes of the weights. With `--against DIR`, another state of the code (a checkout)
+is measured in turn with this one. Writes benchmarks/results/stages/build_time.json.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from torch import nn
 from lomt.compaction import compact
 from lomt.evaluation.environment import environment
 from lomt.evaluation.memory import peak_growth
-from lomt.files import read_record, write_record
+from lomt.files import write_record
 from lomt.models import Network, backbone
 from lomt.tasks import Depth, Edges, Normals, Segmentation, Task
 
@@ -70,8 +71,9 @@ def measure(what: str) -> dict[str, Any]:
     example = torch.randn(1, 3, 64, 64)
     if what == "Network()":
         base, wanted = backbone("resnetd101", 128), tasks()
-        found = timed(lambda: Network(base, wanted, {task.name: "layer4" for task in wanted}))
-        return found | {"weights": size(network())}
+        made = []
+        found = timed(lambda: made.append(Network(base, wanted, {task.name: "layer4" for task in wanted})))
+        return found | {"weights": size(made[0])}
     net = network()
     if what == "compact":
         return timed(lambda: compact(net, example)) | {"weights": size(net)}
@@ -110,22 +112,37 @@ def middle(found: list[dict[str, Any]]) -> dict[str, float]:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--state", default="now", help="name of these figures in the results")
-    parser.add_argument("--only", nargs="+", choices=WHAT, default=WHAT)
+    parser.add_argument("--against", type=Path, help="folder of another state of the code")
     parser.add_argument("--child", choices=WHAT, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
         print(json.dumps(measure(asked.child)))
         return
-    record = read_record(RESULTS, "measure anew") if RESULTS.exists() else {}
-    rows = record.get(asked.state, {}).get("rows", {})
-    for what in asked.only:
-        command = [sys.executable, __file__, "--child", what]
-        runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(ROUNDS)]
-        rows[what] = middle([json.loads(text.splitlines()[-1]) for text in runs])
-        print(f"{what}: {rows[what]}", flush=True)
+    folders = (
+        {"before": asked.against, "now": Path(__file__).parents[1]}
+        if asked.against
+        else {"now": Path(__file__).parents[1]}
+    )
+    rows: dict[str, dict[str, Any]] = {state: {} for state in folders}
+    for what in WHAT:
+        found: dict[str, list[dict[str, Any]]] = {state: [] for state in folders}
+        for _ in range(ROUNDS):
+            for state, folder in folders.items():
+                found[state].append(in_process(what, folder))
+        for state in folders:
+            rows[state][what] = middle(found[state])
+            print(f"{what}, {state}: {rows[state][what]}", flush=True)
     torch.set_num_threads(1)
-    write_record(RESULTS, record | {asked.state: {"environment": environment(), "rows": rows}})
+    write_record(RESULTS, {"environment": environment(), "rows": rows})
+
+
+def in_process(what: str, folder: Path) -> dict[str, Any]:
+    """What a fresh process measures of the code in a folder."""
+    command = [sys.executable, __file__, "--child", what]
+    place = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=place).stdout
+    made: dict[str, Any] = json.loads(said.splitlines()[-1])
+    return made
 
 
 if __name__ == "__main__":
