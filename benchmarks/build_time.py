@@ -5,7 +5,7 @@ A ResNet-D-101 of width 128 with four DeepLab decoders behind its last stage (29
 of its own, with one thread: seconds of processor time and of the wall, medians of three. An export comes after one of
 a single convolution, which pays for imports and for the exporter's tables and is timed by itself ("first"). Peak memory
 is what the process grew by, over the bytes of the weights. With `--against DIR`, another state of the code (a checkout)
-is measured in turn with this one. Writes benchmarks/results/stages/build_time.json.
+is measured in turn with this one. Writes benchmarks/results/stages/build_time.json after each row.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from torch import nn
 from lomt.compaction import compact
 from lomt.evaluation.environment import environment
 from lomt.evaluation.memory import peak_growth
-from lomt.files import write_record
+from lomt.files import read_record, write_record
 from lomt.models import Network, backbone
 from lomt.tasks import Depth, Edges, Normals, Segmentation, Task
 
@@ -113,6 +113,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", type=Path, help="folder of another state of the code")
+    parser.add_argument("--only", nargs="+", choices=WHAT, default=WHAT, help="the others keep the figures they have")
     parser.add_argument("--child", choices=WHAT, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
@@ -123,17 +124,17 @@ def main() -> None:
         if asked.against
         else {"now": Path(__file__).parents[1]}
     )
-    rows: dict[str, dict[str, Any]] = {state: {} for state in folders}
-    for what in WHAT:
+    torch.set_num_threads(1)
+    rows: dict[str, Any] = read_record(RESULTS, "measure anew")["rows"] if RESULTS.exists() else {}
+    for what in asked.only:
         found: dict[str, list[dict[str, Any]]] = {state: [] for state in folders}
         for _ in range(ROUNDS):
             for state, folder in folders.items():
                 found[state].append(in_process(what, folder))
         for state in folders:
-            rows[state][what] = middle(found[state])
-            print(f"{what}, {state}: {rows[state][what]}", flush=True)
-    torch.set_num_threads(1)
-    write_record(RESULTS, {"environment": environment(), "rows": rows})
+            rows.setdefault(what, {})[state] = middle(found[state])
+            print(f"{what}, {state}: {rows[what][state]}", flush=True)
+        write_record(RESULTS, {"environment": environment(), "rows": rows})
 
 
 def in_process(what: str, folder: Path) -> dict[str, Any]:

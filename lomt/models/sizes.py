@@ -17,11 +17,8 @@ class SizesOnly(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in _CONVOLUTIONS and not kwargs and not torch.is_autocast_enabled(args[0].device.type):
-            size = _size(*args)
-            if size is not None:
-                return args[0].new_zeros(size)
-        return func(*args, **(kwargs or {}))
+        size = _size(*args) if func in _CONVOLUTIONS and not kwargs else None
+        return func(*args, **(kwargs or {})) if size is None else args[0].new_zeros(size)
 
 
 def _size(
@@ -34,6 +31,8 @@ def _size(
     groups: int = 1,
 ) -> list[int] | None:
     """The output's shape; None where the convolution had better say it, or what is wrong, itself."""
+    if given.device.type == "meta" or torch.is_autocast_enabled(given.device.type):
+        return None
     rank = weight.dim() - 2
     odd = given.dim() != rank + 2 or given.shape[1] != weight.shape[1] * groups or given.dtype != weight.dtype
     if odd or isinstance(padding, str) or given.device != weight.device or (bias is not None and bias.dim() != 1):

@@ -40,7 +40,8 @@ def taps(module: nn.Module, example: Tensor | Sequence[Any] | None = None) -> li
     gradients; its modes and buffers are as before afterwards. The second time convolutions only say their sizes. What
     changes with the images tells which axes are height and width, and what is no map of the images at all, such as a
     weight that a module computes. Where the module takes no other size, channels are taken to come first, unless only
-    the other order fits the image. Containers are listed behind their parts. A module that is called several times counts where it ends last.
+    the other order fits the image. Containers are listed behind their parts. A module that is called several times
+    counts where it ends last.
 
     Args:
         module: any module that maps images ``(N, C, H, W)``.
