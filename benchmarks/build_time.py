@@ -119,11 +119,8 @@ def main() -> None:
     if asked.child:
         print(json.dumps(measure(asked.child)))
         return
-    folders = (
-        {"before": asked.against, "now": Path(__file__).parents[1]}
-        if asked.against
-        else {"now": Path(__file__).parents[1]}
-    )
+    folders = {"before": asked.against} if asked.against else {}
+    folders["now"] = Path(__file__).parents[1]
     torch.set_num_threads(1)
     rows: dict[str, Any] = read_record(RESULTS, "measure anew")["rows"] if RESULTS.exists() else {}
     for what in asked.only:
