@@ -12,6 +12,7 @@ from lomt.compaction.agreement import relative_error
 from lomt.evaluation.backends import onnx_session
 from lomt.export.outputs import tensors, tolerance
 from lomt.export.programs import resized
+from lomt.tracing.once import computing
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class OnnxExport:
 def check(
     path: Path, network: Compacted, arguments: tuple[Any, ...], names: tuple[str, ...], images: list[Tensor]
 ) -> OnnxExport:
-    """Run file and network on random inputs, on the example, where sizes are free on another size, and on images.
+    """Run file and network on the example, on random inputs, on another size where sizes are free, and on images.
 
     Args:
         path: of the file.
@@ -59,12 +60,12 @@ def check(
     shapes = {node.name: tuple(node.shape) for node in session.get_inputs()}
     first = next(iter(shapes.values()))
     free = tuple(dim for dim, size in enumerate(first) if not isinstance(size, int))
-    trials = [resized(arguments, ()), tuple(arguments)]
-    trials += [resized(arguments, free)] if len(arguments) == 1 else []
+    trials = [tuple(arguments), resized(arguments, free if len(arguments) == 1 else ())]
+    trials += [(arguments[0][:1],)] if 0 in free and len(arguments) == 1 < len(arguments[0]) else []
     trials += [_real(image, first) for image in images]
     errors = dict.fromkeys(names, 0.0)
     for trial in trials:
-        with torch.no_grad():
+        with computing():
             wanted = tensors(network(*trial))
         for (_, a), b, name in zip(wanted, _run(session, path, trial), names, strict=True):
             if bool(a.isnan().any()):

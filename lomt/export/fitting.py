@@ -1,9 +1,9 @@
 """Whether an example is an input of a network, before anything is made of it."""
 
-import torch
 from torch import Tensor, nn
 
 from lomt.evaluation import evaluating
+from lomt.tracing.once import computing
 from lomt.tracing.trace import Example, example_arguments
 
 
@@ -20,7 +20,7 @@ def must_fit(network: nn.Module, example: Example, name: str = "the network") ->
     """
     arguments = example_arguments(example)
     try:
-        with evaluating(network), torch.no_grad():
+        with evaluating(network), computing():
             network(*arguments)
     except Exception as error:
         shapes = [tuple(value.shape) if isinstance(value, Tensor) else value for value in arguments]

@@ -12,12 +12,14 @@ from lomt.compaction import Compacted, OtherSizesError
 from lomt.compaction.agreement import relative_error
 from lomt.compaction.aliasing import remove_dead_code
 from lomt.compaction.graph import as_graph
+from lomt.compaction.norms import folded
 from lomt.export.facts import Normalization
 from lomt.export.fitting import must_fit
 from lomt.export.outputs import tensors, tolerance
 from lomt.models.deeplab import AtrousConv
 from lomt.nn import plain
 from lomt.tracing.copying import plain_copy
+from lomt.tracing.once import computing
 from lomt.tracing.proxies import expect
 from lomt.tracing.trace import Example, example_arguments
 
@@ -42,7 +44,7 @@ def program(module: nn.Module, example: Example, normalization: Normalization | 
 
 
 def programs(
-    graph: Compacted, arguments: tuple[Any, ...], fixed_dilations: bool = False
+    graph: Compacted, arguments: tuple[Any, ...], for_onnx: bool = False
 ) -> Iterator[tuple[tuple[int, ...], Any]]:
     """Free dimensions and program, from the freest on: a format that can't follow takes the next.
 
@@ -51,13 +53,14 @@ def programs(
     Args:
         graph: of :func:`graph_of`.
         arguments: the example.
-        fixed_dilations: whether the format has no dilations that follow the size, so that a try would be in vain.
+        for_onnx: whether ONNX files are made of them: norms are folded; the format has no dilations that follow the
+            size, so that a try would be in vain; and a file with one input is itself run on another size.
 
     Raises:
         RuntimeError: torch.export can't make even the last, of fixed sizes.
     """
-    plain = without_checks(graph)
-    atrous = fixed_dilations and any(isinstance(layer, AtrousConv) for layer in graph.modules())
+    plain = without_checks(folded(graph) if for_onnx else graph)
+    atrous = for_onnx and any(isinstance(layer, AtrousConv) for layer in graph.modules())
     for dims in ((0, 2, 3), (0,), (2, 3)):
         if (atrous and 2 in dims) or not _free(graph, arguments, dims):
             continue
@@ -65,7 +68,7 @@ def programs(
         given = tuple(_several(value) for value in arguments) if 0 in dims else arguments
         try:
             exported = _exported(plain, given, dims)
-            if follows(exported.module(), graph, given, dims):
+            if (for_onnx and len(arguments) == 1) or follows(exported.module(), graph, given, dims):
                 yield dims, exported
         except Exception:  # noqa: BLE001, S112 - torch.export fails in many ways, and the next try asks for less
             continue
@@ -76,23 +79,24 @@ def programs(
 
 
 def resized(arguments: tuple[Any, ...], dims: tuple[int, ...], more: int = 32) -> tuple[Any, ...]:
-    """Random inputs with one more sample and larger maps, in these dimensions."""
+    """Random inputs, always the same, with one more sample and larger maps, in these dimensions."""
+    generator = torch.Generator().manual_seed(0)
 
     def other(value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
         sizes = [size + (0 if d not in dims else 1 if d == 0 else more) for d, size in enumerate(value.shape)]
-        like = torch.randn(sizes, device=value.device)
+        like = torch.randn(sizes, generator=generator).to(value.device)
         return like.to(value) if value.is_floating_point() else value.new_zeros(sizes)
 
     return tuple(other(value) for value in arguments)
 
 
-@torch.no_grad()
 def follows(program: Any, graph: Compacted, arguments: tuple[Any, ...], dims: tuple[int, ...]) -> bool:
     """Whether a program gives what the graph gives for another size in these dimensions."""
     inputs = resized(arguments, dims)
-    pairs = zip(tensors(graph(*inputs)), tensors(program(*inputs)), strict=True)
+    with computing():
+        pairs = list(zip(tensors(graph(*inputs)), tensors(program(*inputs)), strict=True))
     return all(relative_error(wanted, found, floor=1e-2) < tolerance(graph.graph) for (_, wanted), (_, found) in pairs)
 
 
@@ -130,7 +134,7 @@ def _free(graph: Compacted, arguments: tuple[Any, ...], dims: tuple[int, ...]) -
         return True  # that a batch of any size runs is for the program to show
     for more in (32, 33) if decides and 2 in dims else (32,):
         try:
-            with torch.no_grad():
+            with computing():
                 graph(*resized(arguments, dims, more))
         except OtherSizesError:
             return False

@@ -14,17 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from lomt.compaction import Compacted, OtherSizesError
-from lomt.compaction.norms import folded
 from lomt.evaluation import cost
 from lomt.export.checking import OnnxExport, check
 from lomt.export.facts import VERSION, Facts, Normalization
 from lomt.export.fitting import must_fit
+from lomt.export.lowering import lowered
 from lomt.export.outputs import tensors
 from lomt.export.programs import graph_of, programs
 from lomt.export.runtime import METADATA
+from lomt.export.serializing import save
 from lomt.files import beside
+from lomt.tracing.once import computing, sharing
 from lomt.tracing.trace import Example, example_arguments
-from lomt_kernels.conv.onnx import decomposed
 
 OPSET = 18
 
@@ -63,29 +64,30 @@ def onnx(
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the name of a file, such as {path / 'network.onnx'}")
-    must_fit(module, example)
-    graph = graph_of(module, example, normalization)
-    arguments = example_arguments(example)
-    outputs: Any = graph.graph.output_node().args[0]
-    names = tuple(name for name, _ in tensors(outputs))
-    inputs = [str(node.target) for node in graph.graph.nodes if node.op == "placeholder"]
-    inputs = ["image"] if len(inputs) == 1 else inputs
-    said = _metadata(module, graph, arguments, normalization, delta_m)
-    with beside(path) as folder:
-        written = folder / path.name
-        for dims, exported in programs(folded(graph), arguments, fixed_dilations=True):
-            try:
-                _write(exported, written, inputs, names, said)
-                made = check(written, graph, arguments, names, list(images))
-                break
-            except (ValueError, OSError):
-                raise
-            except Exception as error:
-                if not dims:
-                    said_by = str(error).splitlines()[0].replace(str(written), str(path))
-                    raise RuntimeError(f"{path} can't be written: {said_by}") from error
-        for file in folder.iterdir():  # weights of 2 GB and more stand in a file of their own
-            file.replace(path.parent / file.name)
+    with sharing():
+        must_fit(module, example)
+        graph = graph_of(module, example, normalization)
+        arguments = example_arguments(example)
+        outputs: Any = graph.graph.output_node().args[0]
+        names = tuple(name for name, _ in tensors(outputs))
+        inputs = [str(node.target) for node in graph.graph.nodes if node.op == "placeholder"]
+        inputs = ["image"] if len(inputs) == 1 else inputs
+        said = _metadata(module, graph, arguments, normalization, delta_m)
+        with beside(path) as folder:
+            written = folder / path.name
+            for dims, exported in programs(graph, arguments, for_onnx=True):
+                try:
+                    _write(exported, written, inputs, names, said)
+                    made = check(written, graph, arguments, names, list(images))
+                    break
+                except (ValueError, OSError):
+                    raise
+                except Exception as error:
+                    if not dims:
+                        said_by = str(error).splitlines()[0].replace(str(written), str(path))
+                        raise RuntimeError(f"{path} can't be written: {said_by}") from error
+            for file in folder.iterdir():  # weights of 2 GB and more stand in a file of their own
+                file.replace(path.parent / file.name)
     return replace(made, path=path)
 
 
@@ -100,7 +102,8 @@ def _metadata(
     facts = Facts.of(module, normalization=normalization, shapes=shapes, delta_m=delta_m)
     macs = None
     if len(arguments) == 1:
-        with suppress(OtherSizesError):  # a network for one batch size has no cost of one image
+        # A network for one batch size has no cost of one image.
+        with suppress(OtherSizesError), computing(counted=True):
             macs = cost(graph, arguments[0]).macs
     return {
         "format": 1,
@@ -115,7 +118,7 @@ def _metadata(
 def _write(exported: Any, path: Path, inputs: list[str], outputs: tuple[str, ...], said: dict[str, Any]) -> None:
     with _quiet():
         made = torch.onnx.export(
-            _in_operators_of_onnx(exported),
+            lowered(exported),
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
@@ -125,13 +128,7 @@ def _write(exported: Any, path: Path, inputs: list[str], outputs: tuple[str, ...
     assert made is not None
     made.model.metadata_props[METADATA] = json.dumps(said)
     _name_sizes(made.model.graph)
-    made.save(str(path))
-
-
-def _in_operators_of_onnx(exported: Any) -> Any:
-    """The program without operations of lomt_kernels, which ONNX has not."""
-    ours = any(str(node.target).startswith("lomt_kernels.") for node in exported.graph.nodes)
-    return decomposed(exported) if ours else exported
+    save(made, path)
 
 
 def _name_sizes(graph: Any) -> None:

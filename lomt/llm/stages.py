@@ -34,9 +34,9 @@ def train(
 ) -> Model:
     """Teach a model to be efficient: stage ``"soft"``, then stage ``"hard"``, each as ``args`` say.
 
-    With ``target_sparsity``, η is found by dual ascent, and τ moves to where exactly that share of gates is closed on the
-    first training batches: between the stages, and again at the end, since the second stage moves what routers read.
-    Without, τ stays at 0.5 and sparsity comes out as it does.
+    With ``target_sparsity``, η is found by dual ascent, and τ moves to where exactly that share of gates is closed on
+    the first training batches: between the stages, and again at the end, since the second stage moves what routers
+    read. Without, τ stays at 0.5 and sparsity comes out as it does.
 
     The learning rate is constant in the first stage, after its warm-up, and takes the course of ``args`` in the second:
     both together are one schedule. A first stage of a quarter of the steps is a good beginning: with hard masks the

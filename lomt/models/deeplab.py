@@ -28,16 +28,17 @@ class AtrousConv(nn.Conv2d):
         inputs: channels in.
         outputs: channels out.
         rate: dilation in pixels on a map of 32×32.
+        bias: whether there is one, as where a norm was folded into it.
     """
 
-    def __init__(self, inputs: int, outputs: int, rate: float) -> None:
-        super().__init__(inputs, outputs, 3, bias=False)
+    def __init__(self, inputs: int, outputs: int, rate: float, bias: bool = False) -> None:
+        super().__init__(inputs, outputs, 3, bias=bias)
         self.rate = rate
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 – torch's name for it
         """Map ``(N, inputs, h, w)`` to ``(N, outputs, h, w)``."""
         weight, stride, padding, dilation = self._window(input)
-        return F.conv2d(input, weight, None, stride, padding, dilation)
+        return F.conv2d(input, weight, self.bias, stride, padding, dilation)
 
     def _window(self, x: Tensor) -> tuple[Tensor, int, list[int], int]:
         height, width = x.shape[-2:]

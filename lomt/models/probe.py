@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lomt.models.taps import watched
 from lomt.tracing.copying import shadow
+from lomt.tracing.once import computing
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def attempt(module: Callable[[Tensor], Any], image: Tensor, *, training: bool) -
     if isinstance(module, nn.Module):
         module.train(training)
     devices = [image.device] if image.is_cuda else []
-    with torch.random.fork_rng(devices), torch.no_grad():
+    with torch.random.fork_rng(devices), computing():
         torch.manual_seed(0)
         try:
             return module(image)

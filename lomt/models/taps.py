@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lomt.models.sizes import SizesOnly
 from lomt.models.spelling import did_you_mean
 from lomt.modes import evaluating
 
@@ -36,10 +37,11 @@ def taps(module: nn.Module, example: Tensor | Sequence[Any] | None = None) -> li
     """List every submodule of a backbone whose output is a map of the image, in order of completion.
 
     The module runs twice, on the example and on one image more, all of them of another size, in eval mode and without
-    gradients; its modes and buffers are as before afterwards. What changes with the images tells which axes are height
-    and width, and what is no map of the images at all, such as a weight that a module computes. Where the module takes
-    no other size, channels are taken to come first, unless only the other order fits the image.
-    Containers are listed behind their parts. A module that is called several times counts where it ends last.
+    gradients; its modes and buffers are as before afterwards. The second time convolutions only say their sizes. What
+    changes with the images tells which axes are height and width, and what is no map of the images at all, such as a
+    weight that a module computes. Where the module takes no other size, channels are taken to come first, unless only
+    the other order fits the image. Containers are listed behind their parts. A module that is called several times
+    counts where it ends last.
 
     Args:
         module: any module that maps images ``(N, C, H, W)``.
@@ -64,7 +66,8 @@ def taps(module: nn.Module, example: Tensor | Sequence[Any] | None = None) -> li
         others = _another(arguments, len(image), resize)
         other = next(one for one in others if isinstance(one, Tensor) and one.dim() == 4)
         try:
-            second = _outputs(module, others)
+            with SizesOnly():
+                second = _outputs(module, others)
             break
         except ValueError:
             continue

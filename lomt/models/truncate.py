@@ -14,6 +14,7 @@ from lomt.models.traced import traced_cut
 from lomt.models.truncated import Truncated
 from lomt.tracing import UntraceableError, operations
 from lomt.tracing.copying import shadow
+from lomt.tracing.once import sharing
 
 _LOG = logging.getLogger("lomt")
 
@@ -39,10 +40,11 @@ def truncate(backbone: nn.Module, taps: Sequence[str], example: Tensor | None = 
         ValueError: if not even stopping gives the plain backbone's features.
     """
     image = example_for(backbone, example)
-    seen = _sample(backbone, taps, image)
-    traced = traced_cut(backbone, taps, _overwritten(seen))
-    if traced is not None and agrees(traced, seen):
-        return traced.train(backbone.training)
+    with sharing():
+        seen = _sample(backbone, taps, image)
+        traced = traced_cut(backbone, taps, _overwritten(seen))
+        if traced is not None and agrees(traced, seen):
+            return traced.train(backbone.training)
     images = [*probes(image), *more_probes(image)]
     seen = observe_all(backbone, taps, images)
     cut = _stopped(backbone, taps, seen, images)

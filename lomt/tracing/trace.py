@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from lomt.nested import tensors_in
 from lomt.tracing.contexts import within
 from lomt.tracing.copying import plain_copy
+from lomt.tracing.once import computing, sharing
 from lomt.tracing.operations import UntraceableError, follow_training_flag, operations
 
 Example = Tensor | Sequence[Any]
@@ -58,23 +59,24 @@ def trace(module: nn.Module, example: Example, opaque: Sequence[str] = (), *, in
     """
     arguments = example_arguments(example)
     root = plain_copy(module).eval()
-    graph, whole, values = operations(root, arguments, opaque, inlines=inlines)
-    only_eval = follow_training_flag(graph, root, values, arguments, (*opaque, *whole), inlines=inlines)
-    _by_position(graph, root)
-    run = _Recorder(root, graph)
-    with torch.no_grad():
-        try:
-            output = root(*arguments)
-            run.run(*arguments)
-        except UntraceableError:
-            raise
-        except Exception as error:
-            where = "" if run.at is None else f" at {run.at.target!s} ({run.at.op})"
-            shapes = [tuple(a.shape) if isinstance(a, Tensor) else a for a in arguments]
-            raise ValueError(
-                f"{type(module).__name__} does not run on an example of shape {shapes}{where}: {error}; "
-                "give an input as the module expects it"
-            ) from error
+    with sharing():
+        graph, whole, values = operations(root, arguments, opaque, inlines=inlines)
+        only_eval = follow_training_flag(graph, root, values, arguments, (*opaque, *whole), inlines=inlines)
+        _by_position(graph, root)
+        run = _Recorder(root, graph)
+        with computing():
+            try:
+                output = root(*arguments)
+                run.run(*arguments)
+            except UntraceableError:
+                raise
+            except Exception as error:
+                where = "" if run.at is None else f" at {run.at.target!s} ({run.at.op})"
+                shapes = [tuple(a.shape) if isinstance(a, Tensor) else a for a in arguments]
+                raise ValueError(
+                    f"{type(module).__name__} does not run on an example of shape {shapes}{where}: {error}; "
+                    "give an input as the module expects it"
+                ) from error
     return Traced(root, graph, output, only_eval, whole)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
 from lomt.tracing.contexts import within
+from lomt.tracing.once import computing
 
 _SIZES = {
     "shape",
@@ -77,7 +78,7 @@ class Values:
             return values[node]
         self.evaluating = True
         try:
-            with torch.no_grad(), within(node.meta.get("contexts", ())):
+            with computing(), within(node.meta.get("contexts", ())):
                 values[node] = self._run(node, values)
         finally:
             self.evaluating = False

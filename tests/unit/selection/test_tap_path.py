@@ -171,24 +171,3 @@ def test_a_penalty_chooses_among_taps_and_leaves_the_reading_its_size():
             if name in working:
                 size = torch.cat([weight.detach().flatten() for weight in toy.selector.weights[name]]).norm()
                 assert float(size) == pytest.approx(toy.selector.width**0.5, rel=1e-5)
-
-
-def test_of_taps_that_are_worth_the_same_width_decides_nothing():
-    chosen = []
-    for seed in range(8):
-        torch.manual_seed(seed)
-        counts = {"narrow": 4, "wide": 64}
-        selector = TapSelector(counts, ["x"], width=4)
-        path, head = TapPath(selector), nn.Conv2d(4, 1, 1)
-        optimizer = ProxAdamW([*path.groups(), {"params": list(head.parameters()), "weight_decay": 0.0}], lr=5e-3)
-        for number in range(STEPS):
-            maps = {name: torch.randn(4, count, 6, 6) for name, count in counts.items()}
-            signal = maps["narrow"][:, :1]
-            maps["wide"][:, :1] = signal
-            loss = (head(selector(maps)["x"]) - signal).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            path.step((number + 1) / STEPS)
-        chosen += selector.surviving("x")
-    assert set(chosen) == {"narrow", "wide"}, chosen
