@@ -1,7 +1,7 @@
 """Perplexity on held-out text against FFN sparsity, LTE beside dense and every baseline, on the embedded model.
 
 Run: OMP_NUM_THREADS=1 python -m benchmarks.llm.quality [--work runs/quality]
-and, for benchmarks/results/llm/quality-long: --hard 1050 --levels 0 0.5 --work runs/longer --out …
+and, for benchmarks/results/llm/quality-long: --hard 1050 --work runs/longer --out …, at --levels 0 0.5 for three seeds
 Each point is a file of benchmarks/results/llm/quality; points that are there are not made again, trainings continue.
 All start from one pretrained model. LTE trains it further, in two stages; the dense control trains for as many steps
 with the same learning rate, and all baselines, which need no training, are rules on top of that control. Held-out text

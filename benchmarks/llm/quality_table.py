@@ -82,15 +82,16 @@ def measured_line(found: Found) -> str:
 
 
 def longer_line(folder: Path = RESULTS / "quality-long") -> str:
-    """Perplexities at 50 % beside the dense control where all train longer, seed 0."""
+    """Perplexities at 50 % beside the dense control where all train longer, means over seeds."""
     found = read(folder)
-    dense = found["dense"][0.0][0]
+    dense = found["dense"][0.0]
     names = {"lte": "LTE", "teal": "TEAL", "moefication": "MoEfication", "predictor": "the predictor"}
-    shown = [
-        f"{name} {found[method][0.5][0]['perplexity']:.3f} ({100 * excess(found, method, 0.5)[0]:+.1f} %)"
-        for method, name in names.items()
-    ]
-    return f"after {dense['steps']} steps dense has {dense['perplexity']:.3f}, {', '.join(shown)}"
+    shown = []
+    for method, name in names.items():
+        points, shares = found[method][0.5], [100 * share for share in excess(found, method, 0.5)]
+        mean = fmean(one["perplexity"] for one in points.values())
+        shown.append(f"{name} {mean:.3f} ({fmean(shares):+.1f} %, {min(shares):+.1f} … {max(shares):+.1f})")
+    return f"after {dense[0]['steps']} steps dense has {dense_line(found)}, {', '.join(shown)}"
 
 
 def picture(found: Found, file: Path) -> None:
