@@ -66,20 +66,20 @@ def train(
     if target_sparsity is not None:
         _meet(first, target_sparsity)
     second = trainer(model, replace(args, output_dir=str(out / "hard"), **(hard or {})), stage="hard", **options)
-    if _run(second) and target_sparsity is not None:
-        _meet(second, target_sparsity)
-        second.save_model()
+    _run(second, target_sparsity)
     return model
 
 
-def _run(trainer: LTETrainer) -> bool:
-    """Train, or go on, or take what was trained; returns whether anything was left to train."""
+def _run(trainer: LTETrainer, sparsity: float | None = None) -> None:
+    """Train, or go on, meet a sparsity and keep the model; or take what was kept."""
     folder = Path(trainer.args.output_dir)
     if (folder / SETTINGS).is_file():
         trainer._load_from_checkpoint(str(folder))
-        return False
-    finish(trainer)
-    return True
+        return
+    _go_on(trainer)
+    if sparsity is not None:
+        _meet(trainer, sparsity)
+    trainer.save_model()
 
 
 def _meet(trainer: LTETrainer, sparsity: float) -> None:
@@ -91,7 +91,11 @@ def _meet(trainer: LTETrainer, sparsity: float) -> None:
 
 def finish(trainer: Trainer) -> None:
     """Train to the end, from the last checkpoint in the trainer's folder if there is one, and keep the model there."""
+    _go_on(trainer)
+    trainer.save_model()
+
+
+def _go_on(trainer: Trainer) -> None:
     folder = Path(trainer.args.output_dir)
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     trainer.train(resume_from_checkpoint=last)
-    trainer.save_model()

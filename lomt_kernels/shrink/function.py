@@ -136,7 +136,8 @@ def shrink_step(
 
 
 def _shrink(weight: Tensor, tau: Tensor, metric: Tensor | None, *how: Any) -> tuple[Tensor, Tensor]:
-    shrunk: tuple[Tensor, Tensor] = library.direct("group_shrink", weight, tau)(weight, tau, metric, *how)
+    given = (weight, tau) if metric is None else (weight, tau, metric)
+    shrunk: tuple[Tensor, Tensor] = library.direct("group_shrink", *given)(weight, tau, metric, *how)
     return shrunk
 
 

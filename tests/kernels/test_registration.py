@@ -554,3 +554,11 @@ def test_live_lists():
     ]:
         with pytest.raises(kind, match=words):
             LiveList.of(bad, 6 if bad is live else 5)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.jit is deprecated
+def test_a_trace_of_torch_jit_holds_the_operation_and_not_what_it_gave():
+    W, other = torch.randn(2, 4, 4, 3, 3)
+    for call in (group_norms, lambda W: group_shrink(W, torch.tensor(0.5))):
+        traced = torch.jit.trace(call, W, check_trace=False)
+        assert torch.equal(traced(other), call(other))
