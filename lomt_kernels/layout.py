@@ -41,7 +41,7 @@ def check_groups(weight: Tensor, axis: str, groups: int, block: int) -> int:
         raise ValueError(
             f"a weight of shape {tuple(weight.shape)} has no channels to group: weights are (out, in, *kernel)"
         )
-    out, inner = weight.shape[:2]
+    out, inner, *_ = weight.shape
     if groups < 1 or out % groups:
         raise ValueError(f"groups={groups} does not divide the weight's {out} output channels")
     if axis == "in":
@@ -73,6 +73,8 @@ def memory_format(weight: Tensor) -> torch.memory_format:
 
 def new_like(weight: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """An empty tensor for a result of the weight's shape."""
+    if dtype is None and weight.is_contiguous():
+        return torch.empty_like(weight)
     return torch.empty_like(weight, dtype=dtype, memory_format=memory_format(weight))
 
 
@@ -84,7 +86,7 @@ def form_of(weight: Tensor, axis: int, groups: int, block: int) -> Form:
     Returns:
         (parts, stride of a part, rows, stride of a row, length of a row, adjacent numbers of one group in a row).
     """
-    out, inner = weight.shape[:2]
+    out, inner, *_ = weight.shape
     size = weight.numel() // out
     if axis:
         return 1, 0, 1, 0, out * size, block * size

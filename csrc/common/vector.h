@@ -87,6 +87,27 @@ inline void store_vector(T* p, Vector<C> value, N lanes) {
   }
 }
 
+// Written past the caches, and so not fetched before; `p` is a multiple of kVectorBytes. streamed() comes before another
+// thread reads it.
+template <class C>
+inline void stream_vector(C* p, Vector<C> value) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)value);
+#elif defined(__AVX2__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)value);
+#elif defined(__x86_64__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(p), (__m128i)value);
+#else
+  std::memcpy(p, &value, sizeof value);
+#endif
+}
+
+inline void streamed() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
 // What is read where `value` is stored as a T.
 template <class T, class C>
 inline Vector<C> as_stored(Vector<C> value) {

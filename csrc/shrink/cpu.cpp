@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
+#include "../common/vector.h"
 #include "shrink.h"
 
 namespace lomt::LOMT_ISA {
@@ -22,8 +24,17 @@ constexpr int64_t kBlockBytes = 512 * 1024;
 constexpr int64_t kColumns = 256;
 // Runs of this length are summed one by one; shorter ones column by column.
 constexpr int64_t kLongRun = 64;
+// From so many bytes on, what is written is not worth a place in the caches.
+constexpr int64_t kPastCaches = 1 << 19;
+// Bytes between what is added up and what is called for meanwhile: short rows, several at a time, are more than the
+// processor's own prefetching follows.
+constexpr int64_t kAhead = 32 * 1024;
 // Numbers that are worth a thread.
 constexpr int64_t kGrain = 1 << 15;
+
+// Numbers of a line of the caches.
+template <class T>
+constexpr int64_t kLine = 64 / sizeof(T);
 
 struct Tile {
   int64_t base, groups, first;  // of the first number; how many groups; number of the first group
@@ -164,22 +175,62 @@ void apply(const Form& form, const Tile& tile, Scratch& scratch, const double* a
   }
 }
 
-// Sum of squares of adjacent numbers.
+// Sum of squares of adjacent numbers: of many, in several sums, since each waits for its last addition.
 template <class T>
 double square_of(const T* __restrict w, int64_t count) {
+  constexpr int64_t kSums = 16, kMany = 256;
   double sum = 0;
+  int64_t i = 0;
+  if (count >= kMany) {
+    double sums[kSums] = {};
+    for (; i + kSums <= count; i += kSums) {
+#pragma omp simd
+      for (int64_t k = 0; k < kSums; ++k) sums[k] += load(w + i + k) * load(w + i + k);
+    }
+    for (const double part : sums) sum += part;
+  }
 #pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < count; ++j) sum += load(w + j) * load(w + j);
+  for (int64_t j = i; j < count; ++j) sum += load(w + j) * load(w + j);
   return sum;
 }
 
-// Adjacent numbers times a factor, +0 where that is 0.
+// The factor of adjacent numbers: the same, or one each.
+template <class W>
+struct Same {
+  W value;
+  W operator[](int64_t) const { return value; }
+  Vector<W> vector(int64_t) const { return all_of(value); }
+};
+template <class W>
+struct Each {
+  const W* values;
+  W operator[](int64_t j) const { return values[j]; }
+  Vector<W> vector(int64_t j) const { return load_vector<W>(values + j, AllLanes<W>{}); }
+};
+
 template <class T, class W>
-void scaled(const T* __restrict w, T* __restrict u, int64_t count, W factor) {
+void scale_one(const T* w, T* u, W factor) {
+  const W shrunk = read(w) * factor;
+  store(u, factor == 0 ? W{0} : shrunk);
+}
+
+// Adjacent numbers times their factors, +0 where these are 0.
+template <bool kPast, class T, class F>
+void scaled(const T* __restrict w, T* __restrict u, int64_t count, F factor) {
+  using W = typename Wide<T>::type;
+  int64_t j = 0;
+  if constexpr (std::is_same_v<T, W>) {
+    const auto beyond = static_cast<int64_t>(reinterpret_cast<uintptr_t>(u) % kVectorBytes / sizeof(T));
+    for (; j < std::min(count, (kLanes<T> - beyond) % kLanes<T>); ++j) scale_one(w + j, u + j, factor[j]);
+    for (; j + kLanes<T> <= count; j += kLanes<T>) {
+      const Vector<W> f = factor.vector(j), shrunk = load_vector<W>(w + j, AllLanes<W>{}) * f;
+      const Vector<W> kept = f == 0 ? Vector<W>{} : shrunk;
+      kPast ? stream_vector(u + j, kept) : store_vector<W>(u + j, kept, AllLanes<W>{});
+    }
+    for (; j < count; ++j) scale_one(w + j, u + j, factor[j]);
+  } else {
 #pragma omp simd
-  for (int64_t j = 0; j < count; ++j) {
-    const W shrunk = read(w + j) * factor;
-    store(u + j, factor == 0 ? W{0} : shrunk);
+    for (j = 0; j < count; ++j) scale_one(w + j, u + j, factor[j]);
   }
 }
 
@@ -200,16 +251,32 @@ void sum_squares(const Form& form, const Tile& tile, Scratch& scratch, const T* 
   }
   scratch.columns.assign(columns, 0.0);
   double* __restrict acc = scratch.columns.data();
-  int64_t r = 0;
-  for (; r + kRows <= form.rows; r += kRows) {
-    const T* __restrict w = weight + tile.base + r * stride;
+  const auto add = [acc, stride](const T* __restrict w, int64_t begin, int64_t end) {
 #pragma omp simd
-    for (int64_t j = 0; j < columns; ++j) {
+    for (int64_t j = begin; j < end; ++j) {
       double sum = 0;
 #pragma GCC unroll 8
       for (int64_t k = 0; k < kRows; ++k) sum += load(w + j + k * stride) * load(w + j + k * stride);
       acc[j] += sum;
     }
+  };
+  const int64_t ahead = std::max(kRows, kAhead / (columns * static_cast<int64_t>(sizeof(T))));
+  int64_t r = 0;
+  for (; r + kRows <= form.rows; r += kRows) {
+    const T* w = weight + tile.base + r * stride;
+    const T* next = w + ahead * stride;
+    int64_t place = 0, j = 0;
+    for (; j + kLine<T> <= columns; j += kLine<T>) {
+#pragma GCC unroll 8
+      for (int64_t k = 0; k < kRows; ++k) __builtin_prefetch(next + place + k * kLine<T>, 0, 2);
+      place += kRows * kLine<T>;
+      if (place >= columns) {
+        place -= columns;
+        next += stride;
+      }
+      add(w, j, j + kLine<T>);
+    }
+    add(w, j, columns);
   }
   for (; r < form.rows; ++r) {
     const T* __restrict w = weight + tile.base + r * stride;
@@ -225,8 +292,12 @@ void sum_squares(const Form& form, const Tile& tile, Scratch& scratch, const T* 
 
 // W * factor of its group, +0 where that is 0.
 template <class T>
-void scale(const Form& form, const Tile& tile, Scratch& scratch, const double* factors, const T* weight, T* out) {
+void scale(const Form& form, const Tile& tile, Scratch& scratch, const double* factors, const T* weight, T* out,
+           bool past_caches) {
   using W = typename Wide<T>::type;
+  const auto write = [past_caches](const T* w, T* u, int64_t count, auto factor) {
+    past_caches ? scaled<true>(w, u, count, factor) : scaled<false>(w, u, count, factor);
+  };
   const int64_t groups = tile.groups, run = form.run, columns = groups * run;
   const bool long_runs = run >= kLongRun;
   scratch.factors.resize(long_runs ? 0 : columns * sizeof(W) / sizeof(double) + 1);
@@ -243,14 +314,10 @@ void scale(const Form& form, const Tile& tile, Scratch& scratch, const double* f
       T* __restrict u = out + tile.base + r * form.row_stride;
       if (long_runs) {
         for (int64_t g = 0; g < groups; ++g) {
-          scaled(w + g * run, u + g * run, run, static_cast<W>(factors[g]));
+          write(w + g * run, u + g * run, run, Same<W>{static_cast<W>(factors[g])});
         }
       } else {
-#pragma omp simd
-        for (int64_t j = 0; j < columns; ++j) {
-          const W shrunk = read(w + j) * f[j];
-          store(u + j, f[j] == 0 ? W{0} : shrunk);
-        }
+        write(w, u, columns, Each<W>{f});
       }
     }
   }
@@ -269,6 +336,8 @@ struct Call {
   W* thetas = static_cast<W*>(call.theta);
   W* grad_tau = static_cast<W*>(call.grad_tau);
   W* grad_metric = static_cast<W*>(call.grad_metric);
+  const bool past_caches = call.form.outer * call.form.rows * call.form.length * static_cast<int64_t>(sizeof(T)) >=
+                           kPastCaches;
 
   void read_tau(const Tile& tile, Scratch& scratch) const {
     scratch.theta.resize(tile.groups);
@@ -303,6 +372,7 @@ struct Call {
     const int64_t groups = metric == nullptr ? groups_read_twice(call, bytes) : groups_read_often(call, 3 * bytes);
     for_tiles(call, groups, [&](const Tile& tile, Scratch& scratch) {
       metric == nullptr ? euclidean(tile, scratch) : in_metric(tile, scratch);
+      if (past_caches) streamed();
     });
   }
 
@@ -313,7 +383,9 @@ struct Call {
         const double square = square_of(weight + at, call.form.run);
         const double factor = euclidean_factor(square, taus[group * call.tau_step]);
         thetas[group] = static_cast<W>(std::sqrt(square) * factor);
-        scaled(weight + at, out + at, call.form.run, static_cast<W>(factor));
+        const Same<W> same{static_cast<W>(factor)};
+        past_caches ? scaled<true>(weight + at, out + at, call.form.run, same)
+                    : scaled<false>(weight + at, out + at, call.form.run, same);
       }
       return;
     }
@@ -324,7 +396,7 @@ struct Call {
       scratch.theta[g] = factor;
       thetas[tile.first + g] = static_cast<W>(std::sqrt(scratch.sums[g]) * factor);
     }
-    scale(call.form, tile, scratch, scratch.theta.data(), weight, out);
+    scale(call.form, tile, scratch, scratch.theta.data(), weight, out, past_caches);
   }
 
   void in_metric(const Tile& tile, Scratch& scratch) const {

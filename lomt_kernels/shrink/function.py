@@ -186,12 +186,13 @@ def checked_tau(tau: float | Tensor, weight: Tensor, count: int) -> Tensor:
         return torch.full((), float(tau), dtype=torch.float64, device=weight.device)
     if not tau.is_floating_point():
         raise TypeError(f"tau is of {tau.dtype}: give floating-point thresholds")
-    if tau.numel() != 1 and tau.shape != (count,):
+    size, device = tau.numel(), tau.device
+    if size != 1 and tau.shape != (count,):
         raise ValueError(f"tau of shape {tuple(tau.shape)}: give a scalar, or one for each of the {count} groups")
-    if tau.device != weight.device:
-        raise ValueError(f"tau is on {tau.device}, the weight on {weight.device}")
-    if tau.device.type == "cpu" and not torch.compiler.is_compiling():
-        least = tau.item() if tau.numel() == 1 else float(tau.detach().min()) if tau.numel() else 0.0
+    if device != weight.device:
+        raise ValueError(f"tau is on {device}, the weight on {weight.device}")
+    if device.type == "cpu" and not torch.compiler.is_compiling():
+        least = tau.item() if size == 1 else float(tau.detach().min()) if size else 0.0
         if not least >= 0:
             raise ValueError(f"tau has {least}: thresholds are 0 or more")
     return tau

@@ -86,14 +86,18 @@ def run(
             if empty is not None:
                 empty.zero_()
         return
-    if not weight.is_contiguous() or tau is not None:
-        layout, dtype = memory_format(weight), wide(weight.dtype)
+    # What is converted must live until the call.
+    layout = memory_format(weight)
+    if not weight.is_contiguous():
         weight = weight.contiguous(memory_format=layout)
-        # What is converted must live until the call.
-        tau = None if tau is None else tau.double().contiguous()
-        start = None if start is None else start.to(dtype).contiguous()
-        metric = None if metric is None else metric.to(dtype).contiguous(memory_format=layout)
-        grad = None if grad is None else grad.to(weight.dtype).contiguous(memory_format=layout)
+    if tau is not None and (tau.dtype is not torch.float64 or not tau.is_contiguous()):
+        tau = tau.double().contiguous()
+    if start is not None:
+        start = start.to(wide(weight.dtype)).contiguous()
+    if metric is not None:
+        metric = metric.to(wide(weight.dtype)).contiguous(memory_format=layout)
+    if grad is not None:
+        grad = grad.to(weight.dtype).contiguous(memory_format=layout)
     device, stream = native.place(weight)
     native.binary().shrink(
         operation,
