@@ -96,7 +96,7 @@ def main() -> None:
                     "seed": seed,
                     "shots": shots,
                     "network": kind,
-                    "tap": made.taps[name][0],
+                    "taps": made.taps[name],
                     "seconds": round(time.process_time() - begin, 1),
                     "test": evaluate(made, data.test_dataloader(), [task], torch.device("cpu"))[name],
                 }

@@ -54,8 +54,9 @@ RIVAL, KEPT = "group_pruner", (0.35, 0.2, 0.1)
 GEOMETRIC = "geometric"
 """What the diagnosis proposes against imbalance: the dense networks, balanced in another way than the recipe has it."""
 SPARSE = ("sparse_multi_task", "sparse_lomt")
-SELECTOR, SEARCH = "selector", TapSearch(finish="harden")
-"""Taps by the selecting layer, in the one training that the network gets; balanced geometrically."""
+SELECTOR, HARDENED, SEARCH = "selector", "hardened", TapSearch(finish="harden")
+"""Fresh networks at the taps that the selecting layer found in one training of the first seed; and the network that
+selected, without what is dead, of each seed. Both balanced geometrically."""
 CONTROL = "control"
 Line = tuple[str, Callable[[], Method]]
 """A name for ``--only``, and what makes the stages."""
@@ -70,7 +71,9 @@ def options() -> argparse.Namespace:
     add("--root", help="folder of the data set")
     add("--out", default="runs/nyuv2-protocol", help="weights and checkpoints")
     add("--results", default="benchmarks/results/nyuv2/96x128", help="one JSON file a network; to be committed")
-    methods = ", ".join((BASELINE, "sparse", *DENSE, *SPARSE, SELECTOR, RIVAL, GEOMETRIC, CONTROL, COMBINATIONS))
+    methods = ", ".join(
+        (BASELINE, "sparse", *DENSE, *SPARSE, SELECTOR, HARDENED, RIVAL, GEOMETRIC, CONTROL, COMBINATIONS)
+    )
     add("--only", default="", help=f"methods, comma-separated: {methods}; none: judge what is there")
     add("--trials", type=int, default=3, help="sparse trainings a task that decide on its tap")
     add("--table", action="store_true", help="train nothing; write the tables of the results that are there")
@@ -126,7 +129,7 @@ def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[Line]:
         yield "sparse", partial(sparse, workshop, replace(study, trials=1), task)
     yield from dense_lines(workshop, study, SEEDS)
     for seed in SEEDS:
-        yield SELECTOR, partial(alone, BalancedSearch(f"{SELECTOR}/seed-{seed}", seed, SEARCH))
+        yield SELECTOR, partial(selected, seed)
         for task in workshop.task_names:
             yield "single_task", partial(alone, dense(workshop, task, seed))
     for task in workshop.task_names:
@@ -135,6 +138,8 @@ def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[Line]:
         yield method, partial(METHODS[method], workshop, replace(study, seeds=SEEDS[:1]))
     for keep in KEPT:
         yield RIVAL, partial(rival, workshop, study, keep)
+    for seed in SEEDS:
+        yield HARDENED, partial(alone, BalancedSearch.of(seed))
     yield from balanced_lines(workshop, study, SEEDS)
     yield from some_tasks(workshop, study, 2)
     yield from balanced_lines(workshop, study, MORE_SEEDS)
@@ -182,7 +187,12 @@ class BalancedSearch(Search):
     def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
         """As any search."""
         balanced = replace(workshop, recipe=replace(workshop.recipe, balancing=GEOMETRIC))
-        return super().run(balanced, folder, progress) | {"method": f"{SELECTOR}, {GEOMETRIC}"}
+        return super().run(balanced, folder, progress) | {"method": f"{SELECTOR}, {HARDENED}, {GEOMETRIC}"}
+
+    @classmethod
+    def of(cls, seed: int) -> "BalancedSearch":
+        """That of a seed."""
+        return cls(f"{SELECTOR}/{HARDENED}/seed-{seed}", seed, SEARCH)
 
 
 class Balanced(Train):
@@ -191,6 +201,12 @@ class Balanced(Train):
     def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
         """As any training."""
         return super().run(replace(workshop, recipe=replace(workshop.recipe, balancing=GEOMETRIC)), folder, progress)
+
+
+def selected(seed: int) -> Method:
+    """A fresh network at the taps of the first seed's search."""
+    found = yield BalancedSearch.of(SEEDS[0])
+    return [(yield Balanced(f"{SELECTOR}/seed-{seed}", f"{SELECTOR}, {GEOMETRIC}", found["taps"], seed))]
 
 
 def together(

@@ -1,4 +1,4 @@
-"""A task more for a network that is trained: everything else is frozen, and the task selects its tap and channels."""
+"""A task more for a network that is trained: everything else is frozen, and the task selects its taps and channels."""
 
 import logging
 from collections.abc import Sequence
@@ -38,6 +38,7 @@ def add_task(
     shots: int | None = None,
     *,
     search: TapSearch | None = None,
+    keep: int = 4,
     make_decoder: MakeDecoder | None = None,
     steps: int = 400,
     lr: float = 3e-3,
@@ -46,14 +47,18 @@ def add_task(
     """Teach a trained network one task more, from a few labelled images, in seconds to minutes.
 
     The network is frozen and runs once on each image; on its maps a :class:`lomt.nn.TapSelector` and a decoder are
-    trained, while the task loses its taps one by one. The old tasks' outputs stay what they are, bit for bit.
+    trained, while the task loses its taps one by one. It may keep several of them, since a backbone that does not learn
+    does not bring all that a task needs to one place. The old tasks' outputs stay what they are, bit for bit.
 
     Args:
         network: trained; stays as it is, and shares its weights with what is returned.
         task: a task of ``data`` that the network does not have.
         data: where the shots come from: its training split, and its augmentation.
         shots: so many labelled images, drawn by ``seed``, of all classes alike where the task has classes; None: all.
-        search: how the tap is searched for; its candidates are named as ``lomt.taps(network.backbone)`` lists them.
+        search: how the taps are searched for; its candidates are named as ``lomt.taps(network.backbone)`` lists them,
+            by default what the stem and each block compute last. Its ``finish`` and ``depth_price`` say nothing here:
+            there is no second training, and the backbone runs as deep as before.
+        keep: taps that the task reads in the end; fewer where there are fewer candidates.
         make_decoder: makes the decoder from (channels, task); by default ``deeplab`` as wide as the search, or ``head``
             for image-level tasks. A decoder that sees little around a pixel can't use fine taps, and won't choose them.
         steps: of the optimizer.
@@ -68,6 +73,7 @@ def add_task(
             can't be traced.
     """
     check_whole("steps", steps, 1)
+    check_whole("keep", keep, 1)
     if shots is not None:
         check_whole("shots", shots, 1)
     checked_names([*network.tasks, task])
@@ -86,17 +92,19 @@ def add_task(
     make = make_decoder or decoder("deeplab", width=search.width)
     selector = TapSelector({tap.name: tap.channels for tap in found}, [task.name], search.width, finest(found)).to(like)
     head = make(search.width, task).to(like)
-    path = search.path(selector, dict.fromkeys(names, 1.0))
+    # As in the group lasso (Yuan and Lin 2006): the wider a map that stays as it is, the better it fits by chance.
+    widest = max(tap.channels for tap in found)
+    prices = {tap.name: (tap.channels / widest) ** 0.5 for tap in found}
+    path = TapPath(selector, keep, search.mix, search.begin, search.end, prices)
     _train(selector, head, path, (maps, labels, image), task, steps, lr)
-    selection = path.selection(task.name)
-    _LOG.info("task %r taps %s: %s", task.name, selection.tap, selection.reason)
+    _LOG.info("task %r: %s", task.name, path.selection(task.name).reason)
     made = reading(selector, task.name, head, {tap.name: tap.stride for tap in found})
-    chosen = next(tap for tap in found if tap.name == selection.tap)
-    return network.with_task(task, chosen, made.train(network.training))
+    kept = selector.surviving(task.name)
+    return network.with_task(task, [tap for tap in found if tap.name in kept], made.train(network.training))
 
 
 def _candidates(network: Network, search: TapSearch, example: Tensor) -> list[Tap]:
-    """Where the frozen backbone can be tapped: what each of its residual blocks computes last, or as asked for."""
+    """Where the frozen backbone can be tapped: what its stem and each of its blocks compute last, or as asked for."""
     there = {tap.name: tap for tap in taps(network.backbone, example)}
     if search.candidates:
         unknown = [name for name in search.candidates if name not in there]
@@ -104,8 +112,11 @@ def _candidates(network: Network, search: TapSearch, example: Tensor) -> list[Ta
             raise ValueError(f"no candidate {unknown[0]!r}: see lomt.taps(network.backbone, example)")
         return [there[name] for name in search.candidates]
     blocks = dict.fromkeys(layer.block for layer in pattern(network, example).ranked if layer.block_end)
-    last = ([name for name in there if name == block or name.startswith(f"{block}.")] for block in blocks)
-    return [there[name] for name in spread([names[-1] for names in last if names])]
+    inside = [[name for name in there if name == block or name.startswith(f"{block}.")] for block in blocks]
+    inside = [names for names in inside if names]
+    order = list(there)
+    stem = order[: order.index(inside[0][0])][-1:] if inside else []
+    return [there[name] for name in (*stem, *spread([names[-1] for names in inside]))]
 
 
 def _repeated(indices: Sequence[int], size: int) -> list[int]:

@@ -111,13 +111,13 @@ class Network(nn.Module):
                 outputs[task.name] = brought(output, task, image)
         return outputs
 
-    def with_task(self, task: Task, tap: Tap, decoder: nn.Module) -> "Network":
+    def with_task(self, task: Task, taps: Sequence[Tap], decoder: nn.Module) -> "Network":
         """This network with one task more; what it had is shared with it, and computes what it did.
 
         Args:
             task: with a name of its own.
-            tap: one of ``lomt.taps(network.backbone)``.
-            decoder: reads that tap.
+            taps: of ``lomt.taps(network.backbone)``; several are concatenated, at the size of the finest.
+            decoder: reads them.
 
         Raises:
             ValueError: the name is taken, or the backbone can't be tapped there.
@@ -125,9 +125,9 @@ class Network(nn.Module):
         checked_names([*self.tasks, task])
         more = copy.copy(self)
         more.__dict__ = {**self.__dict__, "_modules": dict(self._modules)}
-        more.backbone = self.backbone.also([tap])
+        more.backbone = self.backbone.also(taps)
         more.decoders = nn.ModuleDict({**self.decoders, task.name: decoder})
-        more.tasks, more.taps = [*self.tasks, task], {**self.taps, task.name: (tap.name,)}
+        more.tasks, more.taps = [*self.tasks, task], {**self.taps, task.name: tuple(tap.name for tap in taps)}
         return more
 
     def _readers(self, wanted: Iterable[Task]) -> list[list[nn.Module]]:

@@ -51,6 +51,15 @@ def test_old_outputs_stay_and_the_new_task_is_learned(trained, shapes_once, name
     )
 
 
+@pytest.mark.parametrize(("keep", "kept"), [(1, 1), (3, 3), (99, 7)])
+def test_it_keeps_as_many_taps_as_asked(trained, shapes_once, keep, kept):
+    more = lomt.add_task(trained, task_of(shapes_once, "depth"), shapes_once, shots=8, keep=keep, steps=40)
+    taps = more.taps["depth"]
+    assert len(taps) == kept
+    assert set(taps) <= {tap.name for tap in lomt.taps(trained.backbone, torch.zeros(1, 3, 32, 32))}
+    assert kept < 7 or taps[0] == "maxpool", "what the stem computes is a candidate"
+
+
 def test_with_its_new_task_it_is_compacted_as_any(trained, shapes_once):
     more = lomt.add_task(trained, task_of(shapes_once, "depth"), shapes_once, shots=8, steps=30)
     image = torch.randn(2, 3, 32, 32)
@@ -108,6 +117,8 @@ def test_what_can_not_be_is_refused(trained, shapes_once):
         lomt.add_task(trained, depth, shapes_once, 4, search=TapSearch(("layer9",)))
     with pytest.raises(ValueError, match="shots"):
         lomt.add_task(trained, depth, shapes_once, 0)
+    with pytest.raises(ValueError, match="keep"):
+        lomt.add_task(trained, depth, shapes_once, 4, keep=0)
 
 
 class Branching(nn.Module):
