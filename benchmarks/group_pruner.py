@@ -14,7 +14,7 @@ import torch_pruning as tp
 from torch import nn
 
 from lomt.evaluation import cost
-from lomt.methods import BACKWARD, Method, Preview, Result, Stage, Workshop
+from lomt.methods import BACKWARD, Method, Preview, Result, Setup, Stage
 from lomt.models import Network
 from lomt.training import Progress, fit, forget
 from lomt.training.stored import save
@@ -51,28 +51,28 @@ class SparseLearning(Stage):
     start: Result
     epochs: int
 
-    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+    def run(self, setup: Setup, folder: Path, progress: Progress) -> Result:
         """Train; the weights serve every share that is to be kept."""
-        network = workshop.trained(self.start["stage"], self.start["taps"])
-        regularize = Regularize(pruner(network, workshop.example), network)
-        recipe, seed = replace(workshop.recipe, epochs=self.epochs), int(self.start["seed"])
+        network = setup.trained(self.start["stage"], self.start["taps"])
+        regularize = Regularize(pruner(network, setup.example), network)
+        recipe, seed = replace(setup.recipe, epochs=self.epochs), int(self.start["seed"])
         fit(
             network.train(),
-            workshop.source,
+            setup.source,
             recipe,
             seed=seed + 10_000,
             folder=folder,
             progress=progress,
-            accelerator=workshop.accelerator,
+            accelerator=setup.accelerator,
             callbacks=[regularize],
         )
-        workshop.keep(network, folder)
+        setup.keep(network, folder)
         forget(folder)
         return {"stage": self.name, "taps": dict(self.start["taps"]), "seed": seed, "epochs": self.epochs}
 
-    def preview(self, workshop: Workshop) -> Preview:
+    def preview(self, setup: Setup) -> Preview:
         """A training at full size."""
-        work = _work(workshop, self.start, self.epochs)
+        work = _work(setup, self.start, self.epochs)
         return Preview(
             {"stage": self.name, "taps": dict(self.start["taps"]), "seed": self.start["seed"]}, work, "sparse learning"
         )
@@ -92,23 +92,23 @@ class FineTuning(Stage):
     keep: float
     epochs: int
 
-    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+    def run(self, setup: Setup, folder: Path, progress: Progress) -> Result:
         """Prune, train; the pruned network is kept whole, since its shape is its own."""
-        network, seed = workshop.trained(self.learned["stage"], self.learned["taps"]), int(self.learned["seed"])
-        prune(network, workshop.example, self.keep)
+        network, seed = setup.trained(self.learned["stage"], self.learned["taps"]), int(self.learned["seed"])
+        prune(network, setup.example, self.keep)
         fitted = fit(
             network.train(),
-            workshop.source,
-            replace(workshop.recipe, epochs=self.epochs),
+            setup.source,
+            replace(setup.recipe, epochs=self.epochs),
             seed=seed + 20_000,
             folder=folder,
             progress=progress,
-            accelerator=workshop.accelerator,
+            accelerator=setup.accelerator,
         )
         network.cpu().eval()
         save(network, folder / PRUNED)
         forget(folder)
-        spent = cost(network, workshop.example)
+        spent = cost(network, setup.example)
         return {
             "stage": self.name,
             "method": f"group_pruner {self.keep:.0%}",
@@ -122,9 +122,9 @@ class FineTuning(Stage):
             "macs": spent.macs,
         }
 
-    def preview(self, workshop: Workshop) -> Preview:
+    def preview(self, setup: Setup) -> Preview:
         """A training at the pruned size."""
-        work = self.keep * _work(workshop, self.learned, self.epochs)
+        work = self.keep * _work(setup, self.learned, self.epochs)
         return Preview({"stage": self.name}, work, f"prune to {self.keep:.0%} of the MACs")
 
 
@@ -172,9 +172,9 @@ def pruned(folder: Path) -> nn.Module:
     return network
 
 
-def _work(workshop: Workshop, result: Result, epochs: int) -> float:
-    images = len(workshop.source.train_dataloader().dataset)  # type: ignore[arg-type]
-    return float(BACKWARD * workshop.cost(result["taps"]).macs * images * epochs)
+def _work(setup: Setup, result: Result, epochs: int) -> float:
+    images = len(setup.source.train_dataloader().dataset)  # type: ignore[arg-type]
+    return float(BACKWARD * setup.cost(result["taps"]).macs * images * epochs)
 
 
 def _last(decoder: nn.Module) -> nn.Module:

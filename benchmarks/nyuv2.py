@@ -29,7 +29,7 @@ from lomt.diagnosis import describe
 from lomt.evaluation import evaluate
 from lomt.evaluation.environment import environment
 from lomt.files import write_atomically
-from lomt.methods import METHODS, Method, Parallel, Refit, Result, Stage, Study, Train, Workshop, follow
+from lomt.methods import METHODS, Method, Parallel, Refit, Result, Setup, Stage, Study, Train, follow
 from lomt.methods.layers import layers, sparse
 from lomt.methods.select import Select
 from lomt.methods.selector import Search
@@ -113,67 +113,67 @@ def recipe(given: argparse.Namespace) -> Recipe:
     return Recipe(epochs=given.epochs, precision=given.precision, balancing="uncertainty")
 
 
-def make_workshop(given: argparse.Namespace) -> Workshop:
+def make_setup(given: argparse.Namespace) -> Setup:
     """Data, networks, recipe."""
     data = NYUv2(given.root, size=tuple(given.size), batch_size=16, classes=13)
     data.setup()
     network, stages = architecture(given), RunFolder(given.out).stages
     made = network.make_backbone, network.make_decoder()
-    return Workshop(data, data.tasks, *made, recipe(given), stages, given.accelerator)
+    return Setup(data, data.tasks, *made, recipe(given), stages, given.accelerator)
 
 
-def lines(workshop: Workshop, given: argparse.Namespace) -> Iterator[Line]:
+def lines(setup: Setup, given: argparse.Namespace) -> Iterator[Line]:
     """Everything that can go on by itself, most wanted first."""
     study = Study(seeds=SEEDS, trials=given.trials, rule=RULE)
-    for task in workshop.task_names:
-        yield "sparse", partial(sparse, workshop, replace(study, trials=1), task)
-    yield from dense_lines(workshop, study, SEEDS)
+    for task in setup.task_names:
+        yield "sparse", partial(sparse, setup, replace(study, trials=1), task)
+    yield from dense_lines(setup, study, SEEDS)
     for seed in SEEDS:
         yield SELECTOR, partial(selected, seed)
-        for task in workshop.task_names:
-            yield "single_task", partial(alone, dense(workshop, task, seed))
-    for task in workshop.task_names:
-        yield "sparse", partial(sparse, workshop, study, task)
+        for task in setup.task_names:
+            yield "single_task", partial(alone, dense(setup, task, seed))
+    for task in setup.task_names:
+        yield "sparse", partial(sparse, setup, study, task)
     for method in SPARSE:
-        yield method, partial(METHODS[method], workshop, replace(study, seeds=SEEDS[:1]))
+        yield method, partial(METHODS[method], setup, replace(study, seeds=SEEDS[:1]))
     for keep in KEPT:
-        yield RIVAL, partial(rival, workshop, study, keep)
+        yield RIVAL, partial(rival, setup, study, keep)
     for seed in SEEDS:
         yield HARDENED, partial(alone, BalancedSearch.of(seed))
-    yield from balanced_lines(workshop, study, SEEDS)
-    yield from some_tasks(workshop, study, 2)
-    yield from balanced_lines(workshop, study, MORE_SEEDS)
+    yield from balanced_lines(setup, study, SEEDS)
+    yield from some_tasks(setup, study, 2)
+    yield from balanced_lines(setup, study, MORE_SEEDS)
     for number in range(len(SEEDS)):
-        yield CONTROL, partial(control, workshop, replace(study, seeds=SEEDS[: number + 1]))
+        yield CONTROL, partial(control, setup, replace(study, seeds=SEEDS[: number + 1]))
     for method in SPARSE:
-        yield method, partial(METHODS[method], workshop, study)
-    yield from dense_lines(workshop, study, MORE_SEEDS)
-    yield from some_tasks(workshop, study, 3)
+        yield method, partial(METHODS[method], setup, study)
+    yield from dense_lines(setup, study, MORE_SEEDS)
+    yield from some_tasks(setup, study, 3)
 
 
-def dense_lines(workshop: Workshop, study: Study, seeds: Sequence[int]) -> Iterator[Line]:
+def dense_lines(setup: Setup, study: Study, seeds: Sequence[int]) -> Iterator[Line]:
     """The two dense networks for all tasks, both of a seed side by side."""
     for seed in seeds:
         for method in DENSE:
             plain = partial(Train, f"{method}/seed-{seed}", method, seed=seed)
-            yield method, partial(together, workshop, study, method, plain)
+            yield method, partial(together, setup, study, method, plain)
 
 
-def balanced_lines(workshop: Workshop, study: Study, seeds: Sequence[int]) -> Iterator[Line]:
+def balanced_lines(setup: Setup, study: Study, seeds: Sequence[int]) -> Iterator[Line]:
     """The same, balanced as the diagnosis proposes."""
     for seed in seeds:
         for method in DENSE:
             balanced = partial(Balanced, f"{GEOMETRIC}/{method}/seed-{seed}", f"{method}, {GEOMETRIC}", seed=seed)
-            yield GEOMETRIC, partial(together, workshop, study, method, balanced)
+            yield GEOMETRIC, partial(together, setup, study, method, balanced)
 
 
-def some_tasks(workshop: Workshop, study: Study, number: int) -> Iterator[Line]:
+def some_tasks(setup: Setup, study: Study, number: int) -> Iterator[Line]:
     """The two dense networks for every combination of so many tasks, both of a combination side by side."""
-    for names in combinations(workshop.task_names, number):
+    for names in combinations(setup.task_names, number):
         for method in DENSE:
             stage = f"{COMBINATIONS}/{'+'.join(names)}/{method}/seed-{SEEDS[0]}"
             training = partial(Train, stage, f"{method}, {' + '.join(names)}", seed=SEEDS[0])
-            yield COMBINATIONS, partial(together, workshop, study, method, training, names)
+            yield COMBINATIONS, partial(together, setup, study, method, training, names)
 
 
 def alone(stage: Stage) -> Method:
@@ -184,9 +184,9 @@ def alone(stage: Stage) -> Method:
 class BalancedSearch(Search):
     """A search in which every loss is weighed by its own inverse."""
 
-    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+    def run(self, setup: Setup, folder: Path, progress: Progress) -> Result:
         """As any search."""
-        balanced = replace(workshop, recipe=replace(workshop.recipe, balancing=GEOMETRIC))
+        balanced = replace(setup, recipe=replace(setup.recipe, balancing=GEOMETRIC))
         return super().run(balanced, folder, progress) | {"method": f"{SELECTOR}, {HARDENED}, {GEOMETRIC}"}
 
     @classmethod
@@ -198,9 +198,9 @@ class BalancedSearch(Search):
 class Balanced(Train):
     """A training in which every loss is weighed by its own inverse."""
 
-    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+    def run(self, setup: Setup, folder: Path, progress: Progress) -> Result:
         """As any training."""
-        return super().run(replace(workshop, recipe=replace(workshop.recipe, balancing=GEOMETRIC)), folder, progress)
+        return super().run(replace(setup, recipe=replace(setup.recipe, balancing=GEOMETRIC)), folder, progress)
 
 
 def selected(seed: int) -> Method:
@@ -210,47 +210,45 @@ def selected(seed: int) -> Method:
 
 
 def together(
-    workshop: Workshop, study: Study, method: str, training: Callable[..., Stage], names: tuple[str, ...] = ()
+    setup: Setup, study: Study, method: str, training: Callable[..., Stage], names: tuple[str, ...] = ()
 ) -> Method:
     """One dense network for all tasks or some; in a combination of tasks, taps are as all of them have them."""
-    ends = dict.fromkeys(workshop.task_names, workshop.end)
-    taps = ends if method == CONVENTIONAL else (yield from layers(workshop, study))
+    ends = dict.fromkeys(setup.task_names, setup.end)
+    taps = ends if method == CONVENTIONAL else (yield from layers(setup, study))
     return [(yield training(taps={name: taps[name] for name in names or taps}))]
 
 
-def rival(workshop: Workshop, study: Study, keep: float) -> Method:
+def rival(setup: Setup, study: Study, keep: float) -> Method:
     """The pruner's network of the first seed, trained on for as many epochs as ours was."""
-    (start,) = yield from METHODS[CONVENTIONAL](workshop, replace(study, seeds=SEEDS[:1]))
-    (ours,) = yield from METHODS["sparse_lomt"](workshop, replace(study, seeds=SEEDS[:1]))
+    (start,) = yield from METHODS[CONVENTIONAL](setup, replace(study, seeds=SEEDS[:1]))
+    (ours,) = yield from METHODS["sparse_lomt"](setup, replace(study, seeds=SEEDS[:1]))
     return (yield from group_pruner(start, keep, ours["since_dense"]))
 
 
-def control(workshop: Workshop, study: Study) -> Method:
+def control(setup: Setup, study: Study) -> Method:
     """The conventional network of the last seed, trained on for as many epochs as ours was since it was dense.
 
     The study begins with the first seed, since its path gives ours of every seed the steps of λ.
     """
-    *_, start = yield from METHODS[CONVENTIONAL](workshop, study)
-    *_, ours = yield from METHODS["sparse_lomt"](workshop, study)
-    search = replace(study.path, refit=ours["since_dense"] / workshop.recipe.epochs)
+    *_, start = yield from METHODS[CONVENTIONAL](setup, study)
+    *_, ours = yield from METHODS["sparse_lomt"](setup, study)
+    search = replace(study.path, refit=ours["since_dense"] / setup.recipe.epochs)
     begin = {key: start[key] for key in ("stage", "taps", "seed")} | {"strengths": [0.0], "since_dense": 0}
     name = f"{CONTROL}/{CONVENTIONAL}/seed-{start['seed']}"
     return [(yield Refit(name, f"{CONVENTIONAL}, trained on", (begin,), search))]
 
 
-def work(workshop: Workshop, given: argparse.Namespace, results: RunFolder) -> None:
+def work(setup: Setup, given: argparse.Namespace, results: RunFolder) -> None:
     """Go on wherever something can go on, until everything has ended; other processes may do the same."""
     wanted = set(filter(None, given.only.split(",")))
     while True:
-        waiting = [
-            walk(make(), workshop, results) for name, make in lines(workshop, given) if name in wanted or not wanted
-        ]
+        waiting = [walk(make(), setup, results) for name, make in lines(setup, given) if name in wanted or not wanted]
         if not any(waiting):
             return
         time.sleep(POLL)
 
 
-def walk(stages: Method, workshop: Workshop, results: RunFolder) -> bool:
+def walk(stages: Method, setup: Setup, results: RunFolder) -> bool:
     """Run the stages of one line; true where it must wait for a stage that another process is at."""
 
     def answer(asked: Stage | Parallel) -> Any:
@@ -258,10 +256,10 @@ def walk(stages: Method, workshop: Workshop, results: RunFolder) -> bool:
             return [follow(one, answer) for one in asked.methods]
         result = None if isinstance(asked, Select) else known(results, asked)
         if result is None:
-            with claimed(workshop.stages / asked.name) as mine:
+            with claimed(setup.stages / asked.name) as mine:
                 if not mine:
                     raise _WaitError
-                result = run(asked, workshop, results)
+                result = run(asked, setup, results)
         return result
 
     try:
@@ -287,9 +285,9 @@ def known(results: RunFolder, stage: Stage) -> Result | None:
     return result
 
 
-def run(stage: Stage, workshop: Workshop, results: RunFolder) -> Result:
+def run(stage: Stage, setup: Setup, results: RunFolder) -> Result:
     """One stage; a network's result gets its test metrics and where it was made."""
-    heavy = RunFolder(workshop.stages.parent)
+    heavy = RunFolder(setup.stages.parent)
     result = None if isinstance(stage, Select) else known(heavy, stage)
     if result is None:
         said = [0.0]
@@ -299,13 +297,13 @@ def run(stage: Stage, workshop: Workshop, results: RunFolder) -> Result:
                 said[0] = time.monotonic()
                 print(f"{time.strftime('%H:%M:%S')} {stage.name} {done:4.0%} {text}", flush=True)
 
-        result = stage.run(workshop, workshop.stages / stage.name, report)
+        result = stage.run(setup, setup.stages / stage.name, report)
         heavy.write_result(stage.name, result)
     if "validation" in result:
-        network = network_of(workshop, result)
-        learned = [task for task in workshop.tasks if task.name in result["taps"]]
-        loader = workshop.source.test_dataloader()
-        result = result | {"test": evaluate(network, loader, learned, workshop.device)}
+        network = network_of(setup, result)
+        learned = [task for task in setup.tasks if task.name in result["taps"]]
+        loader = setup.source.test_dataloader()
+        result = result | {"test": evaluate(network, loader, learned, setup.device)}
     result = result | {"environment": environment()}
     results.write_result(stage.name, result)
     if not isinstance(stage, Select):  # which is made anew whenever a process looks again
@@ -313,9 +311,9 @@ def run(stage: Stage, workshop: Workshop, results: RunFolder) -> Result:
     return result
 
 
-def judge(workshop: Workshop, heavy: RunFolder, results: RunFolder) -> None:
+def judge(setup: Setup, heavy: RunFolder, results: RunFolder) -> None:
     """Say which task loses in the dense shared networks, and why; needs the weights."""
-    found = diagnose(heavy, workshop, methods=DENSE)
+    found = diagnose(heavy, setup, methods=DENSE)
     write_atomically(results.path / "diagnosis.txt", describe(found) + "\n")
 
 
@@ -340,10 +338,10 @@ def main() -> None:
     results.claim(protocol(given))
     if not given.table:
         RunFolder(given.out).claim(protocol(given))
-        workshop = make_workshop(given)
-        work(workshop, given, results)
-        deploy(workshop, results)
-        judge(workshop, RunFolder(given.out), results)
+        setup = make_setup(given)
+        work(setup, given, results)
+        deploy(setup, results)
+        judge(setup, RunFolder(given.out), results)
     text = table(results, TASKS, RULE)
     (results.path / "table.md").write_text(text)
     print(text)

@@ -16,7 +16,7 @@ from lomt.evaluation.formatting import count, number, spread
 from lomt.evaluation.seeds import over_seeds
 from lomt.export import contenders
 from lomt.files import write_atomically
-from lomt.methods import Result, Workshop
+from lomt.methods import Result, Setup
 from lomt.methods.compact import difference
 from lomt.methods.select import choose
 from lomt.methods.sparse_shared import ON_ITS_WAY
@@ -212,30 +212,30 @@ def _combinations(found: Findings) -> list[str]:
     return ["", title, "", *head, *lines, ""] if len(lines) > 1 else []
 
 
-def network_of(workshop: Workshop, result: Result) -> nn.Module:
+def network_of(setup: Setup, result: Result) -> nn.Module:
     """The network that a stage has left, in evaluation mode; one of Torch-Pruning has a shape of its own."""
-    place = workshop.stages / result["stage"]
-    return pruned(place) if (place / PRUNED).exists() else workshop.trained(result["stage"], result["taps"])
+    place = setup.stages / result["stage"]
+    return pruned(place) if (place / PRUNED).exists() else setup.trained(result["stage"], result["taps"])
 
 
-def deploy(workshop: Workshop, results: RunFolder) -> None:
+def deploy(setup: Setup, results: RunFolder) -> None:
     """Compact the first seed's network of every method and time all of them in ONNX Runtime; needs the weights."""
-    found = Findings(results, workshop.tasks)
+    found = Findings(results, setup.tasks)
     networks, errors = {}, {}
-    split = workshop.source.test_dataloader().dataset
+    split = setup.source.test_dataloader().dataset
     images = split.__getitems__(list(range(IMAGES)))["image"]
     for method in found.methods():
         parts = found.first(method)
         if len(parts) > 1:
             continue
-        network = network_of(workshop, parts[0])
-        networks[method] = compact(network, workshop.example).eval()
+        network = network_of(setup, parts[0])
+        networks[method] = compact(network, setup.example).eval()
         errors[method] = difference(network, networks[method], images)
-    sizes = {method: cost(network, workshop.example) for method, network in networks.items()}
+    sizes = {method: cost(network, setup.example) for method, network in networks.items()}
     with tempfile.TemporaryDirectory() as folder:
         timed = bench(
-            contenders(networks, folder, workshop.example),
-            workshop.example,
+            contenders(networks, folder, setup.example),
+            setup.example,
             backends=["eager", "onnxruntime"],
             batches=(1,),
             threads=(1,),

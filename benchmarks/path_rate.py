@@ -29,12 +29,12 @@ def main() -> None:
     asked = parser.parse_args()
     sys.argv = [sys.argv[0], "--root", asked.root, "--out", asked.out]
     torch.set_num_threads(1)
-    workshop = nyuv2.make_workshop(nyuv2.options())
+    setup = nyuv2.make_setup(nyuv2.options())
     for pair in asked.pairs:
         rate, strength = map(float, pair.split(","))
-        network = workshop.trained(f"single_task/{asked.task}/seed-0", {asked.task: workshop.end}).train()
-        recipe = replace(workshop.recipe, epochs=EPOCHS, lr=rate)
-        for row in fit(network, workshop.source, recipe, penalty=GroupLasso(strength), seed=1001).history:
+        network = setup.trained(f"single_task/{asked.task}/seed-0", {asked.task: setup.end}).train()
+        recipe = replace(setup.recipe, epochs=EPOCHS, lr=rate)
+        for row in fit(network, setup.source, recipe, penalty=GroupLasso(strength), seed=1001).history:
             loss, dead = row[f"val_loss/{asked.task}"], row["sparsity"]
             print(
                 f"rate {rate:.1e}, λ {strength:.1e}, epoch {row['epoch']}: loss {loss:.3f}, dead {dead:.0%}", flush=True

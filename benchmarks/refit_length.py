@@ -36,22 +36,22 @@ def main() -> None:
     sys.argv = [sys.argv[0], "--root", asked.root, "--out", asked.out]
     torch.set_num_threads(1)
     given = nyuv2.options()
-    workshop, path = nyuv2.make_workshop(given), RunFolder(asked.out).result("path/lomt")
+    setup, path = nyuv2.make_setup(given), RunFolder(asked.out).result("path/lomt")
     if path is None:
         raise SystemExit(f"{asked.out} holds no path of LOMT: run benchmarks/nyuv2.py --only sparse_lomt first")
-    alone = single(RunFolder(given.results), workshop.tasks)
+    alone = single(RunFolder(given.results), setup.tasks)
     candidates = {one["stage"]: one for one in networks_of(path)}
     for pair in asked.pairs:
         step, epochs = map(int, pair.split(","))
         sparse = candidates[f"path/lomt/step-{step}"]
-        point = read_record(workshop.stages / sparse["stage"] / "point.json", AGAIN)
-        small = compact(workshop.trained(sparse["stage"], sparse["taps"]), workshop.example)
-        before = validation_delta(point["validation"], alone, workshop.tasks)
+        point = read_record(setup.stages / sparse["stage"] / "point.json", AGAIN)
+        small = compact(setup.trained(sparse["stage"], sparse["taps"]), setup.example)
+        before = validation_delta(point["validation"], alone, setup.tasks)
         search = replace(Study().path, refit=epochs / given.epochs)
-        with tempfile.TemporaryDirectory(dir=workshop.stages) as folder:
+        with tempfile.TemporaryDirectory(dir=setup.stages) as folder:
             stage = Refit(Path(folder).name, "refit", (sparse,), search)
-            after = stage.run(workshop, Path(folder), lambda *_: None)
-        macs, delta = cost(small, workshop.example).macs, validation_delta(after["validation"], alone, workshop.tasks)
+            after = stage.run(setup, Path(folder), lambda *_: None)
+        macs, delta = cost(small, setup.example).macs, validation_delta(after["validation"], alone, setup.tasks)
         print(
             f"λ {sparse['strengths'][-1]:.1e}, {macs / 1e6:.0f} M MACs: Δm {before:+.1f}, "
             f"after {epochs} epochs {delta:+.1f}",

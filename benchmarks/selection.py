@@ -27,7 +27,7 @@ from lomt.data import NYUv2, Scenes, Source
 from lomt.evaluation import delta_m, evaluate, per_task
 from lomt.evaluation.environment import environment
 from lomt.files import write_record
-from lomt.methods import Parallel, Result, Stage, Study, Train, Workshop, choose, follow
+from lomt.methods import Parallel, Result, Setup, Stage, Study, Train, choose, follow
 from lomt.methods.layers import evidence
 from lomt.methods.selector import Search
 from lomt.models import Architecture
@@ -116,12 +116,12 @@ class Judge:
 
     Args:
         setting: of the comparison.
-        workshop: data and networks.
+        setup: data and networks.
         folder: what has ended.
     """
 
-    def __init__(self, setting: Setting, workshop: Workshop, folder: RunFolder) -> None:
-        self.setting, self.workshop, self.folder = setting, workshop, folder
+    def __init__(self, setting: Setting, setup: Setup, folder: RunFolder) -> None:
+        self.setting, self.setup, self.folder = setting, setup, folder
 
     def result(self, stage: Stage) -> Result:
         """One stage's; trained where it is not there yet."""
@@ -135,7 +135,7 @@ class Judge:
                     print(f"{time.strftime('%H:%M:%S')} {stage.name} {done:4.0%} {text}", flush=True)
 
             begin = time.process_time()
-            found = stage.run(self.workshop, self.workshop.stages / stage.name, report)
+            found = stage.run(self.setup, self.setup.stages / stage.name, report)
             found = {**found, "processor": round(time.process_time() - begin, 1)}
             self.folder.write_result(stage.name, found)
             print(f"{time.strftime('%H:%M:%S')} {stage.name} ended", flush=True)
@@ -165,10 +165,10 @@ class Judge:
 
     def oracle(self) -> dict[str, dict[str, float]]:
         """Task → tap → validation loss, the mean over the seeds; the ends first, which all else is compared with."""
-        losses: dict[str, dict[str, list[float]]] = {task: {} for task in self.workshop.task_names}
+        losses: dict[str, dict[str, list[float]]] = {task: {} for task in self.setup.task_names}
         for seed in self.setting.seeds:
             for tap in reversed(self.setting.taps):
-                for task in self.workshop.task_names:
+                for task in self.setup.task_names:
                     result = self.result(self.grid(task, tap, seed))
                     losses[task].setdefault(tap, []).append(result["validation"][f"val_loss/{task}"])
         return {
@@ -182,8 +182,8 @@ class Judge:
         study = Study(seeds=self.setting.seeds, trials=TRIALS, rule=rule, path=self.setting.path)
         if rule.needs == "probes":
             study = replace(study, trials=1)
-        tasks = self.workshop.task_names
-        trials = {task: self.all_of(evidence(self.workshop, study, task), used) for task in tasks}
+        tasks = self.setup.task_names
+        trials = {task: self.all_of(evidence(self.setup, study, task), used) for task in tasks}
         if rule.needs == "probes":
             trials = {task: [self._candidates(one) for one in ones] for task, ones in trials.items()}
         said = choose(rule, trials)
@@ -198,7 +198,7 @@ class Judge:
 
     def _snapped(self, tap: str | None) -> str:
         """The shallowest candidate that is at least as deep; nothing left taps the end."""
-        blocks = self.workshop.blocks
+        blocks = self.setup.blocks
         deep = blocks.index(tap) if tap in blocks else len(blocks) - 1
         return next(one for one in self.setting.taps if blocks.index(one) >= deep)
 
@@ -217,15 +217,15 @@ class Judge:
         name = f"test/{result['stage']}"
         found = self.folder.result(name)
         if found is None:
-            tasks = [task for task in self.workshop.tasks if task.name in result["taps"]]
-            network = self.workshop.trained(result["stage"], result["taps"])
-            found = evaluate(network, self.workshop.source.test_dataloader(), tasks, self.workshop.device)
+            tasks = [task for task in self.setup.tasks if task.name in result["taps"]]
+            network = self.setup.trained(result["stage"], result["taps"])
+            found = evaluate(network, self.setup.source.test_dataloader(), tasks, self.setup.device)
             self.folder.write_result(name, found)
         return found
 
     def worth(self, result: Result) -> dict[str, Any]:
         """Δm of a network, of each task, too."""
-        end, tasks = self.setting.taps[-1], self.workshop.tasks
+        end, tasks = self.setting.taps[-1], self.setup.tasks
         singles = [self.tested(self.result(self.grid(task.name, end, result["seed"]))) for task in tasks]
         single = {task: metrics for one in singles for task, metrics in one.items()}
         values = self.tested(result)
@@ -306,8 +306,8 @@ def main() -> None:
     folder.claim({"data": given.data, "network": asdict(setting.network), "recipe": asdict(setting.recipe)})
     data, network = source(given.data, given.root), setting.network
     made = network.make_backbone, network.make_decoder()
-    workshop = Workshop(data, data.tasks, *made, setting.recipe, folder.stages, "cpu")
-    rows = list(judged(Judge(setting, workshop, folder)))
+    setup = Setup(data, data.tasks, *made, setting.recipe, folder.stages, "cpu")
+    rows = list(judged(Judge(setting, setup, folder)))
     about = {"environment": environment(), "setting": {key: repr(value) for key, value in vars(setting).items()}}
     Path(given.results).mkdir(parents=True, exist_ok=True)
     write_record(Path(given.results) / f"{given.data}.json", {**about, "rows": rows})

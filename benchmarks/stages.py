@@ -35,7 +35,7 @@ from lomt.data import NYUv2
 from lomt.evaluation.environment import environment
 from lomt.files import read_record, write_record
 from lomt.methods import Path as Walk
-from lomt.methods import Refit, Result, Stage, Train, Workshop, path, refit
+from lomt.methods import Refit, Result, Setup, Stage, Train, path, refit
 from lomt.methods.path import networks_of
 from lomt.methods.sparse_shared import shared_path
 from lomt.methods.study import Study
@@ -74,37 +74,37 @@ def recorded(*arguments: Any, folder: Path, **how: Any) -> Any:
     return fit(*arguments, folder=folder, callbacks=[Recorder(folder)], **how)
 
 
-def run(stage: Stage, workshop: Workshop) -> Result:
+def run(stage: Stage, setup: Setup) -> Result:
     """A stage's result, from its file if it has ended."""
-    folder = workshop.stages / stage.name
+    folder = setup.stages / stage.name
     if not (folder / "stage.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         begin = time.process_time()
-        result = stage.run(workshop, folder, lambda done, text: print(f"{stage.name} {done:.0%} {text}", flush=True))
+        result = stage.run(setup, folder, lambda done, text: print(f"{stage.name} {done:.0%} {text}", flush=True))
         write_record(folder / "stage.json", result | {"processor": round(time.process_time() - begin, 1)})
     return read_record(folder / "stage.json", "remove it, and run again")
 
 
-def stages(workshop: Workshop, task: str | None) -> tuple[str, list[Result]]:
+def stages(setup: Setup, task: str | None) -> tuple[str, list[Result]]:
     """Train; the name, and results of dense training, path and refit."""
     study = Study(rule=RULE)
     if task is not None:
-        dense = run(Train(f"dense/{task}", "single_task", {task: workshop.end}, 0), workshop)
-        return task, [dense, run(Walk(f"path/{task}", "sparse", dense, study.path, RULE), workshop)]
-    dense = run(Train("dense/lomt", "lomt", TAPS, 0), workshop)
-    walked = run(shared_path("lomt", dense, study), workshop)
-    refitted = run(Refit("refit/lomt", "sparse_lomt", networks_of(walked), study.path), workshop)
+        dense = run(Train(f"dense/{task}", "single_task", {task: setup.end}, 0), setup)
+        return task, [dense, run(Walk(f"path/{task}", "sparse", dense, study.path, RULE), setup)]
+    dense = run(Train("dense/lomt", "lomt", TAPS, 0), setup)
+    walked = run(shared_path("lomt", dense, study), setup)
+    refitted = run(Refit("refit/lomt", "sparse_lomt", networks_of(walked), study.path), setup)
     return "tailored", [dense, walked, refitted]
 
 
-def ways(workshop: Workshop, taps: dict[str, str], live: dict[str, Tensor], frozen: bool) -> dict[str, nn.Module]:
+def ways(setup: Setup, taps: dict[str, str], live: dict[str, Tensor], frozen: bool) -> dict[str, nn.Module]:
     """The same network with these dead kernels, ready to be trained in each way."""
-    network = workshop.network(taps)
+    network = setup.network(taps)
     set_kernels(network, live)
     network.train().to(memory_format=torch.channels_last)
     masks = copy.deepcopy(network)
     if frozen:
-        freeze(convert(masks, workshop.example, skip_outputs=True))
+        freeze(convert(masks, setup.example, skip_outputs=True))
     else:
         convert(masks)
     return {"dense": network, "masks": masks, "taken out": network}
@@ -137,14 +137,12 @@ def step(way: str, network: nn.Module, image: Tensor, tasks: Any, batch: dict[st
     return taken
 
 
-def timed(workshop: Workshop, taps: dict[str, str], live: dict[str, Tensor], frozen: bool) -> dict[str, float]:
+def timed(setup: Setup, taps: dict[str, str], live: dict[str, Tensor], frozen: bool) -> dict[str, float]:
     """Each way's median, in processor seconds a step."""
-    batch = next(iter(workshop.source.train_dataloader()))
+    batch = next(iter(setup.source.train_dataloader()))
     image = batch["image"].contiguous(memory_format=torch.channels_last)
-    tasks = [task for task in workshop.tasks if task.name in taps]
-    steps = {
-        way: step(way, network, image, tasks, batch) for way, network in ways(workshop, taps, live, frozen).items()
-    }
+    tasks = [task for task in setup.tasks if task.name in taps]
+    steps = {way: step(way, network, image, tasks, batch) for way, network in ways(setup, taps, live, frozen).items()}
     times: dict[str, list[float]] = {way: [] for way in steps}
     for turn in range(TURNS + 1):
         for way, take in steps.items():
@@ -153,7 +151,7 @@ def timed(workshop: Workshop, taps: dict[str, str], live: dict[str, Tensor], fro
     return {way: round(statistics.median(spent), 5) for way, spent in times.items()}
 
 
-def epochs(workshop: Workshop, trainings: list[Path]) -> list[dict[str, Any]]:
+def epochs(setup: Setup, trainings: list[Path]) -> list[dict[str, Any]]:
     """Every epoch of some trainings: what it cost, and what a step costs in each way."""
     rows = []
     for folder in trainings:
@@ -165,7 +163,7 @@ def epochs(workshop: Workshop, trainings: list[Path]) -> list[dict[str, Any]]:
             now = history[epoch]
             rows.append(
                 {
-                    "training": str(folder.relative_to(workshop.stages)),
+                    "training": str(folder.relative_to(setup.stages)),
                     "strength": result.get("strength", 0.0),
                     "epoch": epoch + 1,
                     "frozen": frozen,
@@ -173,7 +171,7 @@ def epochs(workshop: Workshop, trainings: list[Path]) -> list[dict[str, Any]]:
                     "seconds": float(now.get("processor") or now["seconds"]),
                     "computed": round(float(now["computed"]), 4),
                     "ours": ours(live, frozen),
-                    "step": timed(workshop, taps_of(workshop, folder), live, frozen),
+                    "step": timed(setup, taps_of(setup, folder), live, frozen),
                 }
             )
             print(rows[-1], flush=True)
@@ -194,10 +192,10 @@ def totals(rows: list[dict[str, Any]], steps: int) -> dict[str, float]:
     return {way: round(steps * seconds, 1) for way, seconds in found.items()}
 
 
-def taps_of(workshop: Workshop, folder: Path) -> dict[str, str]:
+def taps_of(setup: Setup, folder: Path) -> dict[str, str]:
     """Of the network that was trained in a folder."""
     task = folder.parent.name
-    return {task: workshop.end} if task in TAPS else TAPS
+    return {task: setup.end} if task in TAPS else TAPS
 
 
 def main() -> None:
@@ -215,10 +213,10 @@ def main() -> None:
     network = Architecture("resnetd18", 32, 8, "deeplab", 64)
     recipe = Recipe(epochs=given.epochs, balancing="uncertainty")
     place = RunFolder(given.out).stages
-    workshop = Workshop(data, data.tasks, network.make_backbone, network.make_decoder(), recipe, place, "cpu")
-    name, results = stages(workshop, given.task)
+    setup = Setup(data, data.tasks, network.make_backbone, network.make_decoder(), recipe, place, "cpu")
+    name, results = stages(setup, given.task)
     trainings = [folder for result in results[1:] for folder in sorted((place / result["stage"]).glob("step-*"))]
-    rows = epochs(workshop, trainings)
+    rows = epochs(setup, trainings)
     steps = len(data.train_dataloader())
     total = totals(rows, steps)
     record = {

@@ -2,7 +2,7 @@
 
 from jsonargparse import Namespace
 
-from lomt.cli.of_run import add_trust, workshop_of
+from lomt.cli.of_run import add_trust, setup_of
 from lomt.cli.parser import Parser
 
 
@@ -26,6 +26,6 @@ def run(options: Namespace) -> None:
     from lomt.runs import RunFolder, compact
 
     folder = RunFolder(options.folder)
-    workshop = workshop_of(folder, "lomt.runs.compact(folder, workshop, out)", trust=options.trust)
+    setup = setup_of(folder, "lomt.runs.compact(folder, setup, out)", trust=options.trust)
     how = {name: options[name] for name in ("out", "method", "round_to", "overwrite")}
-    print(f"{compact(folder, workshop, **how)}\nwritten to {options.out}")
+    print(f"{compact(folder, setup, **how)}\nwritten to {options.out}")

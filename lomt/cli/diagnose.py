@@ -3,7 +3,7 @@
 from jsonargparse import Namespace
 
 from lomt.checks import check_whole
-from lomt.cli.of_run import add_trust, workshop_of
+from lomt.cli.of_run import add_trust, setup_of
 from lomt.cli.parser import Parser
 
 
@@ -33,6 +33,6 @@ def run(options: Namespace) -> None:
     check_whole("threads", options.threads)
     if options.threads:
         torch.set_num_threads(options.threads)
-    workshop = workshop_of(folder, "lomt.runs.diagnose(folder, workshop)", options.accelerator, options.trust)
-    print(describe(diagnose(folder, workshop, methods=methods)))
+    setup = setup_of(folder, "lomt.runs.diagnose(folder, setup)", options.accelerator, options.trust)
+    print(describe(diagnose(folder, setup, methods=methods)))
     print(f"\nreport: {summary(folder).report}")

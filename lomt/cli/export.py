@@ -2,7 +2,7 @@
 
 from jsonargparse import Namespace
 
-from lomt.cli.of_run import add_trust, workshop_of
+from lomt.cli.of_run import add_trust, setup_of
 from lomt.cli.parser import Parser
 
 
@@ -32,7 +32,7 @@ def run(options: Namespace) -> None:
         if len(options.models) > 1:
             raise ValueError(f"--int8 wants one run, for its data, not {len(options.models)} models: call it for each")
         instead = "lomt.runs.export.export(paths, out, source)"
-        source = workshop_of(RunFolder(options.models[0]), instead, trust=options.trust).source
+        source = setup_of(RunFolder(options.models[0]), instead, trust=options.trust).source
         source.setup("fit")
     for done in export(options.models, options.out, source, options.overwrite):
         print(done, flush=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lomt.cli.parser import Parser
 from lomt.cli.run import FIELDS, parser, tasks_of
 from lomt.config import RunConfig
-from lomt.methods import Workshop
+from lomt.methods import Setup
 
 if TYPE_CHECKING:
     from lomt.runs import RunFolder
@@ -23,8 +23,8 @@ def add_trust(made: Parser) -> None:
     )
 
 
-def workshop_of(folder: "RunFolder", instead: str, accelerator: str = "cpu", trust: bool = False) -> Workshop:
-    """The workshop of a run.
+def setup_of(folder: "RunFolder", instead: str, accelerator: str = "cpu", trust: bool = False) -> Setup:
+    """The setup of a run.
 
     A run folder may come from anybody, and its config may name any callable that can be imported: what is not lomt's
     own is neither imported nor called without the user's word.
@@ -40,7 +40,7 @@ def workshop_of(folder: "RunFolder", instead: str, accelerator: str = "cpu", tru
         ValueError: it was made from Python, or names code outside lomt.
     """
     config, run = _config(folder, instead, trust), folder.path
-    return Workshop(
+    return Setup(
         source=config.data,
         tasks=tasks_of(config),
         backbone=config.network.make_backbone,

@@ -5,11 +5,11 @@ from lomt.methods.experiment import METHODS, experiment
 from lomt.methods.path import Path
 from lomt.methods.refit import Refit
 from lomt.methods.select import choose
+from lomt.methods.setup import Setup
 from lomt.methods.sparsify import Sparsify
 from lomt.methods.stage import Method, Parallel, Preview, Result, Stage, follow
 from lomt.methods.study import Study
 from lomt.methods.train import BACKWARD, Train
-from lomt.methods.workshop import Workshop
 
 __all__ = [
     "BACKWARD",
@@ -20,11 +20,11 @@ __all__ = [
     "Preview",
     "Refit",
     "Result",
+    "Setup",
     "Sparsify",
     "Stage",
     "Study",
     "Train",
-    "Workshop",
     "add_task",
     "choose",
     "experiment",

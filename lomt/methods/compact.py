@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from lomt.compaction import Compacted, compact
 from lomt.compaction.agreement import relative_error
 from lomt.evaluation import cost
+from lomt.methods.setup import Setup
 from lomt.methods.stage import Preview, Result, Stage
-from lomt.methods.workshop import Workshop
 from lomt.training import Progress
 
 _LOG = logging.getLogger("lomt")
@@ -36,28 +36,28 @@ class Compact(Stage):
     networks: tuple[Result, ...]
     round_to: int
 
-    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:  # noqa: ARG002
+    def run(self, setup: Setup, folder: Path, progress: Progress) -> Result:  # noqa: ARG002
         """Compact; the networks themselves are made anew by whoever needs them."""
         measured: dict[str, Result] = {}
         notes: list[str] = []
         for number, result in enumerate(self.networks):
             progress(number / len(self.networks), f"removing what is dead in {result['method']}")
             with noted(f"{result['stage']} could not be compacted") as failed:
-                measured[result["method"]] = self._measured(result, workshop)
+                measured[result["method"]] = self._measured(result, setup)
             notes += failed
         about = {"stage": self.name, "round_to": self.round_to, "networks": measured}
         return about | ({"notes": notes} if notes else {})
 
-    def _measured(self, result: Result, workshop: Workshop) -> Result:
+    def _measured(self, result: Result, setup: Setup) -> Result:
         """One network beside what is left of it."""
-        network = workshop.trained(result["stage"], result["taps"])
-        small = compacted(network, workshop, self.round_to)
+        network = setup.trained(result["stage"], result["taps"])
+        small = compacted(network, setup, self.round_to)
         record = small.record
         about = {"network": result["stage"], "seed": result["seed"], "said": str(record), "changed": not record.nothing}
         if record.nothing:
             return about
-        costs = {name: cost(one, workshop.example) for name, one in ((BEFORE, network), (AFTER, small))}
-        split = workshop.source.test_dataloader().dataset
+        costs = {name: cost(one, setup.example) for name, one in ((BEFORE, network), (AFTER, small))}
+        split = setup.source.test_dataloader().dataset
         images = torch.stack([split[index]["image"] for index in range(min(IMAGES, len(split)))])  # type: ignore[arg-type]
         return about | {
             "layers": {
@@ -68,13 +68,13 @@ class Compact(Stage):
             "images": len(images),
             "difference": {
                 "float32": difference(network, small, images),
-                "float64": self._in_double(network, workshop.example, images),
+                "float64": self._in_double(network, setup.example, images),
             },
         }
 
-    def preview(self, workshop: Workshop) -> Preview:
+    def preview(self, setup: Setup) -> Preview:
         """Next to nothing; what can't be compacted is said before anything is trained."""
-        what = workshop.resists or "remove dead channels, compare outputs"
+        what = setup.resists or "remove dead channels, compare outputs"
         return Preview(result={"stage": self.name, "round_to": self.round_to, "networks": {}}, work=0.0, what=what)
 
     def _in_double(self, network: nn.Module, example: Tensor, images: Tensor) -> dict[str, float]:
@@ -102,9 +102,9 @@ def noted(what: str) -> Iterator[list[str]]:
         _LOG.warning(notes[0])
 
 
-def compacted(network: nn.Module, workshop: Workshop, round_to: int) -> Compacted:
+def compacted(network: nn.Module, setup: Setup, round_to: int) -> Compacted:
     """The network without what is dead, in evaluation mode."""
-    return compact(network, workshop.example, round_to).eval()
+    return compact(network, setup.example, round_to).eval()
 
 
 def difference(network: nn.Module, other: nn.Module, images: Tensor) -> dict[str, float]:

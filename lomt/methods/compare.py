@@ -16,8 +16,8 @@ from lomt.evaluation.environment import environment
 from lomt.evaluation.table import COMPACTED
 from lomt.files import write_atomically
 from lomt.methods.compact import compacted
+from lomt.methods.setup import Setup
 from lomt.methods.stage import Preview, Result, Stage
-from lomt.methods.workshop import Workshop
 from lomt.tasks import Task
 from lomt.training import Progress
 
@@ -53,25 +53,25 @@ class Compare(Stage):
     networks: tuple[Result, ...]
     compaction: Result
 
-    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+    def run(self, setup: Setup, folder: Path, progress: Progress) -> Result:
         """Evaluate; pictures go to ``gallery.npz``."""
-        contestants = self._contestants(workshop)
+        contestants = self._contestants(setup)
         results: dict[str, dict[int, Results]] = {method: {} for method in contestants}
         total = sum(map(len, contestants.values()))
         for method, networks in contestants.items():
             for seed, network in networks.items():
                 progress(sum(map(len, results.values())) / total, f"testing {method}, seed {seed}")
-                loader = workshop.source.test_dataloader()
-                results[method][seed] = evaluate(network, loader, workshop.tasks, workshop.device)
+                loader = setup.source.test_dataloader()
+                results[method][seed] = evaluate(network, loader, setup.tasks, setup.device)
                 network.cpu()
         progress(1.0, "timing")
         # One network of each method is timed and drawn: as they were trained, those of other seeds have the same shape.
         first = {method: next(iter(networks.values())) for method, networks in contestants.items()}
-        write_atomically(folder / "gallery.npz", gallery(first, workshop))
-        timed = {name: network for method in first for name, network in self._forms(method, first[method], workshop)}
-        times = latency(timed, workshop.example)
-        costs = {name: cost(network, workshop.example) for name, network in timed.items()}
-        deltas = {method: _deltas(results, method, workshop.tasks) for method in results}
+        write_atomically(folder / "gallery.npz", gallery(first, setup))
+        timed = {name: network for method in first for name, network in self._forms(method, first[method], setup)}
+        times = latency(timed, setup.example)
+        costs = {name: cost(network, setup.example) for name, network in timed.items()}
+        deltas = {method: _deltas(results, method, setup.tasks) for method in results}
         rows = []
         for name in timed:
             method = name.removesuffix(COMPACTED)
@@ -86,10 +86,10 @@ class Compare(Stage):
                     times[name],
                 )
             )
-        table = Table(workshop.tasks, rows)
+        table = Table(setup.tasks, rows)
         return {
-            "tasks": [_task(task) for task in workshop.tasks],
-            "candidates": [asdict(tap) for tap in workshop.candidates],
+            "tasks": [_task(task) for task in setup.tasks],
+            "candidates": [asdict(tap) for tap in setup.candidates],
             "rows": self._rows(results, deltas),
             "methods": {name: asdict(costs[name]) | {"latency": asdict(times[name])} for name in timed},
             "table": table.to_markdown(),
@@ -97,23 +97,23 @@ class Compare(Stage):
             "environment": environment(),
         }
 
-    def preview(self, workshop: Workshop) -> Preview:
+    def preview(self, setup: Setup) -> Preview:
         """One pass over the test split for each network."""
-        images = len(workshop.source.test_dataloader().dataset)  # type: ignore[arg-type]
-        macs = sum(workshop.cost(result["taps"]).macs for result in self.networks)
+        images = len(setup.source.test_dataloader().dataset)  # type: ignore[arg-type]
+        macs = sum(setup.cost(result["taps"]).macs for result in self.networks)
         return Preview(result={"table": ""}, work=float(macs * images), what=f"test {len(self.networks)} networks")
 
-    def _forms(self, method: str, network: nn.Module, workshop: Workshop) -> Iterator[tuple[str, nn.Module]]:
+    def _forms(self, method: str, network: nn.Module, setup: Setup) -> Iterator[tuple[str, nn.Module]]:
         """A method's network as it was trained and, where that is another one, compacted, each with its row's name."""
         yield method, network
         if self.compaction["networks"].get(method, {}).get("changed"):
-            yield method + COMPACTED, compacted(network, workshop, self.compaction["round_to"])
+            yield method + COMPACTED, compacted(network, setup, self.compaction["round_to"])
 
-    def _contestants(self, workshop: Workshop) -> dict[str, dict[int, nn.Module]]:
+    def _contestants(self, setup: Setup) -> dict[str, dict[int, nn.Module]]:
         """Method → seed → network; single-task networks of one seed stand together."""
         parts: dict[str, dict[int, list[nn.Module]]] = defaultdict(lambda: defaultdict(list))
         for result in self.networks:
-            parts[result["method"]][result["seed"]].append(workshop.trained(result["stage"], result["taps"]))
+            parts[result["method"]][result["seed"]].append(setup.trained(result["stage"], result["taps"]))
         return {
             method: {seed: found[0] if len(found) == 1 else Together(found) for seed, found in by_seed.items()}
             for method, by_seed in parts.items()
@@ -139,21 +139,21 @@ class Compare(Stage):
         return rows
 
 
-def gallery(networks: Mapping[str, nn.Module], workshop: Workshop) -> bytes:
+def gallery(networks: Mapping[str, nn.Module], setup: Setup) -> bytes:
     """A few test images, evenly spread, with truth and every method's predictions, as a NumPy archive."""
-    split = workshop.source.test_dataloader().dataset
+    split = setup.source.test_dataloader().dataset
     chosen = np.linspace(0, len(split) - 1, SHOWN).round().astype(int)  # type: ignore[arg-type]
     samples = [split[int(index)] for index in dict.fromkeys(chosen)]
     images = torch.stack([sample["image"] for sample in samples])
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in workshop.source.normalization)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in setup.source.normalization)
     arrays = {"image": ((images * std + mean).clamp(0, 1) * 255).byte().permute(0, 2, 3, 1)}
-    for task in workshop.tasks:
+    for task in setup.tasks:
         if all(task.name in sample for sample in samples):
             arrays[f"truth/{task.name}"] = torch.stack([sample[task.name] for sample in samples])
     with torch.inference_mode():
         for method, network in networks.items():
             for name, output in network(images).items():
-                task = next(task for task in workshop.tasks if task.name == name)
+                task = next(task for task in setup.tasks if task.name == name)
                 arrays[f"{method}/{name}"] = task.prediction(output)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{key: value.cpu().numpy() for key, value in arrays.items()})  # type: ignore[arg-type]

@@ -4,11 +4,11 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 
 from lomt.evaluation import Results, per_task
+from lomt.methods.setup import Setup
 from lomt.methods.single_task import dense
 from lomt.methods.stage import Result, Stage
 from lomt.methods.study import Study
 from lomt.methods.train import Train
-from lomt.methods.workshop import Workshop
 from lomt.sparsity import pattern
 
 ROUNDS = 4
@@ -18,14 +18,14 @@ HEAVIER = 2.0
 """Factor of the weight of a task that loses although its decoder is at the end."""
 
 
-def constrained(workshop: Workshop, study: Study, trainings: Sequence[Train]) -> Generator[Stage, Result, list[Train]]:
+def constrained(setup: Setup, study: Study, trainings: Sequence[Train]) -> Generator[Stage, Result, list[Train]]:
     """Change taps and weights until no task loses more than the study allows, on validation, with the first seed.
 
     A task that loses too much gets a deeper tap, a block a round; one whose decoder is at the end already gets a
     larger weight. After :data:`ROUNDS` the network whose worst task loses least is taken.
 
     Args:
-        workshop: data and networks.
+        setup: data and networks.
         study: says how much a task may lose.
         trainings: of the network as it was to be, one a seed.
 
@@ -36,16 +36,16 @@ def constrained(workshop: Workshop, study: Study, trainings: Sequence[Train]) ->
     first = trainings[0]
     single: dict[str, Mapping[str, float]] = {}
     for task in first.taps:
-        result = yield dense(workshop, task, first.seed)
+        result = yield dense(setup, task, first.seed)
         single |= measured(result, [task])
-    ladder = depths(workshop)
+    ladder = depths(setup)
     tried: list[tuple[float, Train]] = []
     training = first
     for number in range(ROUNDS + 1):
         result = yield training
         if "validation" not in result:  # a plan of what will be trained; nobody loses there
             return list(trainings)
-        gains = per_task(measured(result, list(first.taps)), single, workshop.tasks)
+        gains = per_task(measured(result, list(first.taps)), single, setup.tasks)
         tried.append((min(gains.values()), training))
         losers = [task for task, gain in gains.items() if gain < allowed]
         if not losers:
@@ -78,7 +78,7 @@ def changed(training: Train, losers: Sequence[str], ladder: Sequence[str], name:
     return replace(training, name=name, taps=taps, weights=weights)
 
 
-def depths(workshop: Workshop) -> list[str]:
+def depths(setup: Setup) -> list[str]:
     """Last convolutions of all blocks, then the end: the steps by which a tap goes deeper."""
-    layers = pattern(workshop.backbone(), workshop.example).ranked
-    return [*(layer.name for layer in layers if layer.block_end), workshop.end]
+    layers = pattern(setup.backbone(), setup.example).ranked
+    return [*(layer.name for layer in layers if layer.block_end), setup.end]

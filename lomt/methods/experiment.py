@@ -8,14 +8,14 @@ from lomt.methods.export import Export, exporting
 from lomt.methods.lomt import lomt
 from lomt.methods.multi_task import conventional_trainings, multi_task
 from lomt.methods.selector import selector
+from lomt.methods.setup import Setup
 from lomt.methods.single_task import single_task, single_trainings
 from lomt.methods.sparse_shared import SHARED, sparse_lomt, sparse_multi_task
 from lomt.methods.stage import Method, Parallel, Result, alone
 from lomt.methods.study import Study
 from lomt.methods.train import Train
-from lomt.methods.workshop import Workshop
 
-METHODS: dict[str, Callable[[Workshop, Study], Method]] = {
+METHODS: dict[str, Callable[[Setup, Study], Method]] = {
     "single_task": single_task,
     "multi_task": multi_task,
     "lomt": lomt,
@@ -26,14 +26,14 @@ METHODS: dict[str, Callable[[Workshop, Study], Method]] = {
 """Every built-in method by its name; a new one is a new file and one line here."""
 
 
-KNOWN: dict[str, Callable[[Workshop, Study], list[Train]]] = {
+KNOWN: dict[str, Callable[[Setup, Study], list[Train]]] = {
     "single_task": single_trainings,
     "multi_task": conventional_trainings,
 }
 """Methods whose trainings need nothing that others learn, so that all of these may run at once, first."""
 
 
-def experiment(workshop: Workshop, study: Study) -> Method:
+def experiment(setup: Setup, study: Study) -> Method:
     """All methods of the study; each one's first network compacted; the comparison; and the networks as files.
 
     The single-task networks are dense: they are what the others are compared with, as they were trained.
@@ -45,14 +45,14 @@ def experiment(workshop: Workshop, study: Study) -> Method:
     if unknown:
         raise ValueError(f"unknown method {unknown[0]!r} – there are {', '.join(METHODS)}")
     for name in study.strength:
-        if name not in (*workshop.task_names, *SHARED):
-            there = ", ".join((*workshop.task_names, *SHARED))
+        if name not in (*setup.task_names, *SHARED):
+            there = ", ".join((*setup.task_names, *SHARED))
             raise ValueError(f"study.strength gives λ to {name!r}, no task and no shared backbone – there are {there}")
-    at_once = [stage for name, known in KNOWN.items() if name in study.methods for stage in known(workshop, study)]
+    at_once = [stage for name, known in KNOWN.items() if name in study.methods for stage in known(setup, study)]
     yield Parallel(tuple(map(alone, at_once)))
     networks: list[Result] = []
     for name in study.methods:
-        networks += yield from METHODS[name](workshop, study)
+        networks += yield from METHODS[name](setup, study)
     firsts: dict[str, Result] = {}
     for network in networks:
         if network["method"] != BASELINE:

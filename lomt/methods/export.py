@@ -11,8 +11,8 @@ from lomt.compaction import Compacted
 from lomt.evaluation.backends import Contender
 from lomt.evaluation.bench import bench
 from lomt.methods.compact import AFTER, compacted, noted
+from lomt.methods.setup import Setup
 from lomt.methods.stage import Preview, Result, Stage
-from lomt.methods.workshop import Workshop
 from lomt.training import Progress
 
 ONNX = "network.onnx"
@@ -37,38 +37,36 @@ class Export(Stage):
     round_to: int
     compared: Result
 
-    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+    def run(self, setup: Setup, folder: Path, progress: Progress) -> Result:
         """Export; files that an earlier, broken-off try left are replaced."""
         folder.mkdir(parents=True, exist_ok=True)
         models, notes = {}, []
         for result in self.networks:
             progress(0.0, f"writing {result['method']}")
             with noted(f"{result['stage']} could not be written") as failed:
-                small, delta_m = save(result, workshop, self.round_to, self.compared, folder / result["method"])
+                small, delta_m = save(result, setup, self.round_to, self.compared, folder / result["method"])
                 models[result["method"]] = f"{self.name}/{result['method']}"
             notes += failed
         written: Result = {}
         if not failed:
             with noted("no ONNX file") as failed:
-                written = self._onnx(small, delta_m, workshop, folder, progress)
+                written = self._onnx(small, delta_m, setup, folder, progress)
             notes += failed
         about = {"stage": self.name, "network": self.networks[-1]["stage"], "models": models}
         return about | written | ({"notes": notes} if notes else {})
 
-    def _onnx(
-        self, small: Compacted, delta_m: float | None, workshop: Workshop, folder: Path, progress: Progress
-    ) -> Result:
+    def _onnx(self, small: Compacted, delta_m: float | None, setup: Setup, folder: Path, progress: Progress) -> Result:
         """Write the last network as ONNX and time it."""
         from lomt.export import onnx
 
         progress(0.2, "writing the ONNX file")
-        normalization = workshop.source.normalization
+        normalization = setup.source.normalization
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in normalization)
-        real = next(iter(workshop.source.test_dataloader()))["image"][:4] * std + mean
-        exported = onnx(small, folder / ONNX, workshop.example, normalization, [real], delta_m)
+        real = next(iter(setup.source.test_dataloader()))["image"][:4] * std + mean
+        exported = onnx(small, folder / ONNX, setup.example, normalization, [real], delta_m)
         progress(0.6, "timing")
         made = {AFTER: Contender(small, folder / ONNX)}
-        timed = bench(made, workshop.example, backends=["onnxruntime"], batches=(1,), threads=(1,), repeats=30)
+        timed = bench(made, setup.example, backends=["onnxruntime"], batches=(1,), threads=(1,), repeats=30)
         return {
             "onnx": {
                 "file": f"{self.name}/{ONNX}",
@@ -78,20 +76,20 @@ class Export(Stage):
             "bench": timed.to_dict(),
         }
 
-    def preview(self, workshop: Workshop) -> Preview:
+    def preview(self, setup: Setup) -> Preview:
         """Next to nothing; what can't be written is said before anything is trained."""
-        what = workshop.resists or "safetensors, ONNX; checked in ONNX Runtime"
+        what = setup.resists or "safetensors, ONNX; checked in ONNX Runtime"
         return Preview(result={"stage": self.name}, work=0.0, what=what)
 
 
 def save(
-    result: Result, workshop: Workshop, round_to: int, compared: Result | None, folder: Path, overwrite: bool = True
+    result: Result, setup: Setup, round_to: int, compared: Result | None, folder: Path, overwrite: bool = True
 ) -> tuple[Compacted, float | None]:
     """Compact a trained network and write it with :func:`lomt.export.save_pretrained`.
 
     Args:
         result: of its training.
-        workshop: data and networks.
+        setup: data and networks.
         round_to: channel counts are kept at multiples of this.
         compared: result of the comparison, for the model card; none where there has been none.
         folder: where to.
@@ -102,13 +100,13 @@ def save(
     """
     from lomt.export import save_pretrained
 
-    small = compacted(workshop.trained(result["stage"], result["taps"]), workshop, round_to)
+    small = compacted(setup.trained(result["stage"], result["taps"]), setup, round_to)
     rows = (row for row in (compared or {"rows": ()})["rows"] if result["stage"] in row["stages"])
     row: Result = next(rows, {"test": {}, "delta_m": None})
     delta_m = (row["delta_m"] or {}).get("mean")
     card = {result["method"]: _flat(row["test"])} if row["test"] else None
-    normalization = workshop.source.normalization
-    save_pretrained(small, folder, workshop.example, normalization, card, delta_m, overwrite=overwrite)
+    normalization = setup.source.normalization
+    save_pretrained(small, folder, setup.example, normalization, card, delta_m, overwrite=overwrite)
     return small, delta_m
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path as File
 
 from lomt.files import read_record, write_atomically, write_record
+from lomt.methods.setup import Setup
 from lomt.methods.sparsify import step_recipe
 from lomt.methods.stage import AGAIN, Preview, Result, Stage
 from lomt.methods.train import BACKWARD
-from lomt.methods.workshop import Workshop
 from lomt.selection import SelectionRule
 from lomt.sparsity import GroupLasso, Point, Step, StrengthPath, excess, pattern
 from lomt.training import METRICS, Progress, fit, forget, joined, part_of
@@ -42,16 +42,16 @@ class Path(Stage):
         taps: Mapping[str, str] = self.dense["taps"]
         return taps
 
-    def run(self, workshop: Workshop, folder: File, progress: Progress) -> Result:
+    def run(self, setup: Setup, folder: File, progress: Progress) -> Result:
         """Train step by step; a step that has ended is in ``step-N/point.json`` and is not repeated."""
-        steps, _ = self.search.length(workshop.recipe.epochs)
+        steps, _ = self.search.length(setup.recipe.epochs)
         dense = {task: float(self.dense["validation"][f"val_loss/{task}"]) for task in self._taps}
 
         def tried(step: Step, number: int, reference: Mapping[str, float]) -> Result:
             place = folder / f"step-{number}"
             if not (place / "point.json").exists():
                 report = part_of(progress, number, steps, f"λ {step.strength:.1e}")
-                self._try(step, number, workshop, reference, place, report)
+                self._try(step, number, setup, reference, place, report)
             return read_record(place / "point.json", AGAIN)
 
         control = tried(Step(0.0, None), 0, dense)
@@ -64,9 +64,9 @@ class Path(Stage):
         choice = self.search.choose([_point(one) for one in points])
         chosen = control if choice.index is None else points[choice.index]
         lineage = _lineage(points, choice.index)
-        workshop.keep(workshop.trained(f"{self.name}/step-{lineage[-1]}", self._taps), folder)
+        setup.keep(setup.trained(f"{self.name}/step-{lineage[-1]}", self._taps), folder)
         write_atomically(folder / METRICS, joined([folder / f"step-{number}" for number in lineage]))
-        spent = workshop.cost(self._taps)
+        spent = setup.cost(self._taps)
         return {
             "stage": self.name,
             "method": self.method,
@@ -88,11 +88,11 @@ class Path(Stage):
             "seconds": round(sum(one["seconds"] for one in (control, *points)), 1),
         }
 
-    def preview(self, workshop: Workshop) -> Preview:
+    def preview(self, setup: Setup) -> Preview:
         """At the most the cost of two trainings."""
-        spent = workshop.cost(self._taps)
-        steps, epochs = self.search.length(workshop.recipe.epochs)
-        images = len(workshop.source.train_dataloader().dataset)  # type: ignore[arg-type]
+        spent = setup.cost(self._taps)
+        steps, epochs = self.search.length(setup.recipe.epochs)
+        images = len(setup.source.train_dataloader().dataset)  # type: ignore[arg-type]
         return Preview(
             result={
                 "stage": self.name,
@@ -100,7 +100,7 @@ class Path(Stage):
                 "taps": dict(self._taps),
                 "seed": self.dense["seed"],
                 "strengths": [0.0] * steps,
-                "points": [{"strength": 0.0, "start": step, "deepest": workshop.end} for step in range(steps - 1)],
+                "points": [{"strength": 0.0, "start": step, "deepest": setup.end} for step in range(steps - 1)],
                 "epochs": epochs * steps,
                 "reference": {},
             },
@@ -114,28 +114,28 @@ class Path(Stage):
         self,
         step: Step,
         number: int,
-        workshop: Workshop,
+        setup: Setup,
         losses: Mapping[str, float],
         place: File,
         progress: Progress,
     ) -> None:
         before = self.dense["stage"] if step.start is None else f"{self.name}/step-{step.start}"
-        network = workshop.trained(before, self._taps).train()
+        network = setup.trained(before, self._taps).train()
         seed = 1000 * (int(self.dense["seed"]) + 1) + number  # other orders of the images than in the dense training
         fitted = fit(
             network,
-            workshop.source,
-            step_recipe(workshop, self.search),
+            setup.source,
+            step_recipe(setup, self.search),
             penalty=GroupLasso(step.strength) if step.strength else None,
             decoders=self.decoders,
             seed=seed,
             folder=place,
             progress=progress,
-            accelerator=workshop.accelerator,
+            accelerator=setup.accelerator,
         )
-        workshop.keep(network, place)
+        setup.keep(network, place)
         found = {task: float(fitted.history[-1][f"val_loss/{task}"]) for task in losses}
-        alive = pattern(network.backbone, workshop.example)
+        alive = pattern(network.backbone, setup.example)
         point = {
             "strength": step.strength,
             "start": step.start,

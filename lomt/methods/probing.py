@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lomt.methods.setup import Setup
 from lomt.methods.stage import Preview, Result, Stage
-from lomt.methods.workshop import Workshop
 from lomt.models import DECODERS
 from lomt.training import Progress, seed_everything
 from lomt.training.frozen import probe
@@ -24,19 +24,19 @@ class Probing(Stage):
 
     dense: Result
 
-    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:  # noqa: ARG002
+    def run(self, setup: Setup, folder: Path, progress: Progress) -> Result:  # noqa: ARG002
         """Train the probes; nothing but their losses is kept."""
         ((name, _),) = self.dense["taps"].items()
-        task = next(task for task in workshop.tasks if task.name == name)
-        network = workshop.trained(self.dense["stage"], self.dense["taps"])
-        backbone = workshop.probed(network, workshop.blocks).to(workshop.device)
+        task = next(task for task in setup.tasks if task.name == name)
+        network = setup.trained(self.dense["stage"], self.dense["taps"])
+        backbone = setup.probed(network, setup.blocks).to(setup.device)
         seed, begin = int(self.dense["seed"]), time.monotonic()
         seed_everything("probe", seed)
         decoder = DECODERS["light" if task.dense else "head"]
-        widths = {tap.name: tap.channels for tap in workshop.candidates}
-        probes = {tap: decoder(widths[tap], task).to(workshop.device) for tap in workshop.blocks}
-        recipe = replace(workshop.recipe, epochs=self._epochs(workshop))
-        losses = probe(backbone, task, workshop.source, probes, recipe, seed, progress)
+        widths = {tap.name: tap.channels for tap in setup.candidates}
+        probes = {tap: decoder(widths[tap], task).to(setup.device) for tap in setup.blocks}
+        recipe = replace(setup.recipe, epochs=self._epochs(setup))
+        losses = probe(backbone, task, setup.source, probes, recipe, seed, progress)
         return {
             "stage": self.name,
             "start": self.dense["stage"],
@@ -45,16 +45,16 @@ class Probing(Stage):
             "seconds": round(time.monotonic() - begin, 1),
         }
 
-    def preview(self, workshop: Workshop) -> Preview:
+    def preview(self, setup: Setup) -> Preview:
         """A forward pass of the backbone for each image, and some for the probes."""
-        spent = workshop.cost(self.dense["taps"])
-        images = len(workshop.source.train_dataloader().dataset)  # type: ignore[arg-type]
-        epochs = self._epochs(workshop)
+        spent = setup.cost(self.dense["taps"])
+        images = len(setup.source.train_dataloader().dataset)  # type: ignore[arg-type]
+        epochs = self._epochs(setup)
         return Preview(
-            result={"stage": self.name, "losses": {workshop.end: 0.0}},
+            result={"stage": self.name, "losses": {setup.end: 0.0}},
             work=float(spent.macs * images * epochs),
             what=f"small decoders on each block of {self.dense['stage']}, {epochs} epochs",
         )
 
-    def _epochs(self, workshop: Workshop) -> int:
-        return max(1, round(EPOCHS * workshop.recipe.epochs))
+    def _epochs(self, setup: Setup) -> int:
+        return max(1, round(EPOCHS * setup.recipe.epochs))

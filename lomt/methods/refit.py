@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lomt.files import read_record, write_atomically, write_record
+from lomt.methods.setup import Setup
 from lomt.methods.sparsify import step_recipe
 from lomt.methods.stage import AGAIN, Preview, Result, Stage
 from lomt.methods.train import BACKWARD, CONTINUED, outcome
-from lomt.methods.workshop import Workshop
 from lomt.sparsity import StrengthPath, excess
 from lomt.training import METRICS, Progress, Recipe, fit, forget, joined, part_of
 
@@ -46,7 +46,7 @@ class Refit(Stage):
         """Of the dense network that they once were."""
         return int(self.candidates[0]["seed"])
 
-    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+    def run(self, setup: Setup, folder: Path, progress: Progress) -> Result:
         """Train one after the other; one that has ended is in ``step-N/refit.json`` and is not repeated."""
         refits: list[Result] = []
         for number, sparse in enumerate(self.candidates):
@@ -54,20 +54,20 @@ class Refit(Stage):
             if not (place / "refit.json").exists():
                 strength = sparse["strengths"][-1]
                 report = part_of(progress, number, len(self.candidates), f"without a penalty, after λ {strength:.1e}")
-                self._refit(sparse, workshop, place, report)
+                self._refit(sparse, setup, place, report)
             refits.append(read_record(place / "refit.json", AGAIN))
             if refits[-1]["excess"] <= self.search.tolerance:
                 break
         chosen = refits[-1]
-        workshop.keep(workshop.trained(f"{self.name}/{place.name}", self.taps), folder)
+        setup.keep(setup.trained(f"{self.name}/{place.name}", self.taps), folder)
         write_atomically(folder / METRICS, joined([place]))
         tried = [{key: one[key] for key in ("strengths", "excess")} for one in refits]
         return chosen | {"tolerance": self.search.tolerance, "refits": tried}
 
-    def preview(self, workshop: Workshop) -> Preview:
+    def preview(self, setup: Setup) -> Preview:
         """The size of the network before anything died, and the cost of training that once."""
-        spent, epochs = workshop.cost(self.taps), self._epochs(workshop)
-        images = len(workshop.source.train_dataloader().dataset)  # type: ignore[arg-type]
+        spent, epochs = setup.cost(self.taps), self._epochs(setup)
+        images = len(setup.source.train_dataloader().dataset)  # type: ignore[arg-type]
         first = self.candidates[0]
         return Preview(
             result={key: first[key] for key in ("taps", "seed", "strengths")}
@@ -78,18 +78,18 @@ class Refit(Stage):
             macs=spent.macs,
         )
 
-    def _refit(self, sparse: Result, workshop: Workshop, place: Path, progress: Progress) -> None:
-        network = workshop.trained(sparse["stage"], self.taps).train()
+    def _refit(self, sparse: Result, setup: Setup, place: Path, progress: Progress) -> None:
+        network = setup.trained(sparse["stage"], self.taps).train()
         fitted = fit(
             network,
-            workshop.source,
-            self._recipe(workshop),
+            setup.source,
+            self._recipe(setup),
             seed=self.seed + LAST,
             folder=place,
             progress=progress,
-            accelerator=workshop.accelerator,
+            accelerator=setup.accelerator,
         )
-        result = outcome(self, workshop, network, place, fitted)
+        result = outcome(self, setup, network, place, fitted)
         losses, reference = result["validation"], sparse.get("reference")
         found = {task: losses[f"val_loss/{task}"] for task in self.taps}
         result |= {
@@ -101,9 +101,9 @@ class Refit(Stage):
         write_record(place / "refit.json", result)
         forget(place)
 
-    def _epochs(self, workshop: Workshop) -> int:
-        return max(1, round(self.search.refit * workshop.recipe.epochs))
+    def _epochs(self, setup: Setup) -> int:
+        return max(1, round(self.search.refit * setup.recipe.epochs))
 
-    def _recipe(self, workshop: Workshop) -> Recipe:
+    def _recipe(self, setup: Setup) -> Recipe:
         """At a step's rate; what is dead stays dead from the start."""
-        return replace(step_recipe(workshop, self.search), epochs=self._epochs(workshop), freeze_after=0)
+        return replace(step_recipe(setup, self.search), epochs=self._epochs(setup), freeze_after=0)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lomt.methods.setup import Setup
 from lomt.methods.stage import Preview, Result, Stage
-from lomt.methods.workshop import Workshop
 from lomt.selection import SelectionRule
 from lomt.sparsity import Pattern
 from lomt.training import Progress
@@ -24,7 +24,7 @@ class Select(Stage):
     rule: SelectionRule
     trials: Mapping[str, Sequence[Result]]
 
-    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:  # noqa: ARG002
+    def run(self, setup: Setup, folder: Path, progress: Progress) -> Result:  # noqa: ARG002
         """Apply the rule to every task's patterns.
 
         Raises:
@@ -39,9 +39,9 @@ class Select(Stage):
                 )
         return selected
 
-    def preview(self, workshop: Workshop) -> Preview:
+    def preview(self, setup: Setup) -> Preview:
         """Before anything is trained, the end of the backbone is all that can be said."""
-        taps = dict.fromkeys(self.trials, workshop.end)
+        taps = dict.fromkeys(self.trials, setup.end)
         return Preview(result={"taps": taps}, work=0.0, what="choose a tap for each task (shown: the end, at most)")
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lomt.evaluation import cost
+from lomt.methods.setup import Setup
 from lomt.methods.stage import Method, Parallel, Preview, Result, Stage, alone
 from lomt.methods.study import Study
 from lomt.methods.train import BACKWARD, Train
-from lomt.methods.workshop import Workshop
 from lomt.selection import Selection, TapPath, TapSearch
 from lomt.sparsity import pattern
 from lomt.training import Fitted, Progress, fit
@@ -18,7 +18,7 @@ SEARCH = "selector/search"
 _LOG = logging.getLogger("lomt")
 
 
-def selector(_: Workshop, study: Study) -> Method:
+def selector(_: Setup, study: Study) -> Method:
     """Learn which tap each task needs in one training of all tasks; train a network at these taps, or keep that one."""
     search = study.selector
     if search.finish == "harden":
@@ -41,25 +41,25 @@ class Search(Stage):
     seed: int
     search: TapSearch
 
-    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+    def run(self, setup: Setup, folder: Path, progress: Progress) -> Result:
         """Train; the result has each task's tap, the ranking, and the path by which it was found."""
-        network = workshop.selecting(self.search, self.seed)
-        macs = {tap: workshop.depth(tap) for tap in network.selector.taps}
+        network = setup.selecting(self.search, self.seed)
+        macs = {tap: setup.depth(tap) for tap in network.selector.taps}
         path = self.search.path(network.selector, macs)
         fitted = fit(
             network,
-            workshop.source,
-            workshop.recipe,
+            setup.source,
+            setup.recipe,
             seed=self.seed,
             folder=folder,
             progress=progress,
-            accelerator=workshop.accelerator,
+            accelerator=setup.accelerator,
             path=path,
         )
-        selections = {task: self._selection(task, path, fitted) for task in workshop.task_names}
-        hardened = network.cpu().harden(workshop.backbone(), workshop.example)
-        workshop.keep(hardened, folder)
-        spent = cost(hardened, workshop.example)
+        selections = {task: self._selection(task, path, fitted) for task in setup.task_names}
+        hardened = network.cpu().harden(setup.backbone(), setup.example)
+        setup.keep(hardened, folder)
+        spent = cost(hardened, setup.example)
         return {
             "stage": self.name,
             "method": "selector" if self.search.finish == "harden" else SEARCH,
@@ -73,7 +73,7 @@ class Search(Stage):
             "validation": fitted.history[-1],
             "parameters": spent.parameters,
             "macs": spent.macs,
-            "pattern": pattern(hardened.backbone, workshop.example).to_dict(),
+            "pattern": pattern(hardened.backbone, setup.example).to_dict(),
             "seconds": round(fitted.seconds, 1),
         }
 
@@ -86,14 +86,14 @@ class Search(Stage):
         _LOG.warning("no label of task %r was seen in training: its tap, %s, says nothing", task, found.tap)
         return replace(found, reason=f"no label of {task} was seen in training, so that any tap would have done")
 
-    def preview(self, workshop: Workshop) -> Preview:
+    def preview(self, setup: Setup) -> Preview:
         """About the cost of the conventional network's training."""
-        taps = dict.fromkeys(workshop.task_names, workshop.end)
-        spent = workshop.cost(taps)
-        images = len(workshop.source.train_dataloader().dataset)  # type: ignore[arg-type]
+        taps = dict.fromkeys(setup.task_names, setup.end)
+        spent = setup.cost(taps)
+        images = len(setup.source.train_dataloader().dataset)  # type: ignore[arg-type]
         return Preview(
             result={"stage": self.name, "method": "selector", "taps": taps, "seed": self.seed},
-            work=float(BACKWARD * spent.macs * images * workshop.recipe.epochs),
+            work=float(BACKWARD * spent.macs * images * setup.recipe.epochs),
             what="all tasks read all taps, until each has one (shown: the end, at most)",
             parameters=spent.parameters,
             macs=spent.macs,

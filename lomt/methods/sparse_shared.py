@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from lomt.methods.layers import layers
 from lomt.methods.path import Path, networks_of
 from lomt.methods.refit import Refit
+from lomt.methods.setup import Setup
 from lomt.methods.sparsify import Sparsify, group_lassos
 from lomt.methods.stage import Method, Parallel, Result
 from lomt.methods.study import Study
 from lomt.methods.train import Train
-from lomt.methods.workshop import Workshop
 from lomt.sparsity import Penalty, StrengthPath
 
 SHARED = ("multi_task", "lomt")
@@ -23,14 +23,14 @@ ON_ITS_WAY = ", penalized"
 """How the method of a network ends that is still to be refitted."""
 
 
-def sparse_multi_task(workshop: Workshop, study: Study) -> Method:
+def sparse_multi_task(setup: Setup, study: Study) -> Method:
     """Every decoder at the end of the backbone, and groups die."""
-    return (yield from _sparse("multi_task", study, dict.fromkeys(workshop.task_names, workshop.end)))
+    return (yield from _sparse("multi_task", study, dict.fromkeys(setup.task_names, setup.end)))
 
 
-def sparse_lomt(workshop: Workshop, study: Study) -> Method:
+def sparse_lomt(setup: Setup, study: Study) -> Method:
     """Each decoder at the layer that its task needs, and groups of what is left die."""
-    taps = yield from layers(workshop, study)
+    taps = yield from layers(setup, study)
     return (yield from _sparse("lomt", study, taps))
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lomt.files import write_atomically
+from lomt.methods.setup import WEIGHTS, Setup
 from lomt.methods.stage import Preview, Result, Stage
 from lomt.methods.train import BACKWARD, CONTINUED, outcome
-from lomt.methods.workshop import WEIGHTS, Workshop
 from lomt.sparsity import GroupLasso, Penalty, StrengthPath
 from lomt.training import METRICS, Progress, Recipe, fit, forget, joined, part_of, spent
 
@@ -34,33 +34,33 @@ class Sparsify(Stage):
     search: StrengthPath | None
     decoders: bool = False
 
-    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+    def run(self, setup: Setup, folder: Path, progress: Progress) -> Result:
         """Train; the last step's weights and figures are the stage's."""
-        recipe = self._recipe(workshop)
-        network, fitted = workshop.trained(self.start, self.taps), None
+        recipe = self._recipe(setup)
+        network, fitted = setup.trained(self.start, self.taps), None
         for number, penalty in enumerate(self.penalties):
             place = folder / f"step-{number}"
             if (place / WEIGHTS).exists() and number < len(self.penalties) - 1:
-                network = workshop.trained(f"{self.name}/step-{number}", self.taps)
+                network = setup.trained(f"{self.name}/step-{number}", self.taps)
                 continue
             fitted = fit(
                 network.train(),
-                workshop.source,
+                setup.source,
                 recipe,
                 penalty=penalty,
                 decoders=self.decoders,
                 seed=self.seed + CONTINUED * (number + 1),
                 folder=place,
                 progress=part_of(progress, number, len(self.penalties), f"step {number + 1} of {len(self.penalties)}"),
-                accelerator=workshop.accelerator,
+                accelerator=setup.accelerator,
             )
-            workshop.keep(network, place)
+            setup.keep(network, place)
             forget(place)
         assert fitted is not None, "the last step is always run"
         steps = [folder / f"step-{number}" for number in range(len(self.penalties))]
         write_atomically(folder / METRICS, joined(steps))
         seconds = sum(spent(step) for step in steps)
-        result = outcome(self, workshop, network, folder, fitted)
+        result = outcome(self, setup, network, folder, fitted)
         epochs = recipe.epochs * len(self.penalties)
         return result | {
             "penalty": [repr(penalty) if penalty else None for penalty in self.penalties],
@@ -71,11 +71,11 @@ class Sparsify(Stage):
             "strengths": [penalty.weight if penalty else 0.0 for penalty in self.penalties],
         }
 
-    def preview(self, workshop: Workshop) -> Preview:
+    def preview(self, setup: Setup) -> Preview:
         """The size of the network, and the cost of all steps."""
-        spent = workshop.cost(self.taps)
-        images = len(workshop.source.train_dataloader().dataset)  # type: ignore[arg-type]
-        epochs = workshop.recipe.epochs if self.search is None else self.search.length(workshop.recipe.epochs)[1]
+        spent = setup.cost(self.taps)
+        images = len(setup.source.train_dataloader().dataset)  # type: ignore[arg-type]
+        epochs = setup.recipe.epochs if self.search is None else self.search.length(setup.recipe.epochs)[1]
         return Preview(
             result={"stage": self.name, "method": self.method, "taps": dict(self.taps), "seed": self.seed}
             | {"strengths": [0.0 for _ in self.penalties]},
@@ -85,8 +85,8 @@ class Sparsify(Stage):
             macs=spent.macs,
         )
 
-    def _recipe(self, workshop: Workshop) -> Recipe:
-        return workshop.recipe if self.search is None else step_recipe(workshop, self.search)
+    def _recipe(self, setup: Setup) -> Recipe:
+        return setup.recipe if self.search is None else step_recipe(setup, self.search)
 
 
 def group_lassos(strengths: Sequence[float]) -> tuple[GroupLasso | None, ...]:
@@ -94,13 +94,13 @@ def group_lassos(strengths: Sequence[float]) -> tuple[GroupLasso | None, ...]:
     return tuple(GroupLasso(strength) if strength else None for strength in strengths)
 
 
-def step_recipe(workshop: Workshop, search: StrengthPath) -> Recipe:
+def step_recipe(setup: Setup, search: StrengthPath) -> Recipe:
     """How a network is trained on with one of the penalties of a path.
 
     From the middle on what is dead stays dead, and is taken out of what is trained: as the learning rate goes to 0, the
     noise of gradients would bring groups back that are next to nothing.
     """
-    recipe = workshop.recipe
+    recipe = setup.recipe
     _, epochs = search.length(recipe.epochs)
     return replace(
         recipe,

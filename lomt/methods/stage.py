@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lomt.methods.workshop import Workshop
+from lomt.methods.setup import Setup
 from lomt.training import Progress
 
 Result = dict[str, Any]
@@ -47,11 +47,11 @@ class Stage(ABC):
     name: str
 
     @abstractmethod
-    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+    def run(self, setup: Setup, folder: Path, progress: Progress) -> Result:
         """Do it; whatever lies in ``folder`` from an earlier, broken-off try is used."""
 
     @abstractmethod
-    def preview(self, workshop: Workshop) -> Preview:
+    def preview(self, setup: Setup) -> Preview:
         """What it will do and cost, without doing it."""
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from lomt.methods.setup import Setup
 from lomt.methods.stage import Preview, Result, Stage
-from lomt.methods.workshop import Workshop
 from lomt.models import Network
 from lomt.sparsity import Penalty, pattern
 from lomt.training import Fitted, Progress, fit
@@ -36,30 +36,30 @@ class Train(Stage):
     penalty: Penalty | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
 
-    def run(self, workshop: Workshop, folder: Path, progress: Progress) -> Result:
+    def run(self, setup: Setup, folder: Path, progress: Progress) -> Result:
         """Train; weights go to ``weights.pt``, the figures of every epoch to ``metrics.csv``."""
-        network = workshop.network(self.taps, self.seed, self.weights)
+        network = setup.network(self.taps, self.seed, self.weights)
         fitted = fit(
             network,
-            workshop.source,
-            workshop.recipe,
+            setup.source,
+            setup.recipe,
             penalty=self.penalty,
             seed=self.seed,
             folder=folder,
             progress=progress,
-            accelerator=workshop.accelerator,
+            accelerator=setup.accelerator,
         )
-        result = outcome(self, workshop, network, folder, fitted)
+        result = outcome(self, setup, network, folder, fitted)
         return result | {"penalty": repr(self.penalty) if self.penalty else None, "weights": dict(self.weights)}
 
-    def preview(self, workshop: Workshop) -> Preview:
+    def preview(self, setup: Setup) -> Preview:
         """The size of the network, and the cost of its whole training."""
-        spent = workshop.cost(self.taps)
-        images = len(workshop.source.train_dataloader().dataset)  # type: ignore[arg-type]
+        spent = setup.cost(self.taps)
+        images = len(setup.source.train_dataloader().dataset)  # type: ignore[arg-type]
         where = ", ".join(f"{task} at {tap}" for task, tap in self.taps.items())
         return Preview(
             result={"stage": self.name, "method": self.method, "taps": dict(self.taps), "seed": self.seed},
-            work=float(BACKWARD * spent.macs * images * workshop.recipe.epochs),
+            work=float(BACKWARD * spent.macs * images * setup.recipe.epochs),
             what=f"{'sparse, ' if self.penalty else ''}{where}",
             parameters=spent.parameters,
             macs=spent.macs,
@@ -86,10 +86,10 @@ class Trains(Protocol):
         """Of the training."""
 
 
-def outcome(stage: Trains, workshop: Workshop, network: Network, folder: Path, fitted: Fitted) -> Result:
+def outcome(stage: Trains, setup: Setup, network: Network, folder: Path, fitted: Fitted) -> Result:
     """Keep a trained network, and say what it is and how its training ended."""
-    workshop.keep(network, folder)
-    spent = workshop.cost(stage.taps)
+    setup.keep(network, folder)
+    spent = setup.cost(stage.taps)
     return {
         "stage": stage.name,
         "method": stage.method,
@@ -100,6 +100,6 @@ def outcome(stage: Trains, workshop: Workshop, network: Network, folder: Path, f
         "validation": fitted.history[-1],
         "parameters": spent.parameters,
         "macs": spent.macs,
-        "pattern": pattern(network.backbone, workshop.example).to_dict(),
+        "pattern": pattern(network.backbone, setup.example).to_dict(),
         "seconds": round(fitted.seconds, 1),
     }

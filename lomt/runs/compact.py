@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lomt.compaction import Compaction
 from lomt.files import ready
-from lomt.methods import Workshop
+from lomt.methods import Setup
 from lomt.methods.export import save
 from lomt.runs.folder import RunFolder, RunFolderError
 from lomt.runs.trained import together
@@ -12,7 +12,7 @@ from lomt.runs.trained import together
 
 def compact(
     folder: RunFolder,
-    workshop: Workshop,
+    setup: Setup,
     out: str | Path,
     *,
     method: str = "",
@@ -23,7 +23,7 @@ def compact(
 
     Args:
         folder: of the run.
-        workshop: as the run was made with.
+        setup: as the run was made with.
         out: a folder, written as :func:`lomt.export.save_pretrained` does.
         method: whose network, that of its first seed; by default the study's last one that has a network.
         round_to: channel counts are kept at multiples of this.
@@ -43,5 +43,5 @@ def compact(
         raise RunFolderError(f"{folder.path} holds no network of {method!r} that has ended: {', '.join(networks)} have")
     ready(Path(out).absolute().parent)
     first = networks[method or list(networks)[-1]][0]
-    small, _ = save(first, workshop, round_to, folder.result("compare"), Path(out), overwrite)
+    small, _ = save(first, setup, round_to, folder.result("compare"), Path(out), overwrite)
     return small.record

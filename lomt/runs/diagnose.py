@@ -12,7 +12,7 @@ from lomt.diagnosis import Found, Gradients, ProbeCurve, Standing, gradients, pl
 from lomt.diagnosis.probe import RATE, STEPS
 from lomt.evaluation.environment import environment
 from lomt.files import ready, write_record
-from lomt.methods import Result, Workshop
+from lomt.methods import Result, Setup
 from lomt.runs.bar import Bar
 from lomt.runs.folder import RunFolder
 from lomt.runs.trained import Trained, trained
@@ -29,7 +29,7 @@ TAPS = 12
 
 
 def diagnose(
-    folder: RunFolder, workshop: Workshop, show_progress: bool = True, methods: Sequence[str] = ()
+    folder: RunFolder, setup: Setup, show_progress: bool = True, methods: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Judge every multi-task network of a run against its single-task networks; writes ``diagnosis.json``.
 
@@ -38,7 +38,7 @@ def diagnose(
 
     Args:
         folder: of a run with single-task and multi-task networks that have ended.
-        workshop: as the run was made with; :class:`lomt.methods.Workshop`.
+        setup: as the run was made with; :class:`lomt.methods.Setup`.
         show_progress: show a bar.
         methods: whose networks to judge; by default all multi-task networks of the run.
 
@@ -51,10 +51,10 @@ def diagnose(
     begin = time.perf_counter()
     there = trained(folder).of(methods)
     ready(folder.path)
-    workshop.source.setup("fit")
-    judged = {method: _standings(workshop, there, method) for method in there.together}
+    setup.source.setup("fit")
+    judged = {method: _standings(setup, there, method) for method in there.together}
     losing = {method: [one.task for one in those if one.loses] for method, those in judged.items()}
-    lost = [name for name in workshop.task_names if any(name in names for names in losing.values())]
+    lost = [name for name in setup.task_names if any(name in names for names in losing.values())]
     alone = {}
     networks = []
     steps = [f"probes of {task}, single-task" for task in lost]
@@ -62,14 +62,14 @@ def diagnose(
     with Bar(dict.fromkeys(steps, 1.0), (), show_progress) as bar:
         for task in lost:
             with bar.stage(f"probes of {task}, single-task", 1.0):
-                alone[task] = _alone(workshop, there, task)
+                alone[task] = _alone(setup, there, task)
         for method in judged:
             with bar.stage(f"gradients of {method}", 1.0):
-                measured = _gradients(workshop, there.together[method][0])
+                measured = _gradients(setup, there.together[method][0])
             with bar.stage(f"probes of {method}", 1.0):
-                shared = _shared(workshop, there, method, losing[method])
+                shared = _shared(setup, there, method, losing[method])
             results = there.together[method]
-            found = Found(method, results, judged[method], measured, _weights(workshop, results[0]), shared, alone)
+            found = Found(method, results, judged[method], measured, _weights(setup, results[0]), shared, alone)
             networks.append(found.record(folder.path, there.config))
     record = {
         "networks": networks,
@@ -85,51 +85,51 @@ def diagnose(
     return record
 
 
-def _standings(workshop: Workshop, there: Trained, method: str) -> list[Standing]:
+def _standings(setup: Setup, there: Trained, method: str) -> list[Standing]:
     names = there.together[method][0]["taps"]
-    return standings([task for task in workshop.tasks if task.name in names], there.together[method], there.alone)
+    return standings([task for task in setup.tasks if task.name in names], there.together[method], there.alone)
 
 
-def _gradients(workshop: Workshop, result: Result) -> Gradients:
+def _gradients(setup: Setup, result: Result) -> Gradients:
     """On the batches that an epoch would begin with, augmented as in training, the same ones in every diagnosis."""
-    network = workshop.trained(result["stage"], result["taps"])
-    loader = Seeded(workshop.source.train_dataloader(), "diagnosis", 0)
-    return gradients(network, islice(iter(loader), BATCHES), workshop.device)
+    network = setup.trained(result["stage"], result["taps"])
+    loader = Seeded(setup.source.train_dataloader(), "diagnosis", 0)
+    return gradients(network, islice(iter(loader), BATCHES), setup.device)
 
 
-def _weights(workshop: Workshop, result: Result) -> dict[str, float]:
+def _weights(setup: Setup, result: Result) -> dict[str, float]:
     """What the balancing made of each loss, times how much the task counts."""
     balanced, counts = result["validation"], result.get("weights", {})
     return {
         task.name: task.weight * counts.get(task.name, 1.0) * balanced[f"weight/{task.name}"]
-        for task in workshop.tasks
+        for task in setup.tasks
         if task.name in result["taps"]
     }
 
 
-def _shared(workshop: Workshop, there: Trained, method: str, names: Sequence[str]) -> dict[str, ProbeCurve]:
+def _shared(setup: Setup, there: Trained, method: str, names: Sequence[str]) -> dict[str, ProbeCurve]:
     """Probes of the tasks that lose, on the features of the network that they lose in, up to its depth."""
     if not names:
         return {}
     result = there.together[method][0]
-    network = workshop.trained(result["stage"], result["taps"])
-    tasks = [task for task in workshop.tasks if task.name in names]
-    taps = places(network, _candidates(workshop, there))
-    curves = probe(network, tasks, taps, _draw(workshop), workshop.source.val_dataloader(), SEEDS, workshop.device)
+    network = setup.trained(result["stage"], result["taps"])
+    tasks = [task for task in setup.tasks if task.name in names]
+    taps = places(network, _candidates(setup, there))
+    curves = probe(network, tasks, taps, _draw(setup), setup.source.val_dataloader(), SEEDS, setup.device)
     return {curve.task: curve for curve in curves}
 
 
-def _alone(workshop: Workshop, there: Trained, name: str) -> ProbeCurve:
+def _alone(setup: Setup, there: Trained, name: str) -> ProbeCurve:
     """Probes of a task on the features of its own dense network, over the whole depth."""
     result = next(one for one in there.alone if name in one["taps"])
-    network = workshop.trained(result["stage"], result["taps"])
-    tasks = [task for task in workshop.tasks if task.name == name]
-    taps = places(network, _candidates(workshop, there))
-    (curve,) = probe(network, tasks, taps, _draw(workshop), workshop.source.val_dataloader(), SEEDS, workshop.device)
+    network = setup.trained(result["stage"], result["taps"])
+    tasks = [task for task in setup.tasks if task.name == name]
+    taps = places(network, _candidates(setup, there))
+    (curve,) = probe(network, tasks, taps, _draw(setup), setup.source.val_dataloader(), SEEDS, setup.device)
     return curve
 
 
-def _candidates(workshop: Workshop, there: Trained) -> list[str]:
+def _candidates(setup: Setup, there: Trained) -> list[str]:
     """Where a selection rule could attach a task, and where tasks are attached; not too many, in execution order."""
     in_use = {tap for results in there.together.values() for tap in results[0]["taps"].values()}
     in_use |= {tap for result in there.alone for tap in result["taps"].values()}
@@ -138,12 +138,12 @@ def _candidates(workshop: Workshop, there: Trained) -> list[str]:
     if len(choosable) > TAPS:
         choosable = [choosable[round(index * (len(choosable) - 1) / (TAPS - 1))] for index in range(TAPS)]
     wanted = in_use | set(choosable)
-    return [tap.name for tap in workshop.candidates if tap.name in wanted]
+    return [tap.name for tap in setup.candidates if tap.name in wanted]
 
 
-def _draw(workshop: Workshop) -> Callable[[int], Iterator[Mapping[str, torch.Tensor]]]:
+def _draw(setup: Setup) -> Callable[[int], Iterator[Mapping[str, torch.Tensor]]]:
     """Seed → batches of training images as they are, every image once before any comes again."""
-    split = workshop.source.split("train")
+    split = setup.source.split("train")
 
     def batches(seed: int) -> Iterator[Mapping[str, torch.Tensor]]:
         generator = torch.Generator().manual_seed(seed)

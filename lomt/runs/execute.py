@@ -7,7 +7,7 @@ from typing import Any
 
 from lomt.files import NotWrittenError
 from lomt.interrupts import Terminated, terminating
-from lomt.methods import Method, Parallel, Result, Stage, Workshop, follow
+from lomt.methods import Method, Parallel, Result, Setup, Stage, follow
 from lomt.runs.bar import Bar
 from lomt.runs.folder import RunFolder, RunFolderError
 from lomt.runs.plan import plan
@@ -22,7 +22,7 @@ def execute(
     folder: RunFolder,
     config: Mapping[str, Any],
     method: Callable[[], Method],
-    workshop: Workshop,
+    setup: Setup,
     show_progress: bool = True,
     workers: int = 1,
 ) -> list[Result]:
@@ -34,7 +34,7 @@ def execute(
         folder: where the run is, or will be.
         config: what the run is; a folder of another one is refused.
         method: makes the generator of stages; called twice, once to plan and once to run.
-        workshop: data, tasks, and how networks are made and trained.
+        setup: data, tasks, and how networks are made and trained.
         show_progress: show a bar, and a line for each stage that ends.
         workers: processes that train at the same time, where a method allows it.
 
@@ -45,15 +45,15 @@ def execute(
         Terminated: SIGTERM, the same.
     """
     folder.check(config)
-    planned = plan(method(), workshop)
+    planned = plan(method(), setup)
     with _stopped_said(folder.path), folder.locked(config):
         works = {line.stage.name: line.preview.work for line in planned}
         ended = [name for name in works if folder.result(name) is not None]
         with Bar(works, ended, show_progress) as bar:
-            return list(_run(folder, method(), workshop, bar, workers))
+            return list(_run(folder, method(), setup, bar, workers))
 
 
-def _run(folder: RunFolder, method: Method, workshop: Workshop, bar: Bar, workers: int) -> Any:
+def _run(folder: RunFolder, method: Method, setup: Setup, bar: Bar, workers: int) -> Any:
     """What a method returns, once all of its stages have ended."""
 
     def answer(asked: Stage | Parallel) -> Any:
@@ -61,10 +61,10 @@ def _run(folder: RunFolder, method: Method, workshop: Workshop, bar: Bar, worker
             return together(asked.methods)
         result = folder.result(asked.name)
         if result is None:
-            with bar.stage(asked.name, asked.preview(workshop).work):
-                result = asked.run(workshop, folder.stages / asked.name, bar)
+            with bar.stage(asked.name, asked.preview(setup).work):
+                result = asked.run(setup, folder.stages / asked.name, bar)
                 folder.write_result(asked.name, result)
-            bar.say(ended(asked.name, result, workshop.tasks))
+            bar.say(ended(asked.name, result, setup.tasks))
         forget(folder.stages / asked.name)
         return result
 
@@ -72,7 +72,7 @@ def _run(folder: RunFolder, method: Method, workshop: Workshop, bar: Bar, worker
         failed = None
         if workers > 1 and len(methods) > 1:
             with bar.together() as tell:
-                failed = ahead(methods, workers, lambda one, note: _run(folder, one, workshop, bar.of(note), 1), tell)
+                failed = ahead(methods, workers, lambda one, note: _run(folder, one, setup, bar.of(note), 1), tell)
         found = {} if failed is None else {failed: follow(methods[failed], answer)}  # says why, or mends it
         return [found[number] if number in found else follow(one, answer) for number, one in enumerate(methods)]
 

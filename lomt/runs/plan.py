@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lomt.methods import BACKWARD, Method, Parallel, Preview, Stage, Workshop, follow
+from lomt.methods import BACKWARD, Method, Parallel, Preview, Setup, Stage, follow
 
 PROBE_STEPS = 4
 """Training steps that are timed to estimate a run; the first one warms up."""
@@ -21,7 +21,7 @@ class Planned:
     preview: Preview
 
 
-def plan(method: Method, workshop: Workshop) -> list[Planned]:
+def plan(method: Method, setup: Setup) -> list[Planned]:
     """All stages of ``method`` in order, each once; what a stage would decide is replaced by its preview."""
     planned: dict[str, Planned] = {}
 
@@ -29,16 +29,16 @@ def plan(method: Method, workshop: Workshop) -> list[Planned]:
         if isinstance(asked, Parallel):
             return [follow(one, answer) for one in asked.methods]
         if asked.name not in planned:
-            planned[asked.name] = Planned(asked, asked.preview(workshop))
+            planned[asked.name] = Planned(asked, asked.preview(setup))
         return planned[asked.name].preview.result
 
     follow(method, answer)
     return list(planned.values())
 
 
-def describe(planned: list[Planned], workshop: Workshop) -> str:
+def describe(planned: list[Planned], setup: Setup) -> str:
     """The plan as text: stages, networks, sizes, and an estimate of the time that each takes here."""
-    speed = _speed(workshop)
+    speed = _speed(setup)
     width = max(len(line.stage.name) for line in planned)
     lines = [f"{'stage':<{width}}  {'parameters':>10}  {'MMACs':>8}  {'minutes':>7}  what"]
     for line in planned:
@@ -52,17 +52,17 @@ def describe(planned: list[Planned], workshop: Workshop) -> str:
     return "\n".join(lines)
 
 
-def _speed(workshop: Workshop) -> float:
+def _speed(setup: Setup) -> float:
     """Multiply-accumulates a second of a training step of the conventional network, measured here and now."""
-    taps = dict.fromkeys(workshop.task_names, workshop.end)
-    macs = workshop.cost(taps).macs
-    network = workshop.network(taps).train()
-    batch = next(iter(workshop.source.train_dataloader()))
+    taps = dict.fromkeys(setup.task_names, setup.end)
+    macs = setup.cost(taps).macs
+    network = setup.network(taps).train()
+    batch = next(iter(setup.source.train_dataloader()))
     times = []
     for _ in range(PROBE_STEPS):
         begin = time.perf_counter()
         outputs = network(batch["image"])
-        losses = [task.loss(outputs[task.name], batch[task.name]) for task in workshop.tasks if task.name in batch]
+        losses = [task.loss(outputs[task.name], batch[task.name]) for task in setup.tasks if task.name in batch]
         torch.stack(losses).sum().backward()
         network.zero_grad()
         times.append(time.perf_counter() - begin)

@@ -12,7 +12,7 @@ from torch import nn
 
 from lomt.data import Source
 from lomt.files import write_atomically
-from lomt.methods import Result, Study, Workshop, experiment
+from lomt.methods import Result, Setup, Study, experiment
 from lomt.models import Architecture, MakeDecoder, Network
 from lomt.runs.execute import execute
 from lomt.runs.folder import RunFolder
@@ -101,7 +101,7 @@ def run(
     folder, device = RunFolder(out), _device(accelerator)
     with _threads(folder, threads, workers if device == "cpu" else 1) as count:
         data.setup()
-        workshop = Workshop(
+        setup = Setup(
             source=data,
             tasks=tasks,
             backbone=network.make_backbone if backbone is None or isinstance(backbone, str) else _maker(backbone),
@@ -124,8 +124,8 @@ def run(
         )
         identity |= {"threads": count, "accelerator": device}
         workers = possible(workers, device, count)
-        networks = execute(folder, identity, lambda: experiment(workshop, study), workshop, show_progress, workers)
-        return replace(summary(folder), network=_network(networks, workshop))
+        networks = execute(folder, identity, lambda: experiment(setup, study), setup, show_progress, workers)
+        return replace(summary(folder), network=_network(networks, setup))
 
 
 def dry_run(
@@ -138,10 +138,10 @@ def dry_run(
     accelerator: str = "auto",
 ) -> str:
     """What :func:`run` would do with the same arguments: stages, networks, sizes, and how long each takes here."""
-    workshop = Workshop(
+    setup = Setup(
         data, tasks, network.make_backbone, network.make_decoder(), recipe, stages=Path(), accelerator=accelerator
     )
-    return describe(plan(experiment(workshop, study), workshop), workshop)
+    return describe(plan(experiment(setup, study), setup), setup)
 
 
 def summary(folder: RunFolder) -> RunResult:
@@ -161,11 +161,11 @@ def summary(folder: RunFolder) -> RunResult:
     )
 
 
-def _network(results: Sequence[Result], workshop: Workshop) -> Network | None:
+def _network(results: Sequence[Result], setup: Setup) -> Network | None:
     """What the run was made for."""
     together = [result for result in results if len(result["taps"]) > 1]
     first = next((one for one in together if one["method"] == together[-1]["method"]), None)
-    return workshop.trained(first["stage"], first["taps"]) if first else None
+    return setup.trained(first["stage"], first["taps"]) if first else None
 
 
 @contextmanager

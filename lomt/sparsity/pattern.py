@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lomt.sparsity.dataflow import Dataflow, trace
 from lomt.sparsity.group_lasso import GroupLasso
 from lomt.sparsity.groups import Axis, GroupView, channel_groups
-from lomt.sparsity.sideways import sideways
+from lomt.sparsity.side_branches import side_branches
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def pattern(
     """The sparsity pattern of a network's backbone, or of any module.
 
     The module runs once, to learn which convolutions run, in which order, and which stand in series. Stems and
-    shortcuts' projections are not ranked, nor are gates; see :func:`lomt.sparsity.sideways.sideways`.
+    shortcuts' projections are not ranked, nor are gates; see :func:`lomt.sparsity.side_branches.side_branches`.
 
     Args:
         module: a network with a ``backbone``, whose layers are then meant, or any module.
@@ -154,7 +154,7 @@ def _layers(
     flow: Dataflow, views: dict[str, GroupView], ranked: Callable[[str], bool] | None
 ) -> tuple[LayerPattern, ...]:
     chains = flow.series()
-    aside = sideways(flow, chains)
+    aside = side_branches(flow, chains)
     main = {name for name in flow.order if (name not in aside if ranked is None else ranked(name))}
     place: dict[str, tuple[str, str]] = {}
     for chain in chains:

@@ -232,7 +232,7 @@ def test_diagnose_of_a_run_from_python_says_how(part, capsys):
     folder = part(["single_task", "multi_task"], "single_task", "multi_task")
     config = yaml.safe_load((folder / "config.yaml").read_text())
     (folder / "config.yaml").write_text(yaml.safe_dump(config | {"data": {"source": "Mine"}}))
-    assert "lomt.runs.diagnose(folder, workshop)" in error_of(["diagnose", str(folder)], capsys)
+    assert "lomt.runs.diagnose(folder, setup)" in error_of(["diagnose", str(folder)], capsys)
 
 
 def test_report_writes_one_file_without_the_data(run, capsys):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lomt.methods import Study, Workshop
+from lomt.methods import Setup, Study
 from lomt.models import Architecture
 from lomt.runs import RunFolder, RunFolderError
 from lomt.sparsity import StrengthPath
@@ -39,20 +39,20 @@ def protocol(monkeypatch):
 
 
 @pytest.fixture
-def workshop(shapes, tmp_path):
+def setup(shapes, tmp_path):
     design = Architecture("resnetd18", 4, 8, "deeplab", 8)
     shapes.setup()
     tasks = shapes.tasks[:2]
     recipe, stages = Recipe(epochs=2, balancing="uncertainty"), RunFolder(tmp_path / "out").stages
-    return Workshop(shapes, tasks, design.make_backbone, design.make_decoder(), recipe, stages, "cpu")
+    return Setup(shapes, tasks, design.make_backbone, design.make_decoder(), recipe, stages, "cpu")
 
 
-def test_the_whole_protocol(protocol, workshop, tmp_path, monkeypatch):
+def test_the_whole_protocol(protocol, setup, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["nyuv2.py"])
     given = SimpleNamespace(only="", trials=2)
     results, heavy = RunFolder(tmp_path / "results"), RunFolder(tmp_path / "out")
     heavy.claim(protocol.protocol(protocol.options()))
-    protocol.work(workshop, given, results)
+    protocol.work(setup, given, results)
     found = results.results()
     for stage in ("single_task/seg/seed-1", "sparse/depth/trial-1", "lomt/seed-1", "sparse_lomt/seed-1", "path/lomt"):
         assert set(found[stage]["test"]) == set(found[stage]["taps"])
@@ -61,8 +61,8 @@ def test_the_whole_protocol(protocol, workshop, tmp_path, monkeypatch):
     assert pruned["macs"] <= 0.9 * found["multi_task/seed-0"]["macs"]
     assert pruned["epochs"] == ours["since_dense"] == len(ours["strengths"]) + 2
     assert all(found[f"control/multi_task/seed-{seed}"]["since_dense"] == ours["since_dense"] for seed in (0, 1))
-    protocol.deploy(workshop, results)
-    text = protocol.table(results, workshop.tasks, protocol.RULE)
+    protocol.deploy(setup, results)
+    text = protocol.table(results, setup.tasks, protocol.RULE)
     for method in METHODS:
         assert f"| {method} " in text
     mean, each = re.search(r"Δm of lomt minus multi_task: (\S+) points.*\(3 pairs of one seed: (.+)\)", text).groups()
@@ -73,16 +73,16 @@ def test_the_whole_protocol(protocol, workshop, tmp_path, monkeypatch):
     deployed = json.loads((results.path / "deployed.json").read_text())["networks"]
     assert set(deployed) >= set(METHODS[1:])
     assert max(error for one in deployed.values() for error in one["outputs_differ"].values()) < 1e-4
-    protocol.judge(workshop, heavy, results)
+    protocol.judge(setup, heavy, results)
     judged = (results.path / "diagnosis.txt").read_text()
     for method in METHODS[1:3]:
         assert f"{method}, against single-task networks on validation" in judged
     # Again: nothing is left to do. After other taps, what was trained with these is refused.
-    protocol.work(workshop, given, results)
+    protocol.work(setup, given, results)
     changed = results.result("lomt/seed-1") | {"taps": {"seg": "elsewhere", "depth": "elsewhere"}}
     results.write_result("lomt/seed-1", changed)
     with pytest.raises(SystemExit, match=r"lomt/seed-1 was trained with the taps .*elsewhere.*move it away"):
-        protocol.work(workshop, given, results)
+        protocol.work(setup, given, results)
 
 
 def test_results_of_another_protocol_are_refused(protocol, tmp_path, monkeypatch):

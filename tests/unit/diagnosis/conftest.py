@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lomt.data import Samples, Source
-from lomt.methods import Train, Workshop
+from lomt.methods import Setup, Train
 from lomt.runs import RunFolder
 from lomt.tasks import Regression, Segmentation
 from lomt.training import Recipe
@@ -99,26 +99,24 @@ def mean():
 
 @pytest.fixture
 def train_run(tmp_path):
-    """Trains single-task networks and one multi-task network, as a run does; returns its folder and workshop."""
+    """Trains single-task networks and one multi-task network, as a run does; returns its folder and setup."""
 
     def train(source, taps, decoder, method="multi_task", balancing="equal", epochs=12):
         folder = RunFolder(tmp_path / "run")
         recipe = Recipe(epochs=epochs, lr=1e-2, balancing=balancing, weight_decay=0.0)
         source.setup()
-        workshop = Workshop(source, source.tasks, Chain, decoder, recipe, folder.stages, accelerator="cpu")
+        setup = Setup(source, source.tasks, Chain, decoder, recipe, folder.stages, accelerator="cpu")
         config = {
             "data": source.describe(),
             "network": {"backbone": "Chain", "width": 64, "decoder_width": 256},
             "study": {"methods": ["single_task", method], "seeds": [0]},
             "recipe": {"balancing": balancing, "weight_decay": 0.0},
         }
-        stages = [
-            Train(f"single_task/{name}/seed-0", "single_task", {name: workshop.end}, 0) for name in workshop.task_names
-        ]
+        stages = [Train(f"single_task/{name}/seed-0", "single_task", {name: setup.end}, 0) for name in setup.task_names]
         with folder.locked(config):
             for stage in [*stages, Train(f"{method}/seed-0", method, taps, 0)]:
-                folder.write_result(stage.name, stage.run(workshop, folder.stages / stage.name, lambda *_: None))
-        return folder, workshop
+                folder.write_result(stage.name, stage.run(setup, folder.stages / stage.name, lambda *_: None))
+        return folder, setup
 
     return train
 

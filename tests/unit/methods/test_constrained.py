@@ -14,7 +14,7 @@ LADDER = ["layer1.0.conv2", "layer2.0.conv2", "layer3.0.conv2", "layer4"]
 
 @dataclass
 class Bench:
-    """Stands in for a workshop."""
+    """Stands in for a setup."""
 
     tasks = (Depth("depth"), Edges("edges"))
     task_names = ("depth", "edges")

@@ -12,7 +12,7 @@ from lomt.sparsity import GroupLasso, LayerPattern, Pattern
 
 @dataclass
 class Bench:
-    """Stands in for a workshop: methods ask it for names alone."""
+    """Stands in for a setup: methods ask it for names alone."""
 
     task_names = ("seg", "edges")
     end = "layer4"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lomt.methods import Path, Train, Workshop
+from lomt.methods import Path, Setup, Train
 from lomt.models import Architecture
 from lomt.selection import DeepestActive
 from lomt.sparsity import StrengthPath
@@ -28,10 +28,10 @@ def walked(shapes, folder, depth, balancing):
     design = Architecture("resnetd18", 4, 8, "light", 8)
     make = design.make_backbone, design.make_decoder()
     recipe = Recipe(epochs=2, balancing=balancing)
-    workshop = Workshop(shapes, [Segmentation("seg", 2), depth], *make, recipe, folder, "cpu")
-    dense = Train("dense", "multi_task", dict.fromkeys(workshop.task_names, workshop.end), 0)
-    result = dense.run(workshop, folder / "dense", silent)
-    return Path("path", "thin", result, SEARCH, DeepestActive()).run(workshop, folder / "path", silent)
+    setup = Setup(shapes, [Segmentation("seg", 2), depth], *make, recipe, folder, "cpu")
+    dense = Train("dense", "multi_task", dict.fromkeys(setup.task_names, setup.end), 0)
+    result = dense.run(setup, folder / "dense", silent)
+    return Path("path", "thin", result, SEARCH, DeepestActive()).run(setup, folder / "path", silent)
 
 
 @pytest.mark.parametrize("balancing", ["geometric", "equal"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lomt.compaction import dead_groups
-from lomt.methods import Refit, Sparsify, Train, Workshop
+from lomt.methods import Refit, Setup, Sparsify, Train
 from lomt.models import Architecture
 from lomt.sparsity import GroupLasso, StrengthPath
 from lomt.training import Recipe
@@ -18,28 +18,28 @@ def silent(*_):
 
 @pytest.fixture
 def made(shapes, tmp_path):
-    """A workshop, and a sparse network in it."""
+    """A setup, and a sparse network in it."""
     design, stages = Architecture("resnetd18", 4, 8, "light", 8), tmp_path
     shapes.setup()
     make = design.make_backbone, design.make_decoder()
-    workshop = Workshop(shapes, shapes.tasks[:2], *make, Recipe(epochs=3), stages, "cpu")
-    taps = dict.fromkeys(workshop.task_names, workshop.end)
-    dense = Train("dense", "multi_task", taps, 0).run(workshop, stages / "dense", silent)
+    setup = Setup(shapes, shapes.tasks[:2], *make, Recipe(epochs=3), stages, "cpu")
+    taps = dict.fromkeys(setup.task_names, setup.end)
+    dense = Train("dense", "multi_task", taps, 0).run(setup, stages / "dense", silent)
     stage = Sparsify("sparse", "thin", taps, 0, dense["stage"], (GroupLasso(0.3),), SEARCH, True)
-    return workshop, stage.run(workshop, stages / "sparse", silent)
+    return setup, stage.run(setup, stages / "sparse", silent)
 
 
 def kernels(*networks):
     return zip(*([p.detach() for p in network.parameters() if p.ndim == 4] for network in networks), strict=True)
 
 
-def run(workshop, name, *candidates):
-    return Refit(name, "thin", candidates, SEARCH).run(workshop, workshop.stages / name, silent)
+def run(setup, name, *candidates):
+    return Refit(name, "thin", candidates, SEARCH).run(setup, setup.stages / name, silent)
 
 
 @pytest.mark.parametrize("traced", [True, False])
 def test_what_is_dead_stays_dead_and_what_lives_is_trained(made, monkeypatch, traced):
-    workshop, sparse = made
+    setup, sparse = made
     name = f"refit-{traced}"
     if not traced:
 
@@ -47,8 +47,8 @@ def test_what_is_dead_stays_dead_and_what_lives_is_trained(made, monkeypatch, tr
             raise ValueError("no graph")
 
         monkeypatch.setattr("lomt.training.skipping.compact", refuse)
-    result = run(workshop, name, sparse)
-    before, after = (workshop.trained(stage, sparse["taps"]) for stage in ("sparse", name))
+    result = run(setup, name, sparse)
+    before, after = (setup.trained(stage, sparse["taps"]) for stage in ("sparse", name))
     dead = dead_groups(before)
     assert any(groups.any() for weight, groups in dead.items() if weight.startswith("decoders"))
     found = dead_groups(after)
@@ -62,21 +62,21 @@ def test_what_is_dead_stays_dead_and_what_lives_is_trained(made, monkeypatch, tr
 
 
 def test_the_first_within_the_tolerance_is_taken(made):
-    workshop, sparse = made
+    setup, sparse = made
     losses = {task: sparse["validation"][f"val_loss/{task}"] for task in sparse["taps"]}
     hard = sparse | {"reference": {task: loss / 100 for task, loss in losses.items()}}
     easy = sparse | {"reference": {task: loss * 100 for task, loss in losses.items()}, "strengths": [0.1]}
-    result = run(workshop, "several", hard, easy, sparse)
+    result = run(setup, "several", hard, easy, sparse)
     assert [one["excess"] > 0.02 for one in result["refits"]] == [True, False]
     assert result["strengths"] == [0.1]
     assert result["excess"] == pytest.approx(
         sum(result["validation"][f"val_loss/{task}"] / loss for task, loss in easy["reference"].items()) / 2 - 1
     )
     # What has ended is not trained again, and the last one is taken in any case.
-    files = sorted((workshop.stages / "several").glob("*/refit.json"))
+    files = sorted((setup.stages / "several").glob("*/refit.json"))
     times = [file.stat().st_mtime_ns for file in files]
-    assert run(workshop, "several", hard, easy, sparse) == result
+    assert run(setup, "several", hard, easy, sparse) == result
     assert [file.stat().st_mtime_ns for file in files] == times
-    assert run(workshop, "last", hard)["excess"] > 0.02
-    weights = [workshop.trained(stage, sparse["taps"]).state_dict() for stage in ("several", "several/step-1")]
+    assert run(setup, "last", hard)["excess"] > 0.02
+    weights = [setup.trained(stage, sparse["taps"]).state_dict() for stage in ("several", "several/step-1")]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])

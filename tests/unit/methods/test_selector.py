@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import lomt
-from lomt.methods import Study, Workshop
+from lomt.methods import Setup, Study
 from lomt.methods.probing import Probing
 from lomt.methods.selector import Search
 from lomt.methods.train import Train
@@ -25,8 +25,8 @@ class StoppedError(Exception):
     pass
 
 
-def workshop(source, folder, recipe=RECIPE):
-    made = Workshop(
+def setup(source, folder, recipe=RECIPE):
+    made = Setup(
         source, source.tasks, lambda: backbone("resnetd18", 4, 16), decoder("light", width=4), recipe, folder, "cpu"
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def run(source, out, **study):
 
 
 def test_a_search_leaves_one_tap_a_task_and_the_network_that_found_it(shapes, tmp_path):
-    bench = workshop(shapes, tmp_path)
+    bench = setup(shapes, tmp_path)
     result = Search("selector/search", 0, SEARCH).run(bench, tmp_path / "selector/search", lambda *_: None)
     assert sorted(result["taps"]) == sorted(bench.task_names)
     assert set(result["taps"].values()) <= set(TAPS)
@@ -71,8 +71,8 @@ def test_a_broken_off_search_ends_with_the_same_numbers(shapes, tmp_path, epochs
             raise StoppedError
 
     stage = Search("selector/search", 0, SEARCH)
-    whole = stage.run(workshop(shapes, tmp_path / "whole"), tmp_path / "whole/selector/search", lambda *_: None)
-    broken = workshop(shapes, tmp_path / "broken")
+    whole = stage.run(setup(shapes, tmp_path / "whole"), tmp_path / "whole/selector/search", lambda *_: None)
+    broken = setup(shapes, tmp_path / "broken")
     with pytest.raises(StoppedError):
         stage.run(broken, tmp_path / "broken/selector/search", stop)
     again = stage.run(broken, tmp_path / "broken/selector/search", lambda *_: None)
@@ -80,7 +80,7 @@ def test_a_broken_off_search_ends_with_the_same_numbers(shapes, tmp_path, epochs
     assert again["selections"] == whole["selections"]
     for one, other in zip(
         broken.trained(stage.name, again["taps"]).state_dict().values(),
-        workshop(shapes, tmp_path / "whole").trained(stage.name, whole["taps"]).state_dict().values(),
+        setup(shapes, tmp_path / "whole").trained(stage.name, whole["taps"]).state_dict().values(),
         strict=True,
     ):
         assert torch.equal(one, other)
@@ -91,7 +91,7 @@ def test_a_task_without_labels_gets_a_tap_that_is_said_to_say_nothing(shapes, tm
     for split in ("train", "validation"):
         shapes.split(split).samples.arrays["depth"][:] = float("nan")
     with caplog.at_level("WARNING", logger="lomt"):
-        found = Search("search", 0, SEARCH).run(workshop(shapes, tmp_path), tmp_path / "search", lambda *_: None)
+        found = Search("search", 0, SEARCH).run(setup(shapes, tmp_path), tmp_path / "search", lambda *_: None)
     assert "no label of task 'depth' was seen" in caplog.text
     assert "any tap would have done" in found["selections"]["depth"]["reason"]
     assert found["taps"]["depth"] in TAPS
@@ -144,7 +144,7 @@ def test_a_run_trains_what_its_rule_needs(shapes, tmp_path, rule, needed):
 
 
 def test_a_probing_says_how_each_block_does(shapes, tmp_path):
-    bench = workshop(shapes, tmp_path)
+    bench = setup(shapes, tmp_path)
     dense = Train("single_task/seg/seed-0", "single_task", {"seg": bench.end}, 0)
     result = dense.run(bench, tmp_path / dense.name, lambda *_: None)
     probing = Probing("probe/seg/seed-0", result)
@@ -177,5 +177,5 @@ def test_impossible_searches_are_refused(options, said):
 
 def test_an_unknown_candidate_is_named(shapes, tmp_path):
     with pytest.raises(ValueError, match=r"unknown tap 'layer9'"):
-        workshop(shapes, tmp_path).selecting(TapSearch(("layer1.0", "layer9")), 0)
-    assert isinstance(workshop(shapes, tmp_path).selecting(SEARCH, 0), SelectingNetwork)
+        setup(shapes, tmp_path).selecting(TapSearch(("layer1.0", "layer9")), 0)
+    assert isinstance(setup(shapes, tmp_path).selecting(SEARCH, 0), SelectingNetwork)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lomt.methods import Sparsify, Train, Workshop
+from lomt.methods import Setup, Sparsify, Train
 from lomt.methods.sparsify import step_recipe
 from lomt.models import Architecture
 from lomt.sparsity import GroupLasso, StrengthPath
@@ -26,11 +26,11 @@ def test_a_step_is_validated_where_somebody_looks(patience, last):
 
 
 @pytest.fixture
-def workshop(shapes, tmp_path):
+def setup(shapes, tmp_path):
     design = Architecture("resnetd18", 4, 8, "light", 8)
     shapes.setup()
     make = design.make_backbone, design.make_decoder()
-    return Workshop(shapes, shapes.tasks[:2], *make, Recipe(epochs=4), tmp_path, "cpu")
+    return Setup(shapes, shapes.tasks[:2], *make, Recipe(epochs=4), tmp_path, "cpu")
 
 
 def silent(*_):
@@ -38,13 +38,13 @@ def silent(*_):
 
 
 @pytest.mark.parametrize("decoders", [False, True])
-def test_decoders_lose_groups_only_where_they_may(workshop, tmp_path, decoders):
-    taps = dict.fromkeys(workshop.task_names, workshop.end)
-    dense = Train("dense", "multi_task", taps, 0).run(workshop, tmp_path / "dense", silent)
+def test_decoders_lose_groups_only_where_they_may(setup, tmp_path, decoders):
+    taps = dict.fromkeys(setup.task_names, setup.end)
+    dense = Train("dense", "multi_task", taps, 0).run(setup, tmp_path / "dense", silent)
     search = StrengthPath(steps=2, epochs=1.0, lr=1.0)
     stage = Sparsify("sparse", "sparse", taps, 0, dense["stage"], (None, GroupLasso(0.3)), search, decoders)
-    result = stage.run(workshop, tmp_path / "sparse", silent)
-    network = workshop.trained("sparse", taps)
+    result = stage.run(setup, tmp_path / "sparse", silent)
+    network = setup.trained("sparse", taps)
     inputs = [layer.weight for layer in network.decoders.modules() if isinstance(layer, torch.nn.Conv2d)]
     dead = [bool((weight == 0).all(dim=(0, 2, 3)).any()) for weight in inputs]
     assert any(dead) == decoders

@@ -8,7 +8,7 @@ from torch import nn
 
 import lomt
 from lomt.export.saved import saved
-from lomt.methods import Study, Workshop
+from lomt.methods import Setup, Study
 from lomt.methods.compact import Compact
 from lomt.models import Architecture
 from lomt.runs import RunFolder, RunFolderError, summary
@@ -281,6 +281,6 @@ def test_what_can_not_be_compacted_is_said_first_and_noted_last_and_the_table_st
 @pytest.mark.parametrize(("backbone", "said"), [(Noisy, "remove dead channels"), (Moody, "can't be compacted or exp")])
 def test_the_plan_says_what_can_not_be_compacted(shapes, tmp_path, backbone, said):
     shapes.setup()
-    workshop = Workshop(shapes, shapes.tasks, backbone, tiny_decoder, Recipe(), tmp_path)
-    preview = Compact("compact", (), 1).preview(workshop)
+    setup = Setup(shapes, shapes.tasks, backbone, tiny_decoder, Recipe(), tmp_path)
+    preview = Compact("compact", (), 1).preview(setup)
     assert said in preview.what

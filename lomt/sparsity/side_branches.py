@@ -8,7 +8,7 @@ from lomt.sparsity.dataflow import Dataflow
 NAMES = re.compile(r"(^|[._])(downsample|shortcut|skip|stem)([._]|\d|$)", re.IGNORECASE)
 
 
-def sideways(flow: Dataflow, chains: list[list[str]]) -> set[str]:
+def side_branches(flow: Dataflow, chains: list[list[str]]) -> set[str]:
     """The layers that are not on the main branch of a network.
 
     A layer is beside it if one of these holds:

@@ -31,7 +31,7 @@ _LOG = logging.getLogger("lomt")
 
 
 @dataclass
-class Workshop:
+class Setup:
     """The ingredients of a run.
 
     Attributes:
