@@ -59,7 +59,7 @@ def costs(record: dict[str, Any]) -> str:
 def shots(record: dict[str, Any]) -> str:
     """A new task from few shots: its first metric, added and alone, mean and spread over the seeds."""
     rows = record["rows"]
-    kinds = list(dict.fromkeys(row["network"] for row in rows))
+    kinds = sorted(dict.fromkeys(row["network"] for row in rows), key=lambda kind: kind != "added")
     lines = [f"| task | shots | {' | '.join(kinds)} | seconds |", f"|---|--:|{'--:|' * len(kinds)}--:|"]
     for task in dict.fromkeys(row["task"] for row in rows):
         metric = {"normals": "mean_angle", "room": "accuracy"}[task]
