@@ -74,7 +74,7 @@ def memory_format(weight: Tensor) -> torch.memory_format:
 def new_like(weight: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """An empty tensor for a result of the weight's shape."""
     if dtype is None and weight.is_contiguous():
-        return torch.empty_like(weight)
+        return torch.empty_like(weight)  # the same, without the time that an argument takes
     return torch.empty_like(weight, dtype=dtype, memory_format=memory_format(weight))
 
 

@@ -336,8 +336,9 @@ struct Call {
   W* thetas = static_cast<W*>(call.theta);
   W* grad_tau = static_cast<W*>(call.grad_tau);
   W* grad_metric = static_cast<W*>(call.grad_metric);
-  const bool past_caches = call.form.outer * call.form.rows * call.form.length * static_cast<int64_t>(sizeof(T)) >=
-                           kPastCaches;
+  const bool past_caches =
+      metric == nullptr &&
+      call.form.outer * call.form.rows * call.form.length * static_cast<int64_t>(sizeof(T)) >= kPastCaches;
 
   void read_tau(const Tile& tile, Scratch& scratch) const {
     scratch.theta.resize(tile.groups);

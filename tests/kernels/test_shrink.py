@@ -203,6 +203,32 @@ def test_every_instruction_set_agrees(instruction_sets):
             torch.testing.assert_close(found, expected, rtol=2.0**-22, atol=0)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("axis", ["in", "out"])
+@pytest.mark.parametrize(
+    ("shape", "layout"),
+    [
+        ((521, 1031), "contiguous"),  # rows that begin anywhere in a vector
+        ((151, 453, 2, 2), "channels_last"),
+        ((65, 37, 11, 11), "contiguous"),  # long runs
+        ((521, 1031), "sliced"),
+    ],
+)
+def test_large_results_that_are_written_past_the_caches(shape, layout, axis, dtype):
+    available("native", dtype=dtype)
+    W = weight(shape, layout, dtype)
+    tau = 1.001 * group_norms(W, axis=axis, backend="reference").median().double()  # no group is at it
+    expected = group_shrink(W.double(), tau, axis=axis, backend="reference")
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found = group_shrink(W, tau, axis=axis, backend="native")
+            assert torch.equal(found == 0, expected.to(dtype) == 0)
+            torch.testing.assert_close(found.double(), expected, rtol=4 * unit(dtype), atol=1e-7)
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_threads_change_nothing():
     available("native")
     W = weight((64, 512, 3, 3), "contiguous", torch.float32)
