@@ -1,8 +1,10 @@
-// lomt_kernels._C: kernels over addresses, sizes and strides. It knows no torch, so it fits every version of it.
+// lomt_kernels._C: kernels over addresses, sizes and strides. It is built without torch, so it fits every version of it.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -12,6 +14,7 @@
 #include "ffn/call.h"
 #include "prox/call.h"
 #include "shrink/call.h"
+#include "tensors.h"
 
 namespace py = pybind11;
 
@@ -94,6 +97,89 @@ void shrink(int operation, int dtype, std::array<int64_t, 6> form, uintptr_t wei
   }
   lomt::cuda_shrink(operation, call, static_cast<int>(device), writable(stream));
 }
+
+lomt::Torch torch;
+
+// Thresholds that are plain and not negative: a number, a tensor of one, or a float64 for each group.
+struct Thresholds {
+  double one = 0;
+  const double* first = &one;
+  int64_t step = 0;
+
+  bool of(PyObject* tau, int64_t groups) {
+    if (PyFloat_CheckExact(tau)) {
+      one = PyFloat_AS_DOUBLE(tau);
+      return one >= 0;
+    }
+    lomt::DLTensor view;
+    lomt::DType dtype;
+    if (!torch.plain(tau, view) || !lomt::floating(view, dtype)) return false;
+    const int64_t count = lomt::dense(view);
+    if (dtype == lomt::DType::float32 && count == 1) {
+      one = *reinterpret_cast<const float*>(view.data);
+      return one >= 0;
+    }
+    if (dtype != lomt::DType::float64 || (count != 1 && (view.ndim != 1 || count != groups))) return false;
+    first = reinterpret_cast<const double*>(view.data);
+    step = count == 1 ? 0 : 1;
+    return std::all_of(first, first + count, [](double each) { return each >= 0; });
+  }
+};
+
+// The short ways of group_norms and group_alive (weight, axis, groups, block) and of group_shrink (weight, tau, axis,
+// groups, block). They give None where a tensor is not plain, a derivative is asked for, or there is an error to tell.
+template <Operation operation>
+PyObject* in_short(PyObject*, PyObject* const* given, Py_ssize_t count) {
+  constexpr int kHow = operation == kShrink ? 2 : 1;
+  if (count != kHow + 3) {
+    PyErr_Format(PyExc_TypeError, "%d arguments are given, and %d are taken", static_cast<int>(count), kHow + 3);
+    return nullptr;
+  }
+  PyObject* const weight = given[0];
+  lomt::Groups groups;
+  if (!groups.of(torch, weight, given[kHow], given[kHow + 1], given[kHow + 2])) Py_RETURN_NONE;
+  const int64_t number = groups.form.groups();
+  PyObject* result = nullptr;
+  Thresholds tau;
+  if constexpr (operation == kShrink) {
+    if (!tau.of(given[1], number)) Py_RETURN_NONE;
+    const int differentiated = torch.differentiated(weight, given[1]);
+    if (differentiated < 0) return nullptr;
+    if (differentiated) Py_RETURN_NONE;
+    result = PyObject_CallOneArg(torch.empty_like, weight);
+  } else {
+    const bool wide = groups.dtype == lomt::DType::float64;
+    result = torch.vector(weight, number, operation == kAlive ? torch.boolean : wide ? torch.float64 : torch.float32);
+  }
+  if (result == nullptr) return nullptr;
+  lomt::DLTensor made;
+  if (!torch.plain(result, made)) {  // somebody makes other tensors
+    Py_DECREF(result);
+    Py_RETURN_NONE;
+  }
+  try {
+    std::vector<double> norms(operation == kShrink ? number : 0);
+    void* const out = operation == kShrink ? made.data : nullptr;
+    void* const theta = operation == kShrink ? static_cast<void*>(norms.data()) : made.data;
+    const py::gil_scoped_release release;
+    kShrinkKernels[operation][isa]({groups.dtype, groups.form, pool, threads(), groups.view.data, nullptr, tau.first,
+                                    tau.step, nullptr, nullptr, out, theta, nullptr, nullptr});
+  } catch (const std::bad_alloc&) {
+    Py_DECREF(result);
+    return PyErr_NoMemory();
+  }
+  return result;
+}
+
+PyMethodDef short_ways[] = {
+    {"group_norms", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&in_short<kNorms>)), METH_FASTCALL,
+     "group_norms(weight, axis, groups, block), or None where anything is out of the ordinary."},
+    {"group_alive", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&in_short<kAlive>)), METH_FASTCALL,
+     "group_alive(weight, axis, groups, block), or None where anything is out of the ordinary."},
+    {"group_shrink", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&in_short<kShrink>)), METH_FASTCALL,
+     "group_shrink(weight, tau, axis, groups, block), or None where anything is out of the ordinary."},
+    {nullptr, nullptr, 0, nullptr},
+};
 
 // One step of many tensors. `addresses` holds eight columns of a number each: weight, gradient, first, second and greatest
 // moment, step count, state, mask. `forms` holds six numbers of each, `prices` a float64, and `fresh` says whether its
@@ -273,6 +359,10 @@ PYBIND11_MODULE(_C, m) {
         thread_count = reinterpret_cast<lomt::ThreadCount>(count);
       },
       "Take torch's threads: the addresses of torch_parallel_for and torch_get_num_threads; 0 and 0 for one thread.");
+  m.def(
+      "set_torch", [](const py::object& module) { torch = lomt::Torch(module); },
+      "Take tensors of this torch as they are, in the short ways of group_norms, group_alive and group_shrink.");
+  if (PyModule_AddFunctions(m.ptr(), short_ways) != 0) throw py::error_already_set();
   m.def(
       "use_instruction_set",
       [](const std::string& name) {

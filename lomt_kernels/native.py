@@ -86,6 +86,7 @@ def _found() -> ModuleType | str:
             f"{REBUILD}"
         )
     module.set_pool(*_pool())
+    module.set_torch(torch)
     return module
 
 

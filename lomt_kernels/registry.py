@@ -89,10 +89,18 @@ choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def watched(*tensors: torch.Tensor) -> bool:
-    """Whether somebody compiles, traces, transforms, counts or profiles what is done to tensors."""
+    """Whether the dispatcher has more to do than to call a kernel.
+
+    Tensors are of a kind of their own or views that negate, or somebody compiles, traces, transforms, counts or profiles.
+    """
     for tensor in tensors:
-        if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.is_neg():
             return True
+    return traced()
+
+
+def traced() -> bool:
+    """Whether somebody compiles, traces, transforms, counts or profiles what is done to tensors."""
     return (
         torch.compiler.is_compiling()
         or torch._C._get_tracing_state() is not None

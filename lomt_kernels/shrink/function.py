@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from lomt_kernels import library, registry
 from lomt_kernels.layout import AXES, FLOATS, Axis, check_groups, group_count
-from lomt_kernels.shrink import reference
+from lomt_kernels.shrink import native, reference
 
 _OPS = library.OPS
 
@@ -91,6 +91,10 @@ def group_shrink(
         tensor([[1.5000, 0.0000],
                 [2.0000, 0.0000]])
     """
+    if metric is None:
+        done = native.in_short("group_shrink", backend, weight, tau, axis, groups, block)
+        if done is not None:
+            return done
     place = check_groups(weight, axis, groups, block)
     count = group_count(weight, place, groups, block)
     tau = checked_tau(tau, weight, count)
@@ -170,6 +174,9 @@ class _GroupShrink(torch.autograd.Function):
 
 
 def _call(operation: str, weight: Tensor, axis: Axis, groups: int, block: int, backend: str | None) -> Tensor:
+    done = native.in_short(operation, backend, weight, axis, groups, block)
+    if done is not None:
+        return done
     place = check_groups(weight, axis, groups, block)
     chosen = registry.choose(operation, weight.device, weight.dtype, backend)
     if (torch.compiler.is_compiling() or torch.jit.is_tracing()) and torch.onnx.is_in_onnx_export():
