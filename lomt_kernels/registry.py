@@ -91,12 +91,11 @@ choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
 def watched(*tensors: torch.Tensor) -> bool:
     """Whether the dispatcher has more to do than to call a kernel.
 
-    Tensors are of a kind of their own or views that negate, or somebody compiles, traces, transforms, counts or profiles.
+    Somebody is looking (:func:`traced`), or tensors are of a kind of their own, or views that negate.
     """
-    for tensor in tensors:
-        if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.is_neg():
-            return True
-    return traced()
+    return traced() or any(
+        type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.is_neg() for tensor in tensors
+    )
 
 
 def traced() -> bool:

@@ -38,14 +38,16 @@ def short(operation, *arguments):
 
 
 def long(operation, weight, *arguments):
-    *tau, axis, groups, block = arguments
-    given = [tau[0] if isinstance(tau[0], torch.Tensor) else torch.tensor(tau[0], dtype=torch.float64), None, None] if tau else []
+    *taus, axis, groups, block = arguments
+    tensors = [tau if isinstance(tau, torch.Tensor) else torch.tensor(tau, dtype=torch.float64) for tau in taus]
+    given = [*tensors, None, None] if taus else []
     return getattr(native, operation)(weight, *given, AXES.index(axis), groups, block)
 
 
 def same(found, expected):
-    assert type(found) is torch.Tensor and not found.requires_grad
-    assert found.dtype == expected.dtype and found.stride() == expected.stride()
+    assert type(found) is torch.Tensor
+    assert not found.requires_grad
+    assert (found.dtype, found.stride()) == (expected.dtype, expected.stride())
     assert torch.equal(found, expected)
 
 
