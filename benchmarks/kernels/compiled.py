@@ -94,8 +94,9 @@ def conv_kernels() -> Iterator[dict[str, Any]]:
     import torch
 
     from lomt_kernels.conv import triton as conv
+    from lomt_kernels.conv import triton_kernels as kernels
 
-    any_, channels, pixels = conv.ANY.value, conv.CHANNELS.value, conv.ALIGNED_PIXELS.value
+    any_, channels, pixels = kernels.ANY.value, kernels.CHANNELS.value, kernels.ALIGNED_PIXELS.value
     products = {"lists": "i32", "biases": "fp32", **dict.fromkeys(("scale", "shift", "partial", "raw"), "fp32")}
     products |= dict.fromkeys(("row_indices", "row_count", "col_indices", "col_count", "indices"), "i32")
     products |= dict.fromkeys(("in_indices", "in_count", "out_indices", "out_count"), "i32")
@@ -116,42 +117,42 @@ def conv_kernels() -> Iterator[dict[str, Any]]:
         taps = {"KH": 3, "KW": 3, "INSIDE": False}
         flags = {"BACK": False, "ADD": False, "READERS": 1, "target1": None, "target2": None, "target3": None}
         last = {"FROM": channels, "TO": channels}
-        yield from compiled(conv._product_kernel, dtype, {**flags, **last, **taps, **tiles}, **options)
+        yield from compiled(kernels.product_kernel, dtype, {**flags, **last, **taps, **tiles}, **options)
         back = flags | {"BACK": True, "biases": None}
         weights = conv.weight_tiles(torch_dtype, precision, 256, 256)
         sums = {"BO": weights.m, "BC": weights.n, "BP": weights.k, "PRECISION": precision}
         of_weights = {"num_warps": weights.warps, "num_stages": weights.stages}
-        yield from compiled(conv._weight_kernel, dtype, {**last, **taps, **sums}, **of_weights)
+        yield from compiled(kernels.weight_kernel, dtype, {**last, **taps, **sums}, **of_weights)
         if dtype == "bf16":
             others = flags | {"READERS": 4}
             others = {name: value for name, value in others.items() if value is not None}
-            yield from compiled(conv._product_kernel, dtype, {**others, **last, **taps, **tiles}, **options)
-            yield from compiled(conv._product_kernel, dtype, {**flags, **last, **tap, **tiles}, **options)
-            yield from compiled(conv._product_kernel, dtype, {**back, **last, **taps, **tiles}, **options)
+            yield from compiled(kernels.product_kernel, dtype, {**others, **last, **taps, **tiles}, **options)
+            yield from compiled(kernels.product_kernel, dtype, {**flags, **last, **tap, **tiles}, **options)
+            yield from compiled(kernels.product_kernel, dtype, {**back, **last, **taps, **tiles}, **options)
             added = back | {"ADD": True}
-            yield from compiled(conv._product_kernel, dtype, {**added, **last, **taps, **tiles}, **options)
+            yield from compiled(kernels.product_kernel, dtype, {**added, **last, **taps, **tiles}, **options)
             planes = {"FROM": pixels, "TO": pixels}
-            yield from compiled(conv._product_kernel, dtype, {**flags, **planes, **tap, **tiles}, **options)
-            yield from compiled(conv._weight_kernel, dtype, {**planes, **tap, **sums}, **of_weights)
+            yield from compiled(kernels.product_kernel, dtype, {**flags, **planes, **tap, **tiles}, **options)
+            yield from compiled(kernels.weight_kernel, dtype, {**planes, **tap, **sums}, **of_weights)
             anyhow = {"FROM": any_, "TO": any_}
             tiles |= {"BM": small.m, "BN": small.n, "BK": small.k}
             options = {"num_warps": small.warps, "num_stages": small.stages}
-            yield from compiled(conv._product_kernel, dtype, {**flags, **anyhow, **taps, **tiles}, **options)
+            yield from compiled(kernels.product_kernel, dtype, {**flags, **anyhow, **taps, **tiles}, **options)
         if precision == "tf32":
             continue
         sizes = {"KH": 3, "KW": 3, "BLOCK": 256}
         packs = {"SCALES_ROWS": True, "DEAD_ZERO": False, "ROWS": shape.k, "COLS": shape.n}
-        yield from compiled(conv._pack_kernel, dtype, {**packs, **sizes}, num_warps=8)
-        yield from compiled(conv._reduce_kernel, dtype, {"RANKED": True, "LAST": False, **sizes})
+        yield from compiled(kernels.pack_kernel, dtype, {**packs, **sizes}, num_warps=8)
+        yield from compiled(kernels.reduce_kernel, dtype, {"RANKED": True, "LAST": False, **sizes})
         plain = {"BACK": True, "ADD": False, "DEAD_ZERO": True, "KH": 3, "KW": 3, "BM": 8, "BN": 64}
-        yield from compiled(conv._plain_kernel, dtype, plain)
-        yield from compiled(conv._plain_weight_kernel, dtype, {"KH": 3, "KW": 3, "BM": 64, "BN": 32})
+        yield from compiled(kernels.plain_kernel, dtype, plain)
+        yield from compiled(kernels.plain_weight_kernel, dtype, {"KH": 3, "KW": 3, "BM": 64, "BN": 32})
         moved = {"SCATTER": False, "RECTIFY": True}
-        yield from compiled(conv._pick_kernel, dtype, {**moved, "PLANES": True, "BM": 1024, "BN": 1})
+        yield from compiled(kernels.pick_kernel, dtype, {**moved, "PLANES": True, "BM": 1024, "BN": 1})
         many = conv.ROW_BYTES // (conv.ROW * torch_dtype.itemsize)
         rows = {"ALIGNED_FROM": True, "ALIGNED_TO": True, "BM": many, "ROWS": conv.ROW, "COLS": 128}
-        yield from compiled(conv._rows_kernel, dtype, {**moved, **rows}, num_warps=8)
-    yield from compiled(conv._lists_kernel, "i32", {"BLOCK": 256})
+        yield from compiled(kernels.rows_kernel, dtype, {**moved, **rows}, num_warps=8)
+    yield from compiled(kernels.lists_kernel, "i32", {"BLOCK": 256})
 
 
 def ffn_kernels() -> Iterator[dict[str, Any]]:

@@ -32,7 +32,7 @@ def test_triton():
     for kernel in ("norms_kernel", "shrink_kernel", "backward_kernel", "adamw_kernel", "sgd_kernel"):
         assert any(row["kernel"].startswith(kernel) for row in rows), kernel
 
-    names = [name for name in vars(conv_triton()) if name.endswith("_kernel")]
+    names = [name for name in vars(conv_kernels()) if name.endswith("_kernel")]
     assert len(names) == 9
     for kernel in names:
         assert any(row["kernel"].startswith(kernel.strip("_")) for row in rows), kernel
@@ -60,10 +60,10 @@ def assert_networks_use_tensor_cores(rows):
         assert ("4096" not in row["kernel"]) or row["async_16"] >= 12, row
 
 
-def conv_triton():
-    from lomt_kernels.conv import triton
+def conv_kernels():
+    from lomt_kernels.conv import triton_kernels
 
-    return triton
+    return triton_kernels
 
 
 @pytest.mark.slow
