@@ -73,7 +73,7 @@ struct Torch {
       return false;
     }
     constexpr int32_t kProcessor = 1;
-    if (view.device.type != kProcessor || view.data == nullptr) return false;
+    if (view.device.type != kProcessor || view.data == nullptr || (view.ndim > 0 && !view.strides)) return false;
     view.data += view.byte_offset;
     return true;
   }

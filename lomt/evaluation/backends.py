@@ -94,7 +94,7 @@ BACKENDS: dict[str, Callable[[Contender, int], Prepared]] = {
 """Every way by its name: a function of the model and the number of threads."""
 
 
-def onnx_session(path: str | Path, threads: int | None = None) -> Any:
+def onnx_session(path: str | Path, threads: int | None = None, *, pack: bool = True) -> Any:
     """A session of ONNX Runtime on the processor.
 
     Its threads do not wait busily between passes: they would take the processor from whoever runs next.
@@ -102,6 +102,8 @@ def onnx_session(path: str | Path, threads: int | None = None) -> Any:
     Args:
         path: of the file.
         threads: how many compute; by default one a core.
+        pack: lay weights out anew for fast passes, which takes a second a gigabyte and as much memory again; without
+            it, a few passes are had sooner.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -118,6 +120,8 @@ def onnx_session(path: str | Path, threads: int | None = None) -> Any:
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not pack:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.log_severity_level = 4  # errors are raised, too
     try:
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
