@@ -3,10 +3,12 @@
 The networks of `python -m benchmarks.selection --data nyuv2`: every task's trials, which take the steps that the path
 has found bearable, trained once more from the same dense networks without the first of these steps, λ = 0. What that
 costs or saves: validation loss, groups that are dead, the tap that `deepest-active` chooses, processor seconds. Writes
-benchmarks/results/stages/reference_step.json, and prints it as a table; --table only prints it.
+benchmarks/results/stages/reference_step.json, and prints it as a table; --table only prints it. And what λ the paths of
+the protocol's committed results would have chosen, had the dense network's own loss been what they are compared with.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ from lomt.methods import Result, Setup, Study
 from lomt.methods.layers import evidence
 from lomt.methods.sparsify import Sparsify, group_lassos
 from lomt.runs import RunFolder
-from lomt.sparsity import Pattern
+from lomt.sparsity import Pattern, Point, StrengthPath, excess
 
 RESULTS = Path(__file__).parent / "results/stages/reference_step.json"
+PATHS = Path(__file__).parent / "results/nyuv2/96x128/stages/path"
 RULE = RULES["deepest-active"]
 
 
@@ -77,6 +80,24 @@ def table(record: Result) -> str:
     return "\n".join(lines)
 
 
+def rechosen() -> str:
+    """Each single task's path: λ against the reference, and against the dense network."""
+    lines = [
+        "| task | λ | loss above the reference's | λ, by the dense network's loss | above it | above the reference's |"
+    ]
+    lines += ["|---|--:|--:|--:|--:|--:|"]
+    for task in ("seg", "depth", "normals", "edges"):
+        path = read_record(PATHS / task / "result.json", "train it anew")
+        points = [Point(one["strength"], one["excess"], one["sparsity"]) for one in path["points"]]
+        by_dense = [excess(one["val_loss"], path["dense"]) for one in path["points"]]
+        other = [replace(point, excess=share) for point, share in zip(points, by_dense, strict=True)]
+        found, instead = (StrengthPath(tolerance=path["tolerance"]).choose(some) for some in (points, other))
+        cells = [f"{found.strength:.1e}", f"{points[found.index].excess:+.1%}", f"{instead.strength:.1e}"]
+        cells += [f"{some[instead.index].excess:+.1%}" for some in (other, points)]
+        lines.append(f"| {task} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Train what is missing, then compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,7 +112,7 @@ def main() -> None:
         made = network.make_backbone, network.make_decoder()
         judge = Judge(setting, Setup(data, data.tasks, *made, setting.recipe, folder.stages, "cpu"), folder)
         write_record(RESULTS, {"environment": environment(), "rows": compared(judge)})
-    print(table(read_record(RESULTS, "measure anew")))
+    print(table(read_record(RESULTS, "measure anew")), rechosen(), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Perplexity on held-out text against FFN sparsity, LTE beside dense and every baseline, on the embedded model.
 
 Run: OMP_NUM_THREADS=1 python -m benchmarks.llm.quality [--work runs/quality]
-and, for benchmarks/results/llm/quality-long: --hard 1050 --work runs/longer --out …, at --levels 0 0.5 for three seeds
 Each point is a file of benchmarks/results/llm/quality; points that are there are not made again, trainings continue.
 All start from one pretrained model. LTE trains it further, in two stages; the dense control trains for as many steps
 with the same learning rate, and all baselines, which need no training, are rules on top of that control. Held-out text
@@ -38,7 +37,7 @@ from lomt.llm.adapters import find_ffns
 from lomt.llm.baselines import MoEfication, Predictor, RandomExperts, ffn_inputs, selecting
 from lomt.llm.corpus import library_tokens
 from lomt.llm.perplexity import perplexity
-from lomt.llm.recipe import ROUTER_LR, SOFT, train_dense, training_arguments
+from lomt.llm.recipe import HARD, ROUTER_LR, SOFT, train_dense, training_arguments
 from lomt.llm.several import SeveralLTETrainer
 from lomt.llm.teal import calibrate_inputs, input_sparsity, thresholding
 from lomt.llm.text import Blocks
@@ -46,8 +45,6 @@ from lomt.llm.tiny import LENGTH, pretrain
 
 RESULTS = Path(__file__).parents[1] / "results/llm/quality"
 SIZE = 32
-HARD = 450
-"""Steps of LTE's second stage."""
 LEVELS = (0.3, 0.5, 0.7, 0.8, 0.9)
 REPEATED = (0.5, 0.8)
 SEVERAL = 0.7

@@ -81,19 +81,6 @@ def measured_line(found: Found) -> str:
     )
 
 
-def longer_line(folder: Path = RESULTS / "quality-long") -> str:
-    """Perplexities at 50 % beside the dense control where all train longer, means over seeds."""
-    found = read(folder)
-    dense = found["dense"][0.0]
-    names = {"lte": "LTE", "teal": "TEAL", "moefication": "MoEfication", "predictor": "the predictor"}
-    shown = []
-    for method, name in names.items():
-        points, shares = found[method][0.5], [100 * share for share in excess(found, method, 0.5)]
-        mean = fmean(one["perplexity"] for one in points.values())
-        shown.append(f"{name} {mean:.3f} ({fmean(shares):+.1f} %, {min(shares):+.1f} … {max(shares):+.1f})")
-    return f"after {dense[0]['steps']} steps dense has {dense_line(found)}, {', '.join(shown)}"
-
-
 def picture(found: Found, file: Path) -> None:
     """Perplexity over the dense one against the measured sparsity, seed 0; further seeds as faint points."""
     from matplotlib.figure import Figure
@@ -130,5 +117,5 @@ if __name__ == "__main__":
     points = read()
     print(f"dense, with the same further steps: {dense_line(points)}\n")
     print(table(points))
-    print(f"\nclosed of the held-out text: {measured_line(points)}\n{longer_line()}")
+    print(f"\nclosed of the held-out text: {measured_line(points)}")
     picture(points, RESULTS / "quality.svg")
