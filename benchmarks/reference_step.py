@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.selection import RULES, SETTINGS, TRIALS, Judge, source
+from benchmarks.selection import RULES, TRIALS, Judge, judge_of
 from lomt.evaluation.environment import environment
 from lomt.files import read_record, write_record
-from lomt.methods import Result, Setup, Study
+from lomt.methods import Result, Study
 from lomt.methods.layers import evidence
 from lomt.methods.sparsify import Sparsify, group_lassos
 from lomt.runs import RunFolder
@@ -107,10 +107,7 @@ def main() -> None:
     given = parser.parse_args()
     if not given.table:
         torch.set_num_threads(1)
-        setting, folder = SETTINGS["nyuv2"], RunFolder(given.out)
-        data, network = source("nyuv2", given.root), setting.network
-        made = network.make_backbone, network.make_decoder()
-        judge = Judge(setting, Setup(data, data.tasks, *made, setting.recipe, folder.stages, "cpu"), folder)
+        judge = judge_of("nyuv2", given.root, RunFolder(given.out))
         write_record(RESULTS, {"environment": environment(), "rows": compared(judge)})
     print(table(read_record(RESULTS, "measure anew")), rechosen(), sep="\n\n")
 

@@ -253,6 +253,13 @@ def _column(file: Path, name: str) -> float:
     return sum(float(row[place]) for row in rows if row[place])
 
 
+def judge_of(name: str, root: str | None, folder: RunFolder) -> Judge:
+    """The judge of a setting, whose data are set up."""
+    setting, data = SETTINGS[name], source(name, root)
+    made = setting.network.make_backbone, setting.network.make_decoder()
+    return Judge(setting, Setup(data, data.tasks, *made, setting.recipe, folder.stages, "cpu"), folder)
+
+
 def judged(judge: Judge) -> Iterator[dict[str, Any]]:
     """Every rule's taps, cost, and networks."""
     losses = judge.oracle()
@@ -304,10 +311,7 @@ def main() -> None:
     setting = SETTINGS[given.data]
     folder = RunFolder(Path(given.out or f"runs/selection/{given.data}"))
     folder.claim({"data": given.data, "network": asdict(setting.network), "recipe": asdict(setting.recipe)})
-    data, network = source(given.data, given.root), setting.network
-    made = network.make_backbone, network.make_decoder()
-    setup = Setup(data, data.tasks, *made, setting.recipe, folder.stages, "cpu")
-    rows = list(judged(Judge(setting, setup, folder)))
+    rows = list(judged(judge_of(given.data, given.root, folder)))
     about = {"environment": environment(), "setting": {key: repr(value) for key, value in vars(setting).items()}}
     Path(given.results).mkdir(parents=True, exist_ok=True)
     write_record(Path(given.results) / f"{given.data}.json", {**about, "rows": rows})

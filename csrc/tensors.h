@@ -149,8 +149,9 @@ struct Groups {
     if (!in && PyUnicode_CompareWithASCIIString(axis, "out") != 0) return false;
     const int64_t out = view.shape[0], inner = view.shape[1];
     if (groups < 1 || block < 1 || out % groups != 0 || (in ? inner : out / groups) % block != 0) return false;
-    const bool ordered = dense(view) >= 0;
-    const int64_t count = ordered ? dense(view) : view.ndim == 4 || view.ndim == 5 ? dense(view, 1) : -1;
+    int64_t count = dense(view);
+    const bool ordered = count >= 0;
+    if (!ordered && (view.ndim == 4 || view.ndim == 5)) count = dense(view, 1);
     if (count < 1) return false;
     const int64_t size = count / out, rows = out / groups, window = size / inner;
     if (!in) {

@@ -26,7 +26,7 @@ def told(command: tuple[str, ...], folder: str) -> dict[str, Any]:
     """Run one command to its end; what it cost and what it said."""
     words = [sys.executable, "-m", "lomt", "llm", *command]
     begin = time.perf_counter()
-    running = subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    running = subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True)
     assert running.stdout is not None
     said = running.stdout.read()
     _, status, usage = os.wait4(running.pid, 0)
