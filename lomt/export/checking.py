@@ -56,9 +56,8 @@ def check(
         ValueError: the file can't run one of ``images``, or the network itself gives NaNs.
         RuntimeError: the file does not run, or an output differs by more than the tolerance.
     """
-    session = onnx_session(
-        path, pack=False
-    )  # the file's graph is what is checked, not how weights are laid out for speed
+    # The file's graph is what is checked, not how weights are laid out for speed.
+    session = onnx_session(path, pack=False)
     shapes = {node.name: tuple(node.shape) for node in session.get_inputs()}
     first = next(iter(shapes.values()))
     free = tuple(dim for dim, size in enumerate(first) if not isinstance(size, int))
